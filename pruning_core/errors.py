@@ -1,0 +1,45 @@
+"""Errors a person can repair. Their text is written for the screen and for stderr."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PruningError(Exception):
+    """Base of all errors the user can repair; the text says what, the value received and what to do."""
+
+
+class UnknownNameError(PruningError):
+    """A name that is in no registry, with the nearest known name suggested."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        """Write the sentence for ``name``, which is no ``kind`` among ``known``."""
+        names = sorted(known)
+        shown = name if len(name) <= 60 else name[:57] + "..."
+        close = get_close_matches(name[:200], names, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        listed = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
+        super().__init__(f"No {kind} is called '{shown}'.{hint} Known: {listed or 'none'}.")
+
+
+class InvalidRecipeError(PruningError):
+    """A recipe that cannot be carried out; the text lists every problem found."""
+
+
+class MissingEvidenceError(PruningError):
+    """A criterion needs something (data, gradients) that is not there."""
+
+
+class UnsupportedModelError(PruningError):
+    """A model that cannot be traced, loaded or rebuilt; names the layer or operator."""
+
+
+class DataError(PruningError):
+    """Data that is missing, damaged or does not fit the model."""
+
+
+class ExportError(PruningError):
+    """A file that could not be written or did not pass its check."""
+
+
+class RunError(PruningError):
+    """A run that cannot be queued, found, continued or read."""

@@ -1,0 +1,1 @@
+"""Models and data sets: where networks, weights and examples come from."""

@@ -1,0 +1,1 @@
+"""From a recipe and scores to a plan: which units stay."""

@@ -1,0 +1,210 @@
+"""The recipe: what a person wants pruned and how, as a small strict JSON document without code or paths."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pruning_core.errors import InvalidRecipeError
+
+RECIPE_VERSION: Final = 1
+MAX_RECIPE_BYTES: Final = 1_000_000
+
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+Kept = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="strings"
+    )
+
+
+class Ratio(_Strict):
+    """Remove this share of the units, ``0 <= value < 1``."""
+
+    kind: Literal["ratio"] = "ratio"
+    value: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Count(_Strict):
+    """Remove this many units, the lowest scores first."""
+
+    kind: Literal["count"] = "count"
+    value: Annotated[int, Field(ge=0, le=10**12)]
+
+
+class Threshold(_Strict):
+    """Remove every unit whose score is below the value; the unit is that of the criterion."""
+
+    kind: Literal["threshold"] = "threshold"
+    value: float
+
+
+class Budget(_Strict):
+    """Remove as few units as needed to keep at most ``value`` of the dense network's MACs, parameters or bytes."""
+
+    kind: Literal["macs", "params", "bytes"]
+    value: Kept
+
+
+LayerTarget = Annotated[Ratio | Count | Threshold, Field(discriminator="kind")]
+Target = Annotated[Ratio | Count | Threshold | Budget, Field(discriminator="kind")]
+
+
+class Calibration(_Strict):
+    """The data that activation and gradient criteria read: the first samples of the training split."""
+
+    samples: Annotated[int, Field(ge=1, le=2000)] = 512
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 64
+
+
+class Schedule(_Strict):
+    """How the target is reached: in one shot (``rounds`` 1) or in rounds of pruning and fine-tuning."""
+
+    rounds: Annotated[int, Field(ge=1, le=50)] = 1
+    shape: Literal["cubic", "linear"] = "cubic"
+
+
+class Tuning(_Strict):
+    """Fine-tuning after each round of pruning; ``epochs`` counts per round, 0 means none."""
+
+    epochs: Annotated[int, Field(ge=0, le=1000)] = 3
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
+    train_samples: Annotated[int, Field(ge=2)] | None = None
+    horizontal_flip: bool = False
+    layers: Literal["all", "pruned"] = "all"
+
+
+class Recipe(_Strict):
+    """Everything that decides the result; same recipe, same seed: the same masks, bit for bit.
+
+    ``layers`` holds targets of single layers (site names); ``pins`` names layers which the global
+    ``target`` leaves alone: they keep their own target, or everything when they have none.
+    ``min_kept`` and ``round_to`` count units and apply to granularities that remove units.
+    """
+
+    version: Literal[1] = RECIPE_VERSION
+    model: Name
+    data: Name | None = None
+    input_shape: tuple[Annotated[int, Field(ge=1, le=10**6)], ...] | None = None
+    granularity: Name = "weight"
+    criterion: Name = "l1"
+    normalise: Literal["none", "max", "mean", "sum", "standard"] = "none"
+    scope: Literal["local", "global"] = "global"
+    target: Target = Ratio(value=0.0)
+    layers: dict[Name, LayerTarget] = Field(default_factory=dict, max_length=20_000)
+    pins: Annotated[tuple[Name, ...], Field(max_length=20_000)] = ()
+    min_kept: Annotated[int, Field(ge=1, le=10**6)] = 1
+    round_to: Annotated[int, Field(ge=1, le=1024)] = 1
+    calibration: Calibration = Calibration()
+    schedule: Schedule = Schedule()
+    tuning: Tuning = Tuning()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="after")
+    def _pins_are_distinct(self) -> "Recipe":
+        if len(set(self.pins)) != len(self.pins):
+            raise ValueError("pins: a layer is named twice")
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the canonical JSON; equal recipes have equal fingerprints."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the recipe as indented JSON that :meth:`from_json` reads back to an equal recipe."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+    def replace(self, **changes: Any) -> "Recipe":
+        """Return a validated copy with ``changes``.
+
+        Raises:
+            InvalidRecipeError: If the result is no valid recipe.
+        """
+        values = {name: getattr(self, name) for name in type(self).model_fields} | changes
+        try:
+            return Recipe(**values)
+        except ValidationError as error:
+            raise InvalidRecipeError(_sentence(error)) from None
+
+    def with_layer(self, name: str, target: Ratio | Count | Threshold | None) -> "Recipe":
+        """Return a copy in which layer ``name`` has its own target, or follows the global one (None)."""
+        layers = {key: value for key, value in self.layers.items() if key != name}
+        return self.replace(layers=layers if target is None else {**layers, name: target})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Recipe":
+        """Read a recipe; everything that is not exactly a recipe is refused.
+
+        Args:
+            text: JSON, at most 1 MB; UTF-8 when bytes.
+
+        Raises:
+            InvalidRecipeError: With every problem found and the value received.
+        """
+        raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        _check_json(raw)
+        try:
+            return cls.model_validate_json(raw)
+        except ValidationError as error:
+            raise InvalidRecipeError(_sentence(error)) from None
+
+
+def _check_json(raw: bytes) -> None:
+    """Refuse what lenient JSON readers let through: size, NaN, duplicate keys, depth, wrong version."""
+    if len(raw) > MAX_RECIPE_BYTES:
+        raise InvalidRecipeError(
+            f"The recipe has {len(raw):,} bytes; at most {MAX_RECIPE_BYTES:,} are read."
+        )
+    try:
+        document = json.loads(raw, object_pairs_hook=_distinct, parse_constant=_no_constant)
+    except RecursionError:
+        raise InvalidRecipeError("The recipe is nested too deeply to be one.") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InvalidRecipeError(f"The recipe is not valid JSON: {str(error)[:160]}.") from None
+    if not isinstance(document, Mapping):
+        raise InvalidRecipeError(
+            f"A recipe is a JSON object; this is a {type(document).__name__}."
+        )
+    version = document.get("version")
+    if version != RECIPE_VERSION or isinstance(version, bool):
+        shown = "none" if version is None else repr(version)[:40]
+        raise InvalidRecipeError(
+            f"This program reads recipes of version {RECIPE_VERSION}; the recipe says {shown}."
+        )
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise InvalidRecipeError(f"The recipe holds the key '{twice[:60]}' twice.")
+    return result
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise InvalidRecipeError(f"The recipe holds {text}, which is not a number it can use.")
+
+
+def _sentence(error: ValidationError) -> str:
+    """Say every problem in one line each: where, what is wrong, and the value received."""
+    problems = []
+    for item in error.errors(include_url=False)[:10]:
+        where = ".".join(str(part) for part in item["loc"])[:120] or "recipe"
+        received = repr(item["input"])
+        shown = received if len(received) <= 60 else received[:57] + "..."
+        problems.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]} (received {shown})")
+    more = error.error_count() - len(problems)
+    return "; ".join(problems) + (f"; and {more} more" if more > 0 else "") + "."

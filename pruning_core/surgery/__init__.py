@@ -1,0 +1,1 @@
+"""Carry a plan out on a copy of the model."""

@@ -1,0 +1,1 @@
+"""From a module to layers, coupled groups of units and exact costs."""
