@@ -1,0 +1,100 @@
+"""What one run produced: the pipeline fills it, every exporter reads it, nobody changes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from pruning_core.planning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from pruning_core.evaluation.evaluate import Evaluation
+    from pruning_core.loading.model import LoadedModel
+    from pruning_core.planning.resolve import Plan
+    from pruning_core.preview import Preview, Totals
+    from pruning_core.surgery.prune import Pruned
+    from pruning_core.tracing.network import Network
+    from pruning_core.tuning.finetune import EpochResult
+
+
+@dataclass(frozen=True, slots=True)
+class DataSummary:
+    """Which data the accuracies and the tuning were measured on.
+
+    Attributes:
+        key: Key in ``DATASETS``.
+        title: Name on screen.
+        source: ``bundled subset`` or ``full set``.
+        n_train: Samples used for one epoch of tuning.
+        n_validation: Samples each epoch is validated on.
+        n_test: Samples behind the reported accuracies.
+        n_calibration: Samples the criterion saw; 0 when it reads weights only.
+    """
+
+    key: str
+    title: str
+    source: str
+    n_train: int
+    n_validation: int
+    n_test: int
+    n_calibration: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxCheck:
+    """The comparison of the exported ONNX file with PyTorch.
+
+    Attributes:
+        max_abs_difference: Largest absolute difference of any output number.
+        n: Samples compared, over all batch sizes tried.
+    """
+
+    max_abs_difference: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunResult:
+    """Everything a finished run knows; ``exporting.exporter.write_files`` turns it into a folder.
+
+    Attributes:
+        recipe: What was asked for.
+        model: The dense model, unchanged.
+        network: Its trace.
+        plan: The final plan, in the units of the dense network (all rounds together).
+        preview: Totals and layers before and after, predicted from the plan.
+        counted: Totals of the real pruned module: parameters and non-zeros counted by ``numel``.
+        surgery: The pruned (and tuned) module with its masks and kept indices.
+        dense: Test metrics of the dense model; None when there are no data.
+        pruned: Test metrics after pruning, before tuning; None when there are no data.
+        tuned: Test metrics after tuning; None without data or epochs.
+        epochs: Results of every epoch of tuning, over all rounds.
+        seconds: Wall-clock seconds by stage.
+        environment: Versions, processor and thread count, as text.
+        data: What was measured on; None when there are no data.
+        samples: Real model inputs, float32 ``[N, ...]`` with N >= 7, for the ONNX check; None when
+            there are no data (seeded random inputs are used then).
+        onnx: The check of the ONNX file; None until it was written.
+    """
+
+    recipe: Recipe
+    model: "LoadedModel"
+    network: "Network"
+    plan: "Plan"
+    preview: "Preview"
+    counted: "Totals"
+    surgery: "Pruned"
+    dense: "Evaluation | None"
+    pruned: "Evaluation | None"
+    tuned: "Evaluation | None"
+    epochs: tuple["EpochResult", ...]
+    seconds: Mapping[str, float]
+    environment: Mapping[str, str]
+    data: DataSummary | None
+    samples: Tensor | None = None
+    onnx: OnnxCheck | None = None
+
+    def with_onnx(self, check: OnnxCheck) -> "RunResult":
+        """Return a copy that carries the check of the ONNX file."""
+        return replace(self, onnx=check)
