@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pruning_core.errors import ExportError
 from pruning_core.exporting.result import RunResult
 from pruning_core.registry import Registry, import_plugins
 
@@ -21,6 +22,7 @@ class Exporter:
         description: One sentence for the screen.
         write: Writes the file atomically and returns the result, with what the writing measured
             (the ONNX check) added; raises ExportError.
+        optional: True when some networks have no such form; a run is complete without the file.
         last: True when the file reports on the other files, so that it must be written after them.
     """
 
@@ -30,21 +32,33 @@ class Exporter:
     media_type: str
     description: str
     write: Callable[[RunResult, Path], RunResult]
+    optional: bool = False
     last: bool = False
 
 
 EXPORTERS: Final[Registry[Exporter]] = Registry("export format")
 
 
+Write = Callable[[RunResult, Path], RunResult]
+
+
 def exporter(
-    key: str, *, title: str, file_name: str, media_type: str, description: str, last: bool = False
-) -> Callable[[Callable[[RunResult, Path], RunResult]], Callable[[RunResult, Path], RunResult]]:
+    key: str,
+    *,
+    title: str,
+    file_name: str,
+    media_type: str,
+    description: str,
+    optional: bool = False,
+    last: bool = False,
+) -> Callable[[Write], Write]:
     """Register the decorated ``write(result, path)`` as the exporter called ``key``."""
 
-    def register(
-        write: Callable[[RunResult, Path], RunResult],
-    ) -> Callable[[RunResult, Path], RunResult]:
-        EXPORTERS.add(key, Exporter(key, title, file_name, media_type, description, write, last))
+    def register(write: Write) -> Write:
+        entry = Exporter(
+            key, title, file_name, media_type, description, write, optional=optional, last=last
+        )
+        EXPORTERS.add(key, entry)
         return write
 
     return register
@@ -53,11 +67,21 @@ def exporter(
 def write_files(result: RunResult, folder: Path) -> RunResult:
     """Write every format (report.json among them) into ``folder``; return the completed result.
 
+    A network that has no form in one of the optional formats still gets all the others: the reason
+    is kept in ``problems``, and an older file of that name is taken away.
+
     Raises:
-        ExportError: If a file cannot be written or fails its check; files written so far are whole.
+        ExportError: If a required file cannot be written; files written so far are whole.
     """
     for entry in sorted(EXPORTERS.values(), key=lambda entry: entry.last):
-        result = entry.write(result, folder / entry.file_name)
+        path = folder / entry.file_name
+        try:
+            result = entry.write(result, path)
+        except ExportError as error:
+            if not entry.optional:
+                raise
+            path.unlink(missing_ok=True)
+            result = result.with_problem(entry.key, str(error))
     return result
 
 

@@ -1,7 +1,7 @@
 """What one run produced: the pipeline fills it, every exporter reads it, nobody changes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -76,6 +76,7 @@ class RunResult:
         samples: Real model inputs, float32 ``[N, ...]`` with N >= 7, for the ONNX check; None when
             there are no data (seeded random inputs are used then).
         onnx: The check of the ONNX file; None until it was written.
+        problems: Sentences about files that could not be written, by exporter key.
     """
 
     recipe: Recipe
@@ -94,7 +95,12 @@ class RunResult:
     data: DataSummary | None
     samples: Tensor | None = None
     onnx: OnnxCheck | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     def with_onnx(self, check: OnnxCheck) -> "RunResult":
         """Return a copy that carries the check of the ONNX file."""
         return replace(self, onnx=check)
+
+    def with_problem(self, key: str, sentence: str) -> "RunResult":
+        """Return a copy that says why the file of exporter ``key`` is missing."""
+        return replace(self, problems={**self.problems, key: sentence})

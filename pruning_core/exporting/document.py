@@ -1,0 +1,142 @@
+"""The numbers of a run as one JSON document (``report.json``); every report is drawn from it."""
+
+import base64
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from pruning_core.exporting.result import RunResult
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pruning_core.evaluation.evaluate import Evaluation
+    from pruning_core.preview import LayerCost, Totals
+
+DOCUMENT_VERSION: Final = 1
+METRICS: Final = ("accuracy", "precision", "recall", "f1", "loss", "n")
+STAGES: Final = ("dense", "pruned", "tuned")
+
+Document = dict[str, Any]
+
+
+def run_document(result: RunResult) -> Document:
+    """Return everything a run measured as JSON-ready data; null where nothing was measured.
+
+    ``after`` is what was counted on the real pruned module. ``keep`` holds the masks (see
+    :func:`pack_mask`), so that a run folder is enough to rebuild the pruned network.
+    """
+    before, after = result.preview.before, result.counted
+    evaluations = {stage: getattr(result, stage) for stage in STAGES}
+    document = {
+        "version": DOCUMENT_VERSION,
+        "model": result.model.identity,
+        "model_title": result.model.card.title if result.model.card else result.model.identity,
+        "model_sha256": result.model.weights_sha256,
+        "recipe_fingerprint": result.recipe.fingerprint,
+        "mask_fingerprint": result.plan.fingerprint,
+        **{
+            name: {"before": value, "after": totals_document(after)[name]}
+            for name, value in totals_document(before).items()
+        },
+        **{
+            metric: {
+                stage: None if found is None else getattr(found, metric)
+                for stage, found in evaluations.items()
+            }
+            for metric in METRICS
+        },
+        "details": {
+            stage: None if found is None else _details(found)
+            for stage, found in evaluations.items()
+        },
+        "layers": [layer_document(layer) for layer in result.preview.layers],
+        "epochs": [plain(epoch) for epoch in result.epochs],
+        "seconds": dict(result.seconds),
+        "environment": dict(result.environment),
+        "data": None if result.data is None else asdict(result.data),
+        "surgery": {"form": result.surgery.form, "reason": result.surgery.reason},
+        "onnx": {
+            "max_abs_difference": result.onnx.max_abs_difference if result.onnx else None,
+            "n": result.onnx.n if result.onnx else None,
+        },
+        "problems": dict(result.problems),
+        "notes": {site: list(texts) for site, texts in result.plan.notes.items()},
+        "thresholds": dict(result.plan.thresholds),
+        "keep": {site: pack_mask(mask) for site, mask in result.plan.keep.items()},
+    }
+    return {key: plain(value) for key, value in document.items()}
+
+
+def totals_document(totals: "Totals") -> dict[str, int]:
+    """Return the four totals under the names used in every JSON answer."""
+    return {
+        "params": totals.params,
+        "nonzero": totals.nonzero,
+        "macs": totals.macs,
+        "bytes": totals.n_bytes,
+    }
+
+
+def layer_document(layer: "LayerCost") -> Document:
+    """Return one layer's name, kind and totals before and after."""
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "before": totals_document(layer.before),
+        "after": totals_document(layer.after),
+    }
+
+
+def pack_mask(mask: "NDArray[np.bool_]") -> Document:
+    """Return a mask ``[U]`` as its length and its deflated bits in base64."""
+    bits = zlib.compress(np.packbits(mask).tobytes(), level=9)
+    return {"n": int(mask.size), "bits": base64.b64encode(bits).decode("ascii")}
+
+
+def unpack_mask(packed: Mapping[str, Any]) -> "NDArray[np.bool_]":
+    """Return the mask that :func:`pack_mask` packed.
+
+    Raises:
+        ValueError: If the bits are damaged or do not hold ``n`` values.
+    """
+    n = packed["n"]
+    if not isinstance(n, int) or not 0 <= n <= 10**9:
+        raise ValueError(f"a mask of {n!r} units")
+    inflate = zlib.decompressobj()
+    try:
+        raw = inflate.decompress(base64.b64decode(packed["bits"], validate=True), n // 8 + 2)
+    except zlib.error as error:
+        raise ValueError(f"a damaged mask ({error})") from error
+    bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8))
+    if len(raw) != (n + 7) // 8:
+        raise ValueError(f"a mask of {bits.size} bits where {n} units were promised")
+    return bits[:n].astype(bool)
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as what JSON can hold; a number that is not finite becomes None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {item.name: getattr(value, item.name) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _details(found: "Evaluation") -> Document:
+    low, high = found.accuracy_interval
+    return {
+        "accuracy_interval": [low, high],
+        "per_class": [plain(item) for item in found.per_class],
+        "confusion": plain(found.confusion),
+    }

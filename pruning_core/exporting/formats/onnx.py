@@ -1,0 +1,188 @@
+"""ONNX with a free batch axis, checked against PyTorch before it takes its place."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.errors import ExportError
+from pruning_core.exporting.exporter import exporter
+from pruning_core.exporting.result import OnnxCheck, RunResult
+from pruning_core.exporting.writing import whole_file
+
+TOLERANCE: Final = 1e-4
+BATCH_SIZES: Final = (1, 7)
+_EXPORT_BATCH: Final = 2  # torch.export takes a batch of one for a constant
+_SEED: Final = 0
+
+
+@exporter(
+    "onnx",
+    title="ONNX, checked against PyTorch",
+    file_name="model.onnx",
+    media_type="application/octet-stream",
+    description="The pruned network for other runtimes; accepts any batch size.",
+    optional=True,
+)
+def write_onnx(result: RunResult, path: Path) -> RunResult:
+    """Write the ONNX file and return the result with the measured difference from PyTorch.
+
+    Raises:
+        ExportError: If an operator has no ONNX form, or the file differs from PyTorch by 1e-4.
+    """
+    batches = [_batch(result, n) for n in BATCH_SIZES]
+    with whole_file(path) as part:
+        export_onnx(result.surgery.module, _batch(result, _EXPORT_BATCH), part)
+        check = compare_onnx(part, result.surgery.module, batches)
+    return result.with_onnx(check)
+
+
+def export_onnx(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> None:
+    """Write ``module`` as ONNX with axis 0 of every input free; ``module`` stays as it is.
+
+    Args:
+        module: In eval mode.
+        inputs: Positional inputs, at least two samples.
+        path: File to (over)write.
+
+    Raises:
+        ExportError: If PyTorch cannot express the module in ONNX, or ONNX's own checker objects.
+    """
+    import onnx
+
+    axis = torch.export.Dim("batch")
+    with _quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                copy.deepcopy(module),
+                inputs,
+                dynamo=True,
+                dynamic_shapes=tuple({0: axis} for _ in inputs),
+                verbose=False,
+            )
+            if program is None:
+                raise ExportError("The network has no ONNX form: the exporter returned nothing.")
+            program.save(path)
+            onnx.checker.check_model(str(path), full_check=True)
+        except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
+            raise ExportError(_reason(error)) from error
+
+
+def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> OnnxCheck:
+    """Run the file and the module on the same inputs and return their largest difference.
+
+    Raises:
+        ExportError: If onnxruntime refuses the file, or a difference is 1e-4 or more.
+    """
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        names = [item.name for item in session.get_inputs()]
+        worst = max(
+            _difference(
+                session.run(None, {name: x.numpy() for name, x in zip(names, batch, strict=True)}),
+                _outputs(module, batch),
+            )
+            for batch in batches
+        )
+    except (
+        errors.Fail,
+        errors.InvalidArgument,
+        errors.InvalidGraph,
+        errors.NotImplemented,
+        errors.RuntimeException,
+        ValueError,
+    ) as error:
+        raise ExportError(f"onnxruntime cannot run the exported file: {_first(error)}.") from error
+    if not worst < TOLERANCE:
+        raise ExportError(
+            f"The ONNX file differs from PyTorch by {worst:.3g}; "
+            f"less than {TOLERANCE:g} is allowed."
+        )
+    return OnnxCheck(worst, sum(len(batch[0]) for batch in batches))
+
+
+def _batch(result: RunResult, n: int) -> tuple[Tensor, ...]:
+    """Return ``n`` samples: real ones when the run has some, else seeded random ones.
+
+    Integers and booleans (token numbers, masks) are repeated from the example, so that they stay
+    in their range.
+    """
+    if result.samples is not None and len(result.samples) >= n:
+        return (result.samples[:n],)
+    generator = torch.Generator().manual_seed(_SEED)
+    return tuple(
+        torch.randn((n, *example.shape[1:]), generator=generator).to(example.dtype)
+        if example.is_floating_point()
+        else example[:1].expand(n, *example.shape[1:]).contiguous()
+        for example in result.model.example_inputs
+    )
+
+
+def _outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    with torch.no_grad():
+        return list(_tensors(module(*inputs)))
+
+
+def _tensors(output: object) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from _tensors(value)
+    elif isinstance(output, Sequence):
+        for value in output:
+            yield from _tensors(value)
+
+
+def _difference(found: Sequence[object], expected: Sequence[Tensor]) -> float:
+    return max(
+        float((torch.as_tensor(mine).double() - theirs.double()).abs().max())
+        for mine, theirs in zip(found, expected, strict=True)
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep PyTorch's progress lines, log records and warnings off both output streams."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(StringIO()),
+            redirect_stderr(StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _reason(error: Exception) -> str:
+    return (
+        f"The pruned network cannot be written as ONNX: {_first(error)}. "
+        "The safetensors file is not affected."
+    )
+
+
+def _first(error: BaseException) -> str:
+    """Return the first line of the innermost cause, at most 160 characters."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:160].rstrip(".")

@@ -1,0 +1,1 @@
+"""The HTML report: pure functions from the run document to one self-contained page."""

@@ -1,0 +1,304 @@
+"""The page itself: sections of HTML made from the run document and the recipe."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any, Final
+
+from pruning_core.exporting.document import METRICS, STAGES, Document
+from pruning_core.exporting.report.charts import Bar, Line, bar_chart, line_chart
+from pruning_core.exporting.report.style import CSS
+from pruning_core.exporting.wording import count, duration, percent, ratio
+from pruning_core.planning.recipe import Recipe
+
+SAVINGS: Final = (
+    ("params", "Parameters"),
+    ("nonzero", "Non-zero parameters"),
+    ("macs", "MACs for one sample"),
+    ("bytes", "Bytes as safetensors"),
+)
+MOST_ROWS: Final = 40
+_STAGE_TITLES: Final = {"dense": "Dense", "pruned": "Pruned", "tuned": "Fine-tuned"}
+_METRIC_TITLES: Final = {
+    "accuracy": "Accuracy",
+    "precision": "Precision (macro)",
+    "recall": "Recall (macro)",
+    "f1": "F1 (macro)",
+    "loss": "Loss (cross-entropy)",
+    "n": "Test samples n",
+}
+_EXACT: Final = '<span class="badge exact">EXACT</span>'
+_MEASURED: Final = '<span class="badge measured">MEASURED</span>'
+
+
+def render(document: Document, recipe: Recipe) -> str:
+    """Return the whole report; it needs no network, no script and no other file.
+
+    Args:
+        document: What :func:`pruning_core.exporting.document.run_document` returns.
+        recipe: The recipe of the same run.
+    """
+    title = f"Pruning report: {document['model_title']}"
+    sections = (
+        _savings(document),
+        _quality(document),
+        _curves(document),
+        _classes(document),
+        _layers(document),
+        _notes(document),
+        _recipe(document, recipe),
+        _provenance(document),
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{CSS}</style></head><body><main>"
+        f"<h1>{escape(title)}</h1><p class='lead'>{escape(summary(document, recipe))}</p>"
+        + "".join(section for section in sections if section)
+        + "</main></body></html>\n"
+    )
+
+
+def summary(document: Document, recipe: Recipe) -> str:
+    """Say in two or three sentences what was asked for, what it saved and what it cost."""
+    what = "weights" if recipe.granularity == "weight" else "units"
+    rounds = recipe.schedule.rounds
+    how = "in one shot" if rounds == 1 else f"in {rounds} rounds"
+    n_epochs = len(document["epochs"])
+    tuned = f" and fine-tuned for {n_epochs} epochs" if n_epochs else ""
+    key, noun = ("nonzero", "non-zero parameters") if what == "weights" else ("macs", "MACs")
+    before, after = document[key]["before"], document[key]["after"]
+    text = (
+        f"{document['model']} was pruned by {what} with the criterion '{recipe.criterion}' "
+        f"({recipe.scope}), {how}{tuned}. It went from {count(before)} to {count(after)} {noun} "
+        f"({ratio(before, after)} smaller)."
+    )
+    accuracy = document["accuracy"]
+    last = next((s for s in reversed(STAGES) if accuracy[s] is not None), None)
+    if last is None:
+        return text + " No accuracy was measured, because the run had no data."
+    return (
+        f"{text} Test accuracy went from {percent(accuracy['dense'])} to "
+        f"{percent(accuracy[last])} (n = {count(document['n'][last])})."
+    )
+
+
+def _savings(document: Document) -> str:
+    rows = [
+        (
+            title,
+            count(document[key]["before"]),
+            count(document[key]["after"]),
+            ratio(document[key]["before"], document[key]["after"]),
+            percent(1 - document[key]["after"] / max(1, document[key]["before"])),
+        )
+        for key, title in SAVINGS
+    ]
+    header = ("", "Before", "After", "Ratio", "Saved")
+    return _section(
+        f"What it saves {_EXACT}",
+        _table(header, rows)
+        + "<p class='note'>Counted from the tensors of the pruned network, not estimated. A MAC is "
+        "one multiply-accumulate of a matrix product or convolution (2 FLOPs). MACs say nothing "
+        "about time: masked weights are still multiplied. Bytes are those of the plain weights "
+        "file; the exported file adds a few lines of notes.</p>",
+    )
+
+
+def _quality(document: Document) -> str:
+    stages = [stage for stage in STAGES if document["accuracy"][stage] is not None]
+    if not stages:
+        return _section("What it costs", "<p>Not measured: the run had no data.</p>")
+    rows = [
+        (_METRIC_TITLES[metric], *(_metric(document, metric, stage) for stage in stages))
+        for metric in METRICS
+    ]
+    intervals = [document["details"][stage]["accuracy_interval"] for stage in stages]
+    rows.insert(
+        1,
+        (
+            "95 % interval (Wilson)",
+            *(f"{percent(low)} to {percent(high)}" for low, high in intervals),
+        ),
+    )
+    data = document["data"] or {}
+    where = f"{data.get('title', '')}, {data.get('source', '')}, held-out test split"
+    return _section(
+        f"What it costs {_MEASURED}",
+        _table(("", *(_STAGE_TITLES[stage] for stage in stages)), rows)
+        + f"<p class='note'>Measured on {escape(where)}. Nothing was chosen on these samples.</p>",
+    )
+
+
+def _metric(document: Document, metric: str, stage: str) -> str:
+    value = document[metric][stage]
+    if value is None:
+        return "not finite"
+    if metric == "n":
+        return count(value)
+    return f"{value:.4f}" if metric == "loss" else percent(value)
+
+
+def _curves(document: Document) -> str:
+    epochs = document["epochs"]
+    if not epochs:
+        return ""
+    figures = []
+    for name, key, scale, unit in (
+        ("Accuracy", "accuracy", 100.0, "%"),
+        ("Loss", "loss", 1.0, "cross-entropy"),
+    ):
+        lines = [
+            Line("training", "first", _scaled(epochs, key, scale)),
+            Line("validation", "second", _scaled(epochs, f"validation_{key}", scale)),
+        ]
+        if not any(value is not None for line in lines for value in line.values):
+            continue
+        end = lines[1].values[-1]
+        spoken = "not finite" if end is None else f"{end:.4g}"
+        alt = (
+            f"{name} over {len(epochs)} epochs of fine-tuning; validation ends at {spoken} {unit}."
+        )
+        figures.append(
+            f"<figure><figcaption>{name} ({unit})</figcaption>"
+            f"{line_chart(lines, alt=alt, start=epochs[0]['epoch'])}</figure>"
+        )
+    return _section(f"Fine-tuning {_MEASURED}", f"<div class='figures'>{''.join(figures)}</div>")
+
+
+def _scaled(epochs: Sequence[Document], key: str, scale: float) -> list[float | None]:
+    return [None if epoch[key] is None else scale * epoch[key] for epoch in epochs]
+
+
+def _classes(document: Document) -> str:
+    details = document["details"]
+    stages = [stage for stage in STAGES if details[stage] is not None]
+    if not stages or not details[stages[0]]["per_class"]:
+        return ""
+    per_stage = [details[stage]["per_class"] for stage in stages]
+    rows = [
+        (
+            str(classes[0].get("name") or index),
+            count(classes[0]["n"]),
+            *(percent(found["recall"]) for found in classes),
+        )
+        for index, classes in enumerate(zip(*per_stage, strict=True))
+    ]
+    header = ("Class", "n", *(f"{_STAGE_TITLES[stage]} recall" for stage in stages))
+    return _section(f"Who pays: recall of each class {_MEASURED}", _table(header, rows))
+
+
+def _layers(document: Document) -> str:
+    layers = [layer for layer in document["layers"] if layer["before"]["params"]]
+    if not layers:
+        return ""
+    largest = sorted(layers, key=lambda layer: -layer["before"]["params"])[:MOST_ROWS]
+    shown = [layer for layer in layers if layer in largest]
+    bars = [
+        Bar(
+            layer["name"] or "(root)",
+            layer["before"]["params"],
+            layer["after"]["nonzero"],
+            f"{count(layer['after']['nonzero'])} of {count(layer['before']['params'])}",
+        )
+        for layer in shown
+    ]
+    part = "" if len(shown) == len(layers) else f", the {MOST_ROWS} largest of {len(layers)} layers"
+    header = (
+        "Layer", "Kind", "Parameters", "after", "Non-zero", "after", "MACs", "after", "MACs saved",
+    )  # fmt: skip
+    rows = [_layer_row(layer) for layer in document["layers"]]
+    alt = f"Non-zero parameters left in {len(shown)} layers; the numbers are in the table below."
+    return _section(
+        f"Layer by layer {_EXACT}",
+        f"<figure><figcaption>Non-zero parameters left (filled) of all (outline){part}"
+        f"</figcaption>{bar_chart(bars, alt=alt)}</figure>"
+        f"<div class='wide'>{_table(header, rows, n_text=2)}</div>",
+    )
+
+
+def _layer_row(layer: Document) -> tuple[str, ...]:
+    before, after = layer["before"], layer["after"]
+    saved = percent(1 - after["macs"] / before["macs"]) if before["macs"] else "-"
+    return (
+        layer["name"] or "(root)",
+        layer["kind"],
+        count(before["params"]),
+        count(after["params"]),
+        count(before["nonzero"]),
+        count(after["nonzero"]),
+        count(before["macs"]),
+        count(after["macs"]),
+        saved,
+    )
+
+
+def _notes(document: Document) -> str:
+    lines = [
+        f"<li>{f'<code>{escape(site)}</code>: ' if site else ''}{escape(text)}</li>"
+        for site, texts in document["notes"].items()
+        for text in texts
+    ]
+    lines += [f"<li>{escape(text)}</li>" for text in document["problems"].values()]
+    return _section("What to know", f"<ul>{''.join(lines)}</ul>") if lines else ""
+
+
+def _recipe(document: Document, recipe: Recipe) -> str:
+    rows = [
+        ("Recipe fingerprint", document["recipe_fingerprint"]),
+        ("Mask fingerprint", document["mask_fingerprint"]),
+        ("SHA-256 of the dense weights", document["model_sha256"]),
+    ]
+    return _section(
+        "Recipe",
+        f"<pre>{escape(recipe.to_json())}</pre>{_table(('', ''), rows, n_text=2)}"
+        "<p class='note'>The same recipe and seed give the same masks, bit for bit.</p>",
+    )
+
+
+def _provenance(document: Document) -> str:
+    onnx, surgery = document["onnx"], document["surgery"]
+    rows = [("Form of the pruned network", _sentence(surgery["form"], surgery["reason"]))]
+    if onnx["max_abs_difference"] is not None:
+        rows.append(
+            (
+                "ONNX against PyTorch",
+                f"largest difference {onnx['max_abs_difference']:.2g} on {onnx['n']} samples",
+            )
+        )
+    data = document["data"] or {}
+    rows += [(f"Data: {key}", _text(value)) for key, value in data.items()]
+    rows += [(f"Time: {stage}", duration(value)) for stage, value in document["seconds"].items()]
+    rows += [(key, _text(value)) for key, value in document["environment"].items()]
+    return _section("Where the numbers come from", _table(("", ""), rows, n_text=2))
+
+
+def _sentence(form: str, reason: str) -> str:
+    return f"{form} ({reason})" if reason else form
+
+
+def _text(value: Any) -> str:
+    return count(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _section(title: str, body: str) -> str:
+    """Return a section; ``title`` and ``body`` are HTML already."""
+    return f"<section><h2>{title}</h2>{body}</section>"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, n_text: int = 1) -> str:
+    """Return a table of escaped cells: ``n_text`` columns of text, then numbers."""
+
+    def cell(tag: str, column: int, text: str) -> str:
+        style = "" if column < n_text else ' class="number"'
+        return f"<{tag}{style}>{escape(text)}</{tag}>"
+
+    head = "".join(cell("th", column, text) for column, text in enumerate(header))
+    body = "".join(
+        f"<tr>{''.join(cell('td', column, text) for column, text in enumerate(row))}</tr>"
+        for row in rows
+    )
+    head = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
+    return f"<table>{head}<tbody>{body}</tbody></table>"
