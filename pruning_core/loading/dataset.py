@@ -1,0 +1,47 @@
+"""Data sets by name."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pruning_core.errors import DataError
+from pruning_core.loading.datasets import DATASETS
+from pruning_core.loading.split import Dataset, DatasetEntry, Source, Split
+
+__all__ = ["DATASETS", "DATA_FOLDER_VARIABLE", "Dataset", "DatasetEntry", "Split", "load_dataset"]
+
+DATA_FOLDER_VARIABLE = "PRUNING_STUDIO_DATA"
+
+
+def load_dataset(key: str, *, folder: Path | None = None, source: Source = "auto") -> Dataset:
+    """Return the data set ``key``: the full set where there is one, otherwise the bundled subset.
+
+    A set is read once and then shared; treat its tensors as read-only.
+
+    Args:
+        key: A name in ``DATASETS``.
+        folder: Where the files of the full set lie; None means the folder named by the
+            environment variable ``PRUNING_STUDIO_DATA``, then the place of the system's package.
+        source: ``bundled`` reads the bundled subset even where the full set is installed.
+
+    Raises:
+        UnknownNameError: If there is no such data set.
+        DataError: If the folder does not exist or a file in it is damaged.
+    """
+    entry = DATASETS[key]
+    if source == "bundled":
+        return _load(entry.key, None, source)
+    named = os.environ.get(DATA_FOLDER_VARIABLE)
+    if folder is None and named:
+        folder = Path(named)
+    if folder is not None and not folder.is_dir():
+        raise DataError(
+            f"The data folder '{folder}' does not exist. Name an existing folder, or none to use "
+            "the bundled subset."
+        )
+    return _load(entry.key, folder.resolve() if folder else None, source)
+
+
+@lru_cache(maxsize=4)
+def _load(key: str, folder: Path | None, source: Source) -> Dataset:
+    return DATASETS[key].load(folder, source)
