@@ -1,0 +1,78 @@
+"""How large the dense safetensors file of a state dict is, from shapes alone and to the byte."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Counts = NDArray[np.int64]
+
+# Names in the file, in the format's own order: tensors are stored by descending place in it.
+_DTYPES = {
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.int16: "I16",
+    torch.uint16: "U16",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int32: "I32",
+    torch.uint32: "U32",
+    torch.float32: "F32",
+    torch.complex64: "C64",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.uint64: "U64",
+}
+_RANK = {dtype: place for place, dtype in enumerate(_DTYPES)}
+
+
+class DenseFileSize:
+    """Size of the safetensors file of a state dict, from shapes alone.
+
+    The format is 8 bytes of length, a JSON header padded to 8 bytes, then the tensors, ordered by
+    descending type (larger elements first) and then by name. A file with text metadata is larger.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Compile names, types and numbers of axes of ``tensors``; their sizes come later."""
+        names = list(tensors)
+        self._item = np.array([tensors[name].element_size() for name in names], np.int64)
+        self._ndim = np.array([tensors[name].ndim for name in names], np.int64)
+        self._order = np.array(
+            sorted(range(len(names)), key=lambda i: (-_RANK[tensors[names[i]].dtype], names[i])),
+            np.int64,
+        )
+        entries = {
+            name: {
+                "dtype": _DTYPES[tensors[name].dtype],
+                "shape": [],
+                "data_offsets": ["", ""],
+            }
+            for name in names
+        }
+        text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False)
+        quotes = 4 * len(names)  # the placeholders above are quoted, numbers are not
+        commas = int(np.maximum(self._ndim - 1, 0).sum())
+        self._constant = len(text.encode()) - quotes + commas
+
+    def n_bytes(self, shapes: Counts, elements: Counts) -> Counts:
+        """Return ``[P]`` bytes for ``shapes`` ``[P, T, A]`` (ones beyond a tensor's own axes)."""
+        ends = np.cumsum((elements * self._item)[:, self._order], axis=1)
+        starts = np.concatenate([np.zeros((len(ends), 1), np.int64), ends[:, :-1]], axis=1)
+        own = np.arange(shapes.shape[2]) < self._ndim[:, None]
+        digits = (_digits(shapes) * own).sum(axis=(1, 2))
+        header = self._constant + digits + _digits(starts).sum(axis=1) + _digits(ends).sum(axis=1)
+        total = ends[:, -1] if ends.shape[1] else np.zeros(len(ends), np.int64)
+        return 8 + (header + 7) // 8 * 8 + total
+
+
+def _digits(numbers: Counts) -> Counts:
+    """Return how many decimal digits each number >= 0 has."""
+    powers = 10 ** np.arange(1, 19, dtype=np.int64)
+    return 1 + np.searchsorted(powers, numbers, side="right").astype(np.int64)

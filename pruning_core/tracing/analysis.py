@@ -1,0 +1,195 @@
+"""From links to units: connected components of labels that can leave without breaking a shape."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, fx
+
+from pruning_core.tracing import rules as _rules  # noqa: F401  (registers every rule)
+from pruning_core.tracing.capture import Capture
+from pruning_core.tracing.labels import Block, LabelArray, Labelled, Links
+from pruning_core.tracing.walk import Product, Value, walk
+
+NO_UNIT = -1
+_MAX_RECTANGLE_PASSES = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """Labels and units of one captured graph.
+
+    Attributes:
+        capture: The graph they were read from.
+        values: Labels of every node's output.
+        products: Costly nodes.
+        axes: For each parameter and buffer, the labels of each axis.
+        unit_of: ``[n_labels]`` global unit number of each label, ``NO_UNIT`` where it is fixed.
+        group_sizes: Units of each group; units are numbered group by group.
+        members: For each group the tensor axes its units touch.
+        renormalised: ``[n_units]`` True where a normalisation runs over the unit.
+        stacked: ``[n_units]`` True where the unit is stacked in a batched product (heads).
+        steps: For each group, the graph steps that made links between different tensors' labels.
+        unknown: Operators without a rule and how often they were met.
+    """
+
+    capture: Capture
+    values: Mapping[fx.Node, Value]
+    products: tuple[Product, ...]
+    axes: Mapping[str, tuple[LabelArray, ...]]
+    unit_of: NDArray[np.int32]
+    group_sizes: tuple[int, ...]
+    members: tuple[tuple[tuple[str, int], ...], ...]
+    renormalised: NDArray[np.bool_]
+    stacked: NDArray[np.bool_]
+    steps: tuple[tuple[int, ...], ...]
+    unknown: Mapping[str, int]
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Parameters and buffers by full name."""
+        return self.capture.tensors
+
+    @property
+    def n_units(self) -> int:
+        """Units of all groups together."""
+        return sum(self.group_sizes)
+
+    def units_along(self, name: str, axis: int) -> NDArray[np.int32]:
+        """Return the unit of each index of a tensor's axis, ``NO_UNIT`` where it is fixed."""
+        return self.unit_of[self.axes[name][axis]]
+
+
+def analyse(capture: Capture) -> Analysis:
+    """Find the units of a captured graph and sort them into groups."""
+    state, axes = walk(capture)
+    component = _rectangular_components(state.links, list(state.values.values()))
+    grouped = _group(component, axes, state.products)
+    unit_of_component = np.full(int(component.max()) + 1, NO_UNIT, np.int32)
+    start = 0
+    for components, _ in grouped:
+        unit_of_component[components] = np.arange(start, start + len(components))
+        start += len(components)
+    unit_of = unit_of_component[component]
+    return Analysis(
+        capture=capture,
+        values=state.values,
+        products=tuple(state.products),
+        axes=axes,
+        unit_of=unit_of,
+        group_sizes=tuple(len(components) for components, _ in grouped),
+        members=tuple(members for _, members in grouped),
+        renormalised=_marked(state.links.renormalised, unit_of, start),
+        stacked=_marked(state.links.stacked, unit_of, start),
+        steps=_coupling_steps(state.links, unit_of, [len(c) for c, _ in grouped]),
+        unknown=dict(state.unknown),
+    )
+
+
+def _components(links: Links) -> NDArray[np.int32]:
+    left, right, _ = links.edges()
+    graph = coo_matrix((np.ones(len(left), np.bool_), (left, right)), (links.n_labels,) * 2)
+    _, component = connected_components(graph, directed=False)
+    return np.asarray(component, np.int32)
+
+
+def _rectangular_components(links: Links, values: Sequence[Value]) -> NDArray[np.int32]:
+    """Return the component of each label, after coupling joint blocks that would not stay rectangles.
+
+    What stays of a joint block must be a rectangle, so its labels may vary along one axis only.
+    Where they vary along several, everything is coupled along the axis that keeps the most units.
+    """
+    joint = [block for tensor in _tensors(values) for block in tensor.joint_blocks]
+    for _ in range(_MAX_RECTANGLE_PASSES):
+        component = _components(links)
+        crooked = [block for block in joint if not _is_rectangle(component[block.labels])]
+        if not crooked:
+            return component
+        for block in crooked:
+            links.couple_rows(_best_rows(block, component[block.labels]))
+    raise RuntimeError("coupling of joint blocks did not settle")
+
+
+def _tensors(values: Sequence[Value]) -> list[Labelled]:
+    flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    return [item for item in flat if isinstance(item, Labelled)]
+
+
+def _rows(labels: NDArray[np.int32], axis: int) -> NDArray[np.int32]:
+    return np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1)
+
+
+def _is_rectangle(components: NDArray[np.int32]) -> bool:
+    rows = (_rows(components, axis) for axis in range(components.ndim))
+    return any(bool((row == row[:, :1]).all()) for row in rows)
+
+
+def _best_rows(block: Block, components: NDArray[np.int32]) -> LabelArray:
+    counts = [len(np.unique(_rows(components, axis)[:, 0])) for axis in range(components.ndim)]
+    return _rows(block.labels, int(np.argmax(counts)))
+
+
+def _group(
+    component: NDArray[np.int32],
+    axes: Mapping[str, tuple[LabelArray, ...]],
+    products: Sequence[Product],
+) -> list[tuple[NDArray[np.int32], tuple[tuple[str, int], ...]]]:
+    """Sort removable components into groups that touch the same tensor axes, in execution order."""
+    touched: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for name, vectors in axes.items():
+        for axis, labels in enumerate(vectors):
+            for number in np.unique(component[labels]).tolist():
+                touched[number].append((name, axis))
+    touched.pop(int(component[0]), None)
+    first_label = np.full(int(component.max()) + 1, len(component), np.int64)
+    np.minimum.at(first_label, component, np.arange(len(component)))
+    by_members: dict[tuple[tuple[str, int], ...], list[int]] = defaultdict(list)
+    for number, members in touched.items():
+        by_members[tuple(members)].append(number)
+    born = _birth(component, products)
+    groups = []
+    for members, numbers in by_members.items():
+        ordered = np.array(sorted(numbers, key=lambda number: first_label[number]), np.int32)
+        order = min(born.get(int(number), len(products)) for number in ordered)
+        groups.append((order, int(first_label[ordered[0]]), ordered, members))
+    groups.sort(key=lambda group: group[:2])
+    return [(ordered, members) for _, _, ordered, members in groups]
+
+
+def _birth(component: NDArray[np.int32], products: Sequence[Product]) -> dict[int, int]:
+    """Return for each component the first product that makes it."""
+    born: dict[int, int] = {}
+    for position, product in enumerate(products):
+        for number in np.unique(component[product.produced]).tolist():
+            born.setdefault(number, position)
+    return born
+
+
+def _marked(
+    marks: Sequence[LabelArray], unit_of: NDArray[np.int32], n_units: int
+) -> NDArray[np.bool_]:
+    result = np.zeros(n_units, np.bool_)
+    for labels in marks:
+        units = unit_of[labels.ravel()]
+        result[units[units != NO_UNIT]] = True
+    return result
+
+
+def _coupling_steps(
+    links: Links, unit_of: NDArray[np.int32], sizes: Sequence[int]
+) -> tuple[tuple[int, ...], ...]:
+    """Return, for each group, the steps at which links between its labels were made."""
+    left, _, steps = links.edges()
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    units = unit_of[left]
+    pairs = Counter(
+        zip(owner[units[units != NO_UNIT]].tolist(), steps[units != NO_UNIT].tolist(), strict=True)
+    )
+    found: list[set[int]] = [set() for _ in sizes]
+    for group, step in pairs:
+        found[group].add(step)
+    return tuple(tuple(sorted(steps_of)) for steps_of in found)

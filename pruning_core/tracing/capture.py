@@ -1,0 +1,103 @@
+"""Record one forward pass as a graph of ATen operators, with the module each operator ran in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
+from torch.utils import _pytree as pytree
+
+from pruning_core.errors import UnsupportedModelError
+from pruning_core.switches import decomposed_operators
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Capture:
+    """One recorded forward pass.
+
+    Attributes:
+        graph: The operators; its first placeholders are ``tensors`` in order, then the inputs.
+        tensors: Parameters and buffers by full name; tied ones once, under their first name.
+        owner: For each node the path of the innermost module that was running.
+        output_shapes: Output shape of each module that returned one tensor, batch axis included.
+    """
+
+    graph: fx.GraphModule
+    tensors: Mapping[str, Tensor]
+    owner: Mapping[fx.Node, str]
+    output_shapes: Mapping[str, tuple[int, ...]]
+
+
+def capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Capture:
+    """Run ``module`` once on fake tensors and record every operator.
+
+    Raises:
+        UnsupportedModelError: If the model does not run on the inputs or cannot be recorded.
+    """
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    spans: list[tuple[str, int, int]] = []
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = _watch_modules(module, spans, shapes)
+
+    def forward(state: dict[str, Tensor], *arguments: Tensor) -> list[Tensor]:
+        output = torch.func.functional_call(module, state, arguments)
+        return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+
+    try:
+        with torch.no_grad(), decomposed_operators():
+            graph = make_fx(forward, tracing_mode="fake", _allow_non_fake_inputs=True)(
+                tensors, *inputs
+            )
+    except Exception as error:
+        shapes_text = ", ".join(str(list(tensor.shape)) for tensor in inputs)
+        raise UnsupportedModelError(
+            f"The model could not be run on an input of shape {shapes_text}: "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Capture(graph, tensors, _innermost(graph, spans), shapes)
+
+
+def _watch_modules(
+    module: nn.Module, spans: list[tuple[str, int, int]], shapes: dict[str, tuple[int, ...]]
+) -> list[Any]:
+    """Note, for each call of each module, the range of graph nodes it recorded."""
+    started: list[int] = []
+    hooks = []
+    for name, child in module.named_modules():
+
+        def before(*_: Any) -> None:
+            started.append(_n_nodes())
+
+        def after(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
+            spans.append((name, started.pop(), _n_nodes()))
+            if isinstance(output, Tensor):
+                shapes[name] = tuple(output.shape)
+
+        hooks.append(child.register_forward_pre_hook(before))
+        hooks.append(child.register_forward_hook(after))
+    return hooks
+
+
+def _n_nodes() -> int:
+    mode = get_proxy_mode()
+    return 0 if mode is None else len(mode.tracer.graph.nodes)
+
+
+def _innermost(graph: fx.GraphModule, spans: list[tuple[str, int, int]]) -> dict[fx.Node, str]:
+    nodes = list(graph.graph.nodes)
+    owner = dict.fromkeys(nodes, "")
+    # Inner calls end before outer ones: walking backwards, inner spans overwrite outer ones.
+    for name, start, end in reversed(spans):
+        for node in nodes[start:end]:
+            owner[node] = name
+    return owner
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else "no message"

@@ -1,0 +1,192 @@
+"""Operators that only move positions: views, permutations, slices, joins."""
+
+from typing import Any
+
+import numpy as np
+from torch import fx
+
+from pruning_core.tracing.labels import (
+    Block,
+    LabelArray,
+    Labelled,
+    fixed,
+    pick,
+    pick_one,
+    reshape,
+)
+from pruning_core.tracing.walk import Value, Walk, argument, output_shape, output_shapes, rule
+
+
+@rule("view", "reshape", "unsafe_view")
+def view(walk: Walk, node: fx.Node) -> Value:
+    """Carry labels to the new shape, jointly where axes split or merge."""
+    return reshape(walk.links, walk.tensor(node, 0), output_shape(node))
+
+
+@rule("permute")
+def permute(walk: Walk, node: fx.Node) -> Value:
+    """Reorder axes."""
+    tensor = walk.tensor(node, 0)
+    return tensor.permuted([int(axis) % tensor.ndim for axis in node.args[1]])  # type: ignore[union-attr, arg-type]
+
+
+@rule("t")
+def t(walk: Walk, node: fx.Node) -> Value:
+    """Swap the two axes of a matrix."""
+    tensor = walk.tensor(node, 0)
+    return tensor.permuted(range(tensor.ndim)[::-1])
+
+
+@rule("transpose")
+def transpose(walk: Walk, node: fx.Node) -> Value:
+    """Swap two axes."""
+    tensor = walk.tensor(node, 0)
+    order = list(range(tensor.ndim))
+    first, second = walk.axis(node, 1, tensor), walk.axis(node, 2, tensor)
+    order[first], order[second] = order[second], order[first]
+    return tensor.permuted(order)
+
+
+@rule("clone", "alias", "detach", "contiguous", "to_copy", "lift_fresh_copy", "dropout")
+def same(walk: Walk, node: fx.Node) -> Value:
+    """Pass labels on unchanged."""
+    return walk.tensor(node, 0)
+
+
+@rule("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
+def like(walk: Walk, node: fx.Node) -> Value:
+    """A new tensor of the same shape shrinks with the old one."""
+    return walk.tensor(node, 0)
+
+
+@rule("expand")
+def expand(walk: Walk, node: fx.Node) -> Value:
+    """Repeat axes of size 1; a labelled index that is repeated can no longer leave."""
+    tensor, shape = walk.tensor(node, 0), output_shape(node)
+    while tensor.ndim < len(shape):
+        tensor = tensor.with_axis(0)
+    blocks = []
+    for block in tensor.blocks:
+        if len(block.axes) == 1 and tensor.shape[block.axes[0]] != shape[block.axes[0]]:
+            walk.links.lock_labels(block.labels)
+            blocks.append(Block(block.axes, fixed(shape[block.axes[0]])))
+        else:
+            blocks.append(block)
+    return Labelled(shape, tuple(blocks))
+
+
+@rule("unsqueeze")
+def unsqueeze(walk: Walk, node: fx.Node) -> Value:
+    """Insert an axis of size 1."""
+    tensor = walk.tensor(node, 0)
+    return tensor.with_axis(int(node.args[1]) % (tensor.ndim + 1))  # type: ignore[arg-type]
+
+
+@rule("squeeze")
+def squeeze(walk: Walk, node: fx.Node) -> Value:
+    """Drop axes of size 1: all of them, or those named."""
+    tensor = walk.tensor(node, 0)
+    named = argument(node, 1, "dim")
+    if named is None:
+        axes = list(range(tensor.ndim))
+    else:
+        listed = [named] if isinstance(named, int) else list(named)
+        axes = [axis % tensor.ndim for axis in listed]
+    for axis in sorted(axes, reverse=True):
+        if tensor.shape[axis] == 1:
+            tensor = pick_one(walk.links, tensor, axis, 0)
+    return tensor
+
+
+@rule("select")
+def select(walk: Walk, node: fx.Node) -> Value:
+    """Take one index of an axis."""
+    tensor = walk.tensor(node, 0)
+    axis = walk.axis(node, 1, tensor)
+    return pick_one(walk.links, tensor, axis, int(node.args[2]) % tensor.shape[axis])  # type: ignore[arg-type]
+
+
+@rule("slice")
+def slice_(walk: Walk, node: fx.Node) -> Value:
+    """Take a range of an axis."""
+    tensor = walk.tensor(node, 0)
+    axis = walk.axis(node, 1, tensor)
+    start, end = argument(node, 2, "start"), argument(node, 3, "end")
+    step = argument(node, 4, "step", 1)
+    return pick(walk.links, tensor, axis, slice(start, end, step))
+
+
+@rule("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "chunk")
+def split(walk: Walk, node: fx.Node) -> Value:
+    """Cut an axis into consecutive parts."""
+    tensor = walk.tensor(node, 0)
+    axis = walk.axis(node, 2, tensor)
+    parts, start = [], 0
+    for shape in output_shapes(node):
+        parts.append(pick(walk.links, tensor, axis, slice(start, start + shape[axis])))
+        start += shape[axis]
+    return parts
+
+
+@rule("unbind")
+def unbind(walk: Walk, node: fx.Node) -> Value:
+    """Take an axis apart, one tensor for each index."""
+    tensor = walk.tensor(node, 0)
+    axis = walk.axis(node, 1, tensor)
+    return [pick_one(walk.links, tensor, axis, index) for index in range(tensor.shape[axis])]
+
+
+@rule("cat")
+def cat(walk: Walk, node: fx.Node) -> Value:
+    """Join along an axis; all other axes must stay equal."""
+    return _join(walk, node, [walk.values[part] for part in node.args[0]])  # type: ignore[union-attr, index]
+
+
+@rule("stack")
+def stack(walk: Walk, node: fx.Node) -> Value:
+    """Join along a new axis."""
+    axis = int(argument(node, 1, "dim", 0)) % len(output_shape(node))
+    parts = [walk.values[part] for part in node.args[0]]  # type: ignore[union-attr, index]
+    return _join(walk, node, [p.with_axis(axis) for p in parts if isinstance(p, Labelled)])
+
+
+def _join(walk: Walk, node: fx.Node, parts: list[Any]) -> Labelled:
+    shape = output_shape(node)
+    joined = int(argument(node, 1, "dim", 0)) % len(shape)
+    tensors = [part for part in parts if isinstance(part, Labelled) and part.shape != (0,)]
+    vectors = [walk.links.axes(tensor) for tensor in tensors]
+    axes: list[LabelArray] = []
+    for axis in range(len(shape)):
+        columns = [vector[axis] for vector in vectors]
+        if axis == joined:
+            axes.append(np.concatenate(columns))
+            continue
+        labels = columns[0]
+        for column in columns[1:]:
+            labels = walk.links.link(labels, column)
+        axes.append(labels)
+    return Labelled.of_axes(axes)
+
+
+@rule("constant_pad_nd")
+def constant_pad(walk: Walk, node: fx.Node) -> Value:
+    """Add (or crop) constant positions at both ends of the last axes."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    pads = [int(pad) for pad in node.args[1]]  # type: ignore[union-attr, arg-type]
+    for number in range(len(pads) // 2):
+        axis = len(axes) - 1 - number
+        low, high = pads[2 * number], pads[2 * number + 1]
+        labels = axes[axis][max(-low, 0) : len(axes[axis]) - max(-high, 0)]
+        axes[axis] = np.concatenate([fixed(max(low, 0)), labels, fixed(max(high, 0))])
+    return Labelled.of_axes(axes)
+
+
+@rule("roll")
+def roll(walk: Walk, node: fx.Node) -> Value:
+    """Positions along a rolled axis keep their meaning only when none leaves."""
+    tensor = walk.tensor(node, 0)
+    axes = walk.links.axes(tensor)
+    named = argument(node, 2, "dims", ()) or range(tensor.ndim)
+    for axis in named:
+        walk.links.lock_labels(axes[axis])
+    return Labelled.of_axes([fixed(len(v)) if a in named else v for a, v in enumerate(axes)])

@@ -1,0 +1,85 @@
+"""Reductions and pooling."""
+
+import re
+
+from torch import Tensor, fx
+
+from pruning_core.tracing.labels import Labelled, fixed
+from pruning_core.tracing.walk import (
+    Value,
+    Walk,
+    argument,
+    operator_name,
+    output_shape,
+    output_shapes,
+    rule,
+)
+
+
+@rule("sum")
+def total(walk: Walk, node: fx.Node) -> Value:
+    """A zero adds nothing to a sum: removing equals zeroing."""
+    return _reduced(walk, node)
+
+
+@rule("mean", "amax", "amin", "var", "std", "linalg_vector_norm", "logsumexp", "prod")
+def statistic(walk: Walk, node: fx.Node) -> Value:
+    """A statistic over labelled positions changes when some leave."""
+    tensor = walk.tensor(node, 0)
+    for block in tensor.blocks:
+        if set(block.axes) & set(_reduced_axes(node, tensor)):
+            walk.links.renormalised.append(block.labels)
+    return _reduced(walk, node)
+
+
+@rule("var_mean")
+def variance_and_mean(walk: Walk, node: fx.Node) -> Value:
+    """Two statistics at once."""
+    both = statistic(walk, node)
+    return [both, both]
+
+
+def _reduced_axes(node: fx.Node, tensor: Labelled) -> list[int]:
+    position = 2 if "norm" in str(node.target) else 1
+    named = argument(node, position, "dim")
+    if named is None or named == []:
+        return list(range(tensor.ndim))
+    listed = [named] if isinstance(named, int) else list(named)
+    return [int(axis) % tensor.ndim for axis in listed]
+
+
+def _reduced(walk: Walk, node: fx.Node) -> Labelled:
+    tensor = walk.tensor(node, 0)
+    axes = walk.links.axes(tensor)
+    gone = _reduced_axes(node, tensor)
+    keeps_axes = len(output_shape(node)) == tensor.ndim
+    vectors = [
+        fixed(1) if axis in gone else labels
+        for axis, labels in enumerate(axes)
+        if keeps_axes or axis not in gone
+    ]
+    return Labelled.of_axes(vectors)
+
+
+@rule(
+    "max_pool2d_with_indices",
+    "max_pool3d_with_indices",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool2d",
+    "upsample_nearest2d",
+    "upsample_bilinear2d",
+)
+def pool(walk: Walk, node: fx.Node) -> Value:
+    """Pooling works on each channel by itself; space is fixed."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    several = not isinstance(node.meta["val"], Tensor)
+    shape = output_shapes(node)[0] if several else output_shape(node)
+    n_spatial = re.findall(r"(\d)d", operator_name(node))[0]
+    kept = len(shape) - int(n_spatial)
+    pooled = Labelled.of_axes([*axes[:kept], *(fixed(size) for size in shape[kept:])])
+    return [pooled, None] if several else pooled

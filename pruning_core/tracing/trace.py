@@ -1,0 +1,231 @@
+"""Trace a model: one recorded forward pass becomes layers, groups of units and exact costs."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor, fx, nn
+
+from pruning_core.errors import UnsupportedModelError
+from pruning_core.tracing.analysis import Analysis, analyse
+from pruning_core.tracing.capture import capture
+from pruning_core.tracing.cost import CostModel
+from pruning_core.tracing.network import Group, Layer, Member, Network
+from pruning_core.tracing.walk import Product, operator_name
+
+_CARRIES_A_WEIGHT = frozenset(
+    "t transpose permute view reshape unsafe_view clone detach alias expand to_copy select slice "
+    "unsqueeze squeeze".split()
+)
+_REASONS = {
+    "add": "the addition in {place} needs the same units on both sides",
+    "sub": "the subtraction in {place} needs the same units on both sides",
+    "mul": "the product in {place} needs the same units on both sides",
+    "cat": "the concatenation in {place} carries the units on",
+    "bmm": "the attention product in {place} needs whole heads in all its inputs",
+    "convolution": "{place} reads or makes these units",
+    "mm": "{place} reads or makes these units",
+    "addmm": "{place} reads or makes these units",
+    "native_layer_norm": "{place} has one scale and shift a unit",
+    "native_group_norm": "{place} has one scale and shift a unit",
+}
+_BATCH_NORM_REASON = "{place} has one scale, shift and running statistic a unit"
+
+
+def trace(module: nn.Module, example_inputs: Tensor | Sequence[Tensor]) -> Network:
+    """Read layers, coupled groups and exact costs off one forward pass of ``module``.
+
+    The module is not changed: it runs on fake tensors, in eval mode.
+
+    Args:
+        module: Any model that runs on the inputs.
+        example_inputs: One tensor or a sequence of them, batch axis first. A batch of several
+            samples is cut to its first, so that MACs are those of one sample.
+
+    Raises:
+        UnsupportedModelError: If the model does not run on the inputs or cannot be recorded.
+    """
+    given = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
+    if not given or any(tensor.ndim == 0 for tensor in given):
+        raise UnsupportedModelError(
+            "An example input with a batch axis is needed to trace a model."
+        )
+    inputs = tuple(tensor[:1] for tensor in given)
+    training = {name: child.training for name, child in module.named_modules()}
+    module.eval()
+    try:
+        analysis = analyse(capture(module, inputs))
+    finally:
+        for name, child in module.named_modules():
+            child.training = training[name]
+    return _network(module, inputs, analysis)
+
+
+def _network(module: nn.Module, inputs: tuple[Tensor, ...], analysis: Analysis) -> Network:
+    parameters = tuple(dict(module.named_parameters()))
+    if not parameters:
+        raise UnsupportedModelError("The model has no parameters, so there is nothing to prune.")
+    cost = CostModel(analysis, parameters)
+    groups = _groups(module, analysis, parameters)
+    weights = _weights(analysis, parameters)
+    layers = _layers(module, analysis, cost, groups)
+    return Network(
+        module=module,
+        example_inputs=inputs,
+        layers=layers,
+        groups=groups,
+        weights=tuple(dict.fromkeys(name for names in weights.values() for name in names)),
+        cost=cost,
+        unknown_operators=analysis.unknown,
+        analysis=analysis,
+    )
+
+
+def owner_of(parameter: str) -> str:
+    """Return the module path of a parameter or buffer; empty for the root module."""
+    return parameter.rpartition(".")[0]
+
+
+def _weights(analysis: Analysis, parameters: Sequence[str]) -> dict[Product, tuple[str, ...]]:
+    """Return for each product the parameters it multiplies, in execution order."""
+    known = set(parameters)
+    names = dict(zip(analysis.capture.graph.graph.nodes, analysis.tensors, strict=False))
+    found = {}
+    for product in analysis.products:
+        sources = [_source(node) for node, _ in product.operands]
+        found[product] = tuple(names[source] for source in sources if names.get(source) in known)
+    return found
+
+
+def _source(node: fx.Node) -> fx.Node:
+    """Follow a weight back through views to where it came from."""
+    while node.op == "call_function" and operator_name(node) in _CARRIES_A_WEIGHT:
+        node = node.args[0]  # type: ignore[assignment]
+    return node
+
+
+def _layers(
+    module: nn.Module, analysis: Analysis, cost: CostModel, groups: Sequence[Group]
+) -> tuple[Layer, ...]:
+    macs: dict[str, int] = {}
+    dense = cost.query(np.ones(cost.n_units, np.bool_))
+    weights = _weights(analysis, cost.parameters)
+    for product, count in zip(analysis.products, dense.macs[0].tolist(), strict=True):
+        own = weights[product]
+        place = owner_of(own[0]) if own else analysis.capture.owner[product.node]
+        macs[place] = macs.get(place, 0) + count
+    children = dict(module.named_modules())
+    owned: dict[str, list[str]] = {name: [] for name in children}
+    for name in cost.parameters:
+        owned[owner_of(name)].append(name)
+    layers = [
+        _layer(name, children[name], owned[name], macs.get(name, 0), analysis, groups)
+        for name in _execution_order(analysis, list(children))
+        if owned[name] or macs.get(name)
+    ]
+    return tuple(layers)
+
+
+def _layer(
+    name: str,
+    child: nn.Module,
+    owned: Sequence[str],
+    macs: int,
+    analysis: Analysis,
+    groups: Sequence[Group],
+) -> Layer:
+    tensors = [analysis.tensors[parameter] for parameter in owned]
+    output = analysis.capture.output_shapes.get(name)
+    largest = max(tensors, key=lambda tensor: tensor.numel(), default=None)
+    return Layer(
+        name=name,
+        kind=type(child).__name__,
+        parameters=tuple(owned),
+        weight_shape=None if largest is None else tuple(largest.shape),
+        output_shape=None if output is None else output[1:],
+        n_params=sum(tensor.numel() for tensor in tensors),
+        macs=macs,
+        n_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        groups=tuple(group.name for group in groups if name in group.layers),
+    )
+
+
+def _execution_order(analysis: Analysis, names: Sequence[str]) -> list[str]:
+    """Return module paths in the order in which they first do something; unused ones come last."""
+    first: dict[str, int] = {}
+    for step, node in enumerate(analysis.capture.graph.graph.nodes):
+        if node.op == "call_function":
+            first.setdefault(analysis.capture.owner[node], step)
+    return sorted(names, key=lambda name: first.get(name, len(analysis.values) + names.index(name)))
+
+
+def _groups(module: nn.Module, analysis: Analysis, parameters: Sequence[str]) -> tuple[Group, ...]:
+    starts = np.cumsum([0, *analysis.group_sizes])
+    makers = _makers(analysis, parameters)
+    children = dict(module.named_modules())
+    groups: list[Group] = []
+    taken: set[str] = set()
+    for number, members in enumerate(analysis.members):
+        units = slice(int(starts[number]), int(starts[number + 1]))
+        maker = makers[number] or members[0][0]
+        layers = tuple(dict.fromkeys(owner_of(name) for name, _ in members))
+        layer = owner_of(maker)
+        name = layer if layer and layer not in taken else maker
+        while name in taken:  # several groups made by one parameter
+            name += "'"
+        taken.add(name)
+        groups.append(
+            Group(
+                name=name,
+                kind=_unit_word([children[path] for path in (layer, *layers)], analysis, units),
+                n_units=analysis.group_sizes[number],
+                members=tuple(_member(analysis, name_, axis, units) for name_, axis in members),
+                layers=tuple(sorted(layers, key=lambda path: path != layer)),
+                changes_normalisation=bool(analysis.renormalised[units].any()),
+                reasons=_reasons(analysis, analysis.steps[number], children),
+            )
+        )
+    return tuple(groups)
+
+
+def _makers(analysis: Analysis, parameters: Sequence[str]) -> list[str | None]:
+    """Return for each group the weight that makes its units first."""
+    starts = np.cumsum([0, *analysis.group_sizes])
+    makers: list[str | None] = [None] * len(analysis.group_sizes)
+    for product, names in _weights(analysis, parameters).items():
+        units = analysis.unit_of[product.produced]
+        for number in np.unique(np.searchsorted(starts, units[units >= 0], side="right") - 1):
+            if names and makers[number] is None:
+                makers[number] = names[-1]
+    return makers
+
+
+def _member(analysis: Analysis, name: str, axis: int, units: slice) -> Member:
+    along = analysis.units_along(name, axis)
+    inside = along[(along >= units.start) & (along < units.stop)]
+    return Member(name, axis, int(np.bincount(inside - units.start).max()))
+
+
+def _unit_word(layers: Sequence[nn.Module], analysis: Analysis, units: slice) -> str:
+    """Return the field's word for one unit of a group; its maker is the first of ``layers``."""
+    if isinstance(layers[0], nn.RNNBase | nn.RNNCellBase):
+        return "hidden unit"
+    if analysis.stacked[units].any():
+        return "head"
+    if analysis.renormalised[units].any() and any(isinstance(x, nn.Linear) for x in layers):
+        return "feature"
+    return "channel" if isinstance(layers[0], nn.modules.conv._ConvNd) else "neuron"
+
+
+def _reasons(
+    analysis: Analysis, steps: Sequence[int], children: Mapping[str, nn.Module]
+) -> tuple[str, ...]:
+    nodes = list(analysis.capture.graph.graph.nodes)
+    sentences = []
+    for step in steps:
+        name = operator_name(nodes[step])
+        text = _BATCH_NORM_REASON if "batch_norm" in name else _REASONS.get(name)
+        if text is not None:
+            owner = analysis.capture.owner[nodes[step]]
+            place = f"{owner} ({type(children[owner]).__name__})" if owner else "the model itself"
+            sentences.append(text.format(place=place))
+    return tuple(dict.fromkeys(sentences))
