@@ -1,0 +1,1 @@
+"""What the pages share: shell, state, cached calls of the core, components, formats."""

@@ -1,0 +1,43 @@
+// The formats of pruning_core/figures/numbers.py, for numbers that move while the pointer does.
+function scale(value, units) {
+  let magnitude = Math.abs(value);
+  let step = 0;
+  while (step < units.length - 1 && Number(magnitude.toPrecision(3)) >= 1000) {
+    magnitude /= 1000;
+    step += 1;
+  }
+  let text;
+  if (step === 0) {
+    text = magnitude >= 100 || Number.isInteger(magnitude)
+      ? magnitude.toFixed(0) : String(Number(magnitude.toPrecision(3)));
+  } else {
+    const digits = 2 - Math.floor(Math.log10(Number(magnitude.toPrecision(3))));
+    text = magnitude.toFixed(Math.max(0, digits));
+  }
+  return (value < 0 ? "-" : "") + text + (units[step] ? " " + units[step] : "");
+}
+const formatCount = (value) => scale(value, ["", "k", "M", "G", "T"]);
+const formatSize = (value) => scale(value, ["B", "kB", "MB", "GB", "TB"]);
+const formatPercent = (share) => (100 * share).toFixed(1) + " %";
+function formatReduction(before, after) {
+  if (after <= 0) return before > 0 ? "all removed" : "1.00x";
+  const ratio = before / after;
+  return (ratio < 10 ? ratio.toFixed(2) : ratio < 100 ? ratio.toFixed(1) : ratio.toFixed(0)) + "x";
+}
+function formatScore(value, digits = 4) {
+  if (value === 0) return "0";
+  const exponent = Math.floor(Math.log10(Math.abs(Number(value.toPrecision(digits)))));
+  if (exponent < -4 || exponent >= digits) {
+    const [mantissa, power] = value.toExponential(digits - 1).split("e");
+    const sign = power[0] === "-" ? "-" : "+";
+    return String(Number(mantissa)) + "e" + sign + power.slice(1).padStart(2, "0");
+  }
+  return String(Number(value.toPrecision(digits)));
+}
+// The theme's first two chart colours mean kept and pruned.
+function paint(root) {
+  const style = getComputedStyle(root);
+  const colours = style.getPropertyValue("--st-chart-categorical-colors").split(",");
+  root.style.setProperty("--kept", (colours[0] || "#0072B2").trim());
+  root.style.setProperty("--pruned", (colours[1] || "#D55E00").trim());
+}

@@ -1,0 +1,281 @@
+// A histogram of scores with a threshold to drag. While it is dragged nothing is sent: the counts
+// and the totals of the whole model come from a table of exact positions that the server made. On
+// release the position is sent once; the server resolves the plan anew and its count must agree.
+const SVG = "http://www.w3.org/2000/svg";
+const HEIGHT = 236;
+const EDGE = { left: 46, right: 14, top: 16, bottom: 40 };
+const instances = new WeakMap();
+
+function node(name, attributes, parent) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (parent) parent.append(element);
+  return element;
+}
+
+function label(parent, text, attributes) {
+  const element = node("text", attributes, parent);
+  element.textContent = text;
+  return element;
+}
+
+function niceStep(span, wanted) {
+  const raw = span / Math.max(1, wanted);
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const factor = [1, 2, 2.5, 5, 10].find((candidate) => candidate * power >= raw);
+  return factor * power;
+}
+
+function ticks(low, high, wanted) {
+  const step = niceStep(high - low, wanted);
+  const found = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i += 1) {
+    found.push(i * step);
+  }
+  return found;
+}
+
+function positionOf(data, removed) {
+  const counts = data.positions.n_removed;
+  let best = 0;
+  for (let p = 0; p < counts.length; p += 1) {
+    if (Math.abs(counts[p] - removed) < Math.abs(counts[best] - removed)) best = p;
+  }
+  return best;
+}
+
+function positionAt(data, score) {
+  const thresholds = data.positions.threshold;
+  let low = 0;
+  let high = thresholds.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (thresholds[middle] <= score) low = middle; else high = middle - 1;
+  }
+  // Equal thresholds are one place on the axis: take the first, so that the tied units stay.
+  while (low > 0 && thresholds[low - 1] === thresholds[low]) low -= 1;
+  return low;
+}
+
+function totalsAt(data, position) {
+  const totals = {};
+  for (const key of ["params", "nonzero", "macs", "n_bytes"]) {
+    totals[key] = data.positions[key][position];
+  }
+  return totals;
+}
+
+function announce(totals) {
+  window.dispatchEvent(new CustomEvent("pruning-studio:preview", { detail: totals }));
+}
+
+// Everything that depends on data and width only.
+function draw(instance) {
+  const { data, root, width } = instance;
+  const svg = root.querySelector("svg");
+  svg.replaceChildren();
+  svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+  const inner = { width: width - EDGE.left - EDGE.right, height: HEIGHT - EDGE.top - EDGE.bottom };
+  const low = data.edges[0];
+  const high = data.edges[data.edges.length - 1];
+  instance.toX = (score) => EDGE.left + ((score - low) / (high - low)) * inner.width;
+  instance.toScore = (x) => low + ((x - EDGE.left) / inner.width) * (high - low);
+  const most = Math.max(1, ...data.counts);
+  const rise = (n) => (data.log ? Math.log10(1 + n) / Math.log10(1 + most) : n / most);
+  const toY = (n) => EDGE.top + inner.height * (1 - rise(n));
+  const floor = EDGE.top + inner.height;
+
+  const definitions = node("defs", {}, svg);
+  const hatch = node("pattern", {
+    id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse",
+    patternTransform: "rotate(45)",
+  }, definitions);
+  node("rect", { width: 6, height: 6, class: "pruned-ground" }, hatch);
+  node("rect", { width: 2.4, height: 6, class: "pruned-stripe" }, hatch);
+  const clip = (id) => node("rect", { y: 0, height: HEIGHT, x: 0, width: 0 },
+    node("clipPath", { id }, definitions));
+  instance.clipPruned = clip("left-of-line");
+  instance.clipKept = clip("right-of-line");
+
+  const steps = data.log
+    ? [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].filter((n) => n <= most)
+    : ticks(0, most, 4).filter((n) => Number.isInteger(n) && n > 0);
+  for (const n of steps) {
+    node("line", { x1: EDGE.left, x2: width - EDGE.right, y1: toY(n), y2: toY(n), class: "grid" }, svg);
+    label(svg, formatCount(n), { x: EDGE.left - 6, y: toY(n) + 4, class: "tick end" });
+  }
+  let outline = "";
+  data.counts.forEach((n, i) => {
+    if (n === 0) return;
+    const x1 = instance.toX(data.edges[i]);
+    const x2 = instance.toX(data.edges[i + 1]);
+    const gap = x2 - x1 > 6 ? 0.75 : 0;
+    const top = Math.min(toY(n), floor - 1.5);
+    outline += `M${x1 + gap} ${floor}V${top}H${x2 - gap}V${floor}Z`;
+  });
+  node("path", { d: outline, class: "kept", "clip-path": "url(#right-of-line)" }, svg);
+  node("path", { d: outline, class: "pruned", "clip-path": "url(#left-of-line)" }, svg);
+  node("line", { x1: EDGE.left, x2: width - EDGE.right, y1: floor, y2: floor, class: "axis" }, svg);
+  for (const score of data.rug) {
+    const x = instance.toX(score);
+    node("line", { x1: x, x2: x, y1: floor + 1, y2: floor + 6, class: "rug" }, svg);
+  }
+  for (const tick of ticks(low, high, Math.max(3, Math.floor(width / 70)))) {
+    label(svg, formatScore(tick, 3), { x: instance.toX(tick), y: floor + 19, class: "tick middle" });
+  }
+  label(svg, `score of one of the ${data.units} (${data.criterion})`, {
+    x: EDGE.left + inner.width / 2, y: HEIGHT - 4, class: "tick middle title",
+  });
+  drawHandle(instance, svg, floor);
+}
+
+function drawHandle(instance, svg, floor) {
+  const group = node("g", {
+    class: "handle", role: "slider", tabindex: "0", "aria-orientation": "horizontal",
+    "aria-label": `Threshold of ${instance.data.layer}`, "aria-valuemin": "0",
+    "aria-valuemax": String(instance.data.total),
+  }, svg);
+  node("rect", { x: -14, y: 0, width: 28, height: floor, class: "grab" }, group);
+  node("line", { x1: 0, x2: 0, y1: 8, y2: floor + 6, class: "line" }, group);
+  node("rect", { x: -7, y: 1, width: 14, height: 18, rx: 4, class: "knob" }, group);
+  node("line", { x1: -2, x2: -2, y1: 6, y2: 14, class: "grip" }, group);
+  node("line", { x1: 2, x2: 2, y1: 6, y2: 14, class: "grip" }, group);
+  group.addEventListener("keydown", (event) => onKey(instance, event));
+  instance.handle = group;
+}
+
+// Everything that moves with the threshold: called for every pointer move.
+function place(instance, position, x, removed) {
+  const { data, root } = instance;
+  const threshold = data.positions.threshold[position];
+  const line = x === undefined ? instance.toX(threshold) : x;
+  const bounded = Math.max(EDGE.left, Math.min(instance.width - EDGE.right, line));
+  instance.handle.setAttribute("transform", `translate(${bounded} 0)`);
+  instance.clipPruned.setAttribute("width", String(bounded));
+  instance.clipKept.setAttribute("x", String(bounded));
+  instance.clipKept.setAttribute("width", String(Math.max(0, instance.width - bounded)));
+  const count = removed === undefined ? data.positions.n_removed[position] : removed;
+  const totals = totalsAt(data, position);
+  const say = (name, text) => { root.querySelector("." + name).textContent = text; };
+  say("count", `${count.toLocaleString("en")} of ${data.total.toLocaleString("en")}`);
+  say("share", formatPercent(count / data.total));
+  say("score", formatScore(threshold));
+  say("params", formatCount(data.granularity_removes ? totals.params : totals.nonzero));
+  say("macs", data.granularity_removes ? formatCount(totals.macs) : formatCount(data.before.macs));
+  instance.handle.setAttribute("aria-valuenow", String(count));
+  instance.handle.setAttribute(
+    "aria-valuetext",
+    `${count} of ${data.total} ${data.units} pruned, threshold ${formatScore(threshold)}`,
+  );
+  instance.position = position;
+  return totals;
+}
+
+function commit(instance) {
+  const { data, position } = instance;
+  const removed = data.positions.n_removed[position];
+  if (removed === data.removed) {
+    announce(null);
+    return;
+  }
+  instance.pending = removed;
+  instance.send("commit", {
+    site: data.site,
+    n_removed: removed,
+    threshold: data.positions.threshold[position],
+  });
+}
+
+function onKey(instance, event) {
+  const last = instance.data.positions.n_removed.length - 1;
+  const page = Math.max(1, Math.round(last / 10));
+  const moves = {
+    ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1,
+    PageUp: page, PageDown: -page, Home: -last, End: last,
+  };
+  const move = moves[event.key];
+  if (move === undefined) return;
+  event.preventDefault();
+  const next = Math.max(0, Math.min(last, instance.position + move));
+  announce(place(instance, next));
+  clearTimeout(instance.timer);
+  instance.timer = setTimeout(() => commit(instance), 150);
+}
+
+function listen(instance) {
+  const svg = instance.root.querySelector("svg");
+  const follow = (event) => {
+    const box = svg.getBoundingClientRect();
+    const x = ((event.clientX - box.left) / box.width) * instance.width;
+    const score = instance.toScore(x);
+    announce(place(instance, positionAt(instance.data, score), x));
+  };
+  svg.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    svg.setPointerCapture(event.pointerId);
+    instance.dragging = true;
+    instance.handle.focus({ preventScroll: true });
+    follow(event);
+  });
+  svg.addEventListener("pointermove", (event) => { if (instance.dragging) follow(event); });
+  const release = (event) => {
+    if (!instance.dragging) return;
+    instance.dragging = false;
+    if (event.type === "pointerup") {
+      place(instance, instance.position);
+      commit(instance);
+    } else {
+      refresh(instance);
+      announce(null);
+    }
+  };
+  svg.addEventListener("pointerup", release);
+  svg.addEventListener("pointercancel", release);
+  instance.observer = new ResizeObserver(() => {
+    const width = Math.round(instance.root.clientWidth);
+    if (width > 0 && width !== instance.width && !instance.dragging) {
+      instance.width = width;
+      refresh(instance);
+    }
+  });
+  instance.observer.observe(instance.root);
+}
+
+function refresh(instance) {
+  const focused = instance.handle && instance.handle.getRootNode().activeElement === instance.handle;
+  draw(instance);
+  const { data } = instance;
+  place(instance, positionOf(data, data.removed), instance.toX(data.threshold), data.removed);
+  instance.root.querySelector(".score").textContent = formatScore(data.threshold);
+  if (focused) instance.handle.focus({ preventScroll: true });
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  let instance = instances.get(parentElement);
+  if (!instance) {
+    const root = parentElement.querySelector(".threshold");
+    instance = { root, width: Math.round(root.clientWidth) || 640, dragging: false, pending: null };
+    instances.set(parentElement, instance);
+    instance.data = data;
+    listen(instance);
+  }
+  instance.send = setTriggerValue;
+  const moved = instance.data.site !== data.site;
+  instance.data = data;
+  const warning = instance.root.querySelector(".warning");
+  const differs = !moved && instance.pending !== null && instance.pending !== data.removed;
+  warning.textContent = differs
+    ? `The preview said ${instance.pending} pruned, the plan holds ${data.removed}.` : "";
+  instance.pending = null;
+  instance.root.querySelector(".units").textContent = data.units + " pruned";
+  instance.root.querySelector(".what").textContent =
+    data.granularity_removes ? "parameters left" : "non-zeros left";
+  paint(instance.root);
+  if (!instance.dragging) refresh(instance);
+  return () => {
+    clearTimeout(instance.timer);
+    instance.observer.disconnect();
+    instances.delete(parentElement);
+  };
+}

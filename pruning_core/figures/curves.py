@@ -1,0 +1,131 @@
+"""Loss and accuracy over the epochs of a run."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from pruning_core.figures import numbers
+from pruning_core.figures.canvas import finish
+from pruning_core.figures.palette import Palette
+
+_DASHES = ("dot", "dash", "dashdot")
+
+
+def loss_curves(
+    training: NDArray[np.float64], validation: NDArray[np.float64], n_epochs: int, colours: Palette
+) -> go.Figure:
+    """Draw training and validation loss of the epochs ``[E]`` that are done, of ``n_epochs``."""
+    figure = _two_curves(training, validation, colours, hover="%{y:.4f}")
+    title = (
+        f"Validation loss {validation[-1]:.3f} after epoch {validation.size}"
+        if validation.size
+        else "No epoch is finished yet"
+    )
+    finish(
+        figure,
+        colours,
+        title=title,
+        alt=f"Loss over epochs. {title}.",
+        height=280,
+        x=_epoch_axis(n_epochs),
+        y={"title": {"text": "loss (cross-entropy)"}, "rangemode": "tozero"},
+    )
+    return _with_legend(figure)
+
+
+def accuracy_curves(
+    training: NDArray[np.float64],
+    validation: NDArray[np.float64],
+    n_epochs: int,
+    colours: Palette,
+    *,
+    levels: Mapping[str, float] | None = None,
+) -> go.Figure:
+    """Draw training and validation accuracy (shares of one), with ``levels`` as labelled lines.
+
+    Args:
+        training: ``[E]``.
+        validation: ``[E]``.
+        n_epochs: Length of the axis.
+        colours: Palette of the page.
+        levels: Accuracies to compare with, e.g. ``{"dense": 0.91}``.
+    """
+    figure = _two_curves(100 * training, 100 * validation, colours, hover="%{y:.2f} %")
+    for index, (name, level) in enumerate((levels or {}).items()):
+        figure.add_hline(
+            y=100 * level,
+            line={"color": colours.muted, "width": 1.5, "dash": _DASHES[index % len(_DASHES)]},
+        )
+        figure.add_annotation(
+            text=f"{numbers.plotly_text(name)} {100 * level:.1f} %",
+            x=1.01,
+            xref="paper",
+            xanchor="left",
+            y=100 * level,
+            showarrow=False,
+            font={"size": 11, "color": colours.text},
+        )
+    title = (
+        f"Validation accuracy {100 * validation[-1]:.1f} % after epoch {validation.size}"
+        if validation.size
+        else "No epoch is finished yet"
+    )
+    finish(
+        figure,
+        colours,
+        title=title,
+        alt=f"Accuracy over epochs. {title}.",
+        height=280,
+        x=_epoch_axis(n_epochs),
+        y={"title": {"text": "accuracy (%)"}},
+    )
+    figure.update_layout(margin={"r": 90} if levels else {})
+    return _with_legend(figure)
+
+
+def _two_curves(
+    training: NDArray[np.float64],
+    validation: NDArray[np.float64],
+    colours: Palette,
+    *,
+    hover: str,
+) -> go.Figure:
+    """Draw both series, told apart by colour, dash, marker and a legend."""
+    figure = go.Figure()
+    series: Sequence[tuple[str, NDArray[np.float64], str, str, str]] = (
+        ("training", training, colours.muted, "dash", "circle-open"),
+        ("validation", validation, colours.kept, "solid", "circle"),
+    )
+    for name, values, colour, dash, symbol in series:
+        figure.add_scatter(
+            x=np.arange(1, values.size + 1),
+            y=values,
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "dash": dash, "width": 2},
+            marker={"symbol": symbol, "size": 7},
+            hovertemplate=f"epoch %{{x}}: {hover}<extra>{name}</extra>",
+        )
+    return figure
+
+
+def _epoch_axis(n_epochs: int) -> dict[str, object]:
+    """Return an axis with whole epochs that does not grow while the run goes on."""
+    last = max(n_epochs, 1)
+    return {
+        "title": {"text": "epoch"},
+        "range": [0.6, last + 0.4],
+        "dtick": max(1, round(last / 10)),
+        "tick0": 1,
+    }
+
+
+def _with_legend(figure: go.Figure) -> go.Figure:
+    """Put the names of the series in a row above the plot."""
+    return figure.update_layout(
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"},
+        margin={"t": 58},
+    )

@@ -1,0 +1,146 @@
+"""Where in a layer the important values are, as a picture of at most 256 x 256 cells."""
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from pruning_core.figures import numbers
+from pruning_core.figures.canvas import finish
+from pruning_core.figures.palette import SEQUENTIAL, Palette
+
+CELLS = 128
+
+
+def pool_max(matrix: NDArray[np.float32], cells: int = CELLS) -> NDArray[np.float32]:
+    """Shrink ``[R, C]`` to at most ``cells`` a side; a cell is the exact maximum of its block."""
+    rows, columns = (_starts(length, cells) for length in matrix.shape)
+    pooled = np.maximum.reduceat(np.maximum.reduceat(matrix, rows, axis=0), columns, axis=1)
+    result: NDArray[np.float32] = pooled.astype(np.float32)
+    return result
+
+
+def pool_share(removed: NDArray[np.bool_], cells: int = CELLS) -> NDArray[np.float32]:
+    """Return the True share of each block of ``[R, C]``, on the grid of :func:`pool_max`."""
+    rows, columns = (_starts(length, cells) for length in removed.shape)
+    sums = np.add.reduceat(
+        np.add.reduceat(removed, rows, axis=0, dtype=np.float32), columns, axis=1
+    )
+    heights = np.diff(np.append(rows, removed.shape[0]))
+    widths = np.diff(np.append(columns, removed.shape[1]))
+    return (sums / (heights[:, None] * widths[None, :])).astype(np.float32)
+
+
+def importance_heatmap(
+    matrix: NDArray[np.float32],
+    colours: Palette,
+    *,
+    layer: str,
+    value: str,
+    removed: NDArray[np.bool_] | None = None,
+    height: int = 340,
+) -> go.Figure:
+    """Draw ``[out, in]`` values; what leaves is blanked, whole rows and columns are crossed out.
+
+    Args:
+        matrix: Pooled here (block maximum) when larger than 128 a side.
+        colours: Palette of the page.
+        layer: Name of the layer.
+        value: What a cell shows, e.g. ``|w|``.
+        removed: ``[out, in]``, True where the plan takes the weight away.
+        height: In pixels.
+    """
+    pooled = pool_max(matrix)
+    y, x = (_centres(length) for length in matrix.shape)
+    figure = go.Figure(
+        go.Heatmap(
+            z=pooled,
+            x=x,
+            y=y,
+            colorscale=SEQUENTIAL,
+            colorbar={
+                "title": {"text": value, "side": "right"},
+                "thickness": 12,
+                "outlinewidth": 0,
+            },
+            hovertemplate="output %{y:.0f}, input %{x:.0f}<br>%{z:.4g}<extra></extra>",
+        )
+    )
+    if removed is not None and removed.any():
+        _cover(figure, removed, x, y, colours)
+    title = _finding(matrix, removed, value)
+    note = "" if pooled.shape == matrix.shape else " (a cell is the largest of its block)"
+    return finish(
+        figure,
+        colours,
+        title=title,
+        alt=f"Heatmap of {value} in layer {layer}, {matrix.shape[0]} outputs by "
+        f"{matrix.shape[1]} inputs. {title}.",
+        height=height,
+        x={"title": {"text": f"input{note}"}, "showgrid": False},
+        y={"title": {"text": "output"}, "showgrid": False, "autorange": "reversed"},
+    )
+
+
+def _cover(
+    figure: go.Figure,
+    removed: NDArray[np.bool_],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    colours: Palette,
+) -> None:
+    """Blank what leaves, and set a cross beside every row and column that leaves whole."""
+    share = pool_share(removed)
+    figure.add_heatmap(
+        z=share,
+        x=x,
+        y=y,
+        showscale=False,
+        zmin=0,
+        zmax=1,
+        colorscale=[[0, "rgba(0,0,0,0)"], [1, colours.background]],
+        opacity=0.93,
+        hoverinfo="skip",
+    )
+    rows, columns = (share == 1).all(axis=1), (share == 1).all(axis=0)
+    step_x, step_y = (float(np.diff(axis).mean()) if axis.size > 1 else 1.0 for axis in (x, y))
+    marker = {"symbol": "x", "size": 5, "color": colours.pruned, "line": {"width": 0}}
+    for along_x, along_y in (
+        (np.full(int(rows.sum()), x[0] - step_x, np.float32), y[rows]),
+        (x[columns], np.full(int(columns.sum()), y[0] - step_y, np.float32)),
+    ):
+        if along_x.size:
+            figure.add_scatter(
+                x=along_x, y=along_y, mode="markers", marker=marker, hoverinfo="skip"
+            )
+
+
+def _finding(matrix: NDArray[np.float32], removed: NDArray[np.bool_] | None, value: str) -> str:
+    """Say what leaves; without anything removed, where the largest value is."""
+    if removed is not None and removed.any():
+        parts = [
+            f"{int(whole.sum())} of {whole.size} {word}"
+            for whole, word in (
+                (removed.all(axis=1), "outputs"),
+                (removed.all(axis=0), "inputs"),
+            )
+            if whole.any()
+        ]
+        share = numbers.percent(float(removed.mean()))
+        return f"{share} of the weights leave" + (f": {' and '.join(parts)}" if parts else "")
+    row, column = np.unravel_index(int(matrix.argmax()), matrix.shape)
+    largest = numbers.significant(float(matrix.max()), 3)
+    return f"Largest {value} is {largest}, at output {row}, input {column}"
+
+
+def _starts(length: int, cells: int) -> NDArray[np.intp]:
+    """Return where each of at most ``cells`` blocks of ``length`` begins."""
+    n_blocks = min(length, cells)
+    return np.floor(np.arange(n_blocks) * length / n_blocks).astype(np.intp)
+
+
+def _centres(length: int) -> NDArray[np.float32]:
+    """Return the index in the middle of each block."""
+    starts = _starts(length, CELLS)
+    ends = np.append(starts[1:], length)
+    centres: NDArray[np.float32] = ((starts + ends - 1) / 2).astype(np.float32)
+    return centres

@@ -1,0 +1,97 @@
+"""How scores are spread, and which side of the threshold they fall on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from pruning_core.figures import numbers
+from pruning_core.figures.canvas import finish
+from pruning_core.figures.palette import PRUNED_PATTERN, Palette
+
+MAX_BARS = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bins:
+    """Counts of scores in equally wide bins.
+
+    Attributes:
+        edges: ``[B + 1]``, rising.
+        counts: ``[B]``, units in each bin; the last bin holds its right edge too.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+def bin_scores(scores: NDArray[np.float32], n_bins: int | None = None) -> Bins:
+    """Sort ``[U]`` finite scores into equally wide bins; equal scores get one bin of unit width.
+
+    Args:
+        scores: At least one.
+        n_bins: Between 1 and 512; None chooses by the number of scores.
+    """
+    chosen = n_bins or int(np.clip(2 * np.sqrt(scores.size), 12, 96))
+    low, high = float(scores.min()), float(scores.max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(scores, bins=min(chosen, MAX_BARS), range=(low, high))
+    return Bins(edges=edges.astype(np.float64), counts=counts.astype(np.int64))
+
+
+def score_histogram(
+    scores: NDArray[np.float32],
+    colours: Palette,
+    *,
+    unit: str,
+    criterion: str,
+    threshold: float | None = None,
+    height: int = 280,
+) -> go.Figure:
+    """Draw how many units have which score; what is below ``threshold`` is hatched.
+
+    Args:
+        scores: ``[U]``, higher means more important.
+        colours: Palette of the page.
+        unit: The plural word, e.g. ``channels``.
+        criterion: Title of the criterion, written at the axis.
+        threshold: Units scoring less than this are pruned; None prunes nothing.
+        height: In pixels.
+    """
+    bins = bin_scores(scores)
+    n_pruned = 0 if threshold is None else int((scores < np.float32(threshold)).sum())
+    centres = (bins.edges[:-1] + bins.edges[1:]) / 2
+    below = np.zeros(centres.shape, bool) if threshold is None else bins.edges[1:] <= threshold
+    figure = go.Figure()
+    for name, chosen, colour, pattern in (
+        ("kept", ~below, colours.kept, ""),
+        ("pruned", below, colours.pruned, PRUNED_PATTERN),
+    ):
+        if chosen.any():
+            figure.add_bar(
+                name=name,
+                x=centres[chosen],
+                y=bins.counts[chosen],
+                width=np.diff(bins.edges)[chosen],
+                marker={"color": colour, "pattern": {"shape": pattern}, "line": {"width": 0}},
+                hovertemplate=f"score %{{x:.4g}}<br>%{{y}} {unit}<extra>{name}</extra>",
+            )
+    if threshold is not None:
+        figure.add_vline(x=threshold, line={"color": colours.text, "width": 2})
+    median = numbers.significant(float(np.median(scores)), 3)
+    title = (
+        f"Half of the {numbers.count(scores.size)} {unit} score below {median}"
+        if n_pruned == 0
+        else f"{numbers.count(n_pruned)} of {numbers.count(scores.size)} {unit} are pruned"
+    )
+    return finish(
+        figure,
+        colours,
+        title=title,
+        alt=f"Histogram of {criterion} scores. {title}.",
+        height=height,
+        x={"title": {"text": f"score ({criterion})"}},
+        y={"title": {"text": f"number of {unit}"}},
+    )

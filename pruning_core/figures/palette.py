@@ -1,0 +1,50 @@
+"""Two colour-blind-safe palettes; every mark has at least 3:1 contrast with its background."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours of one appearance.
+
+    Attributes:
+        background: Of the page.
+        text: Of labels.
+        kept: What stays.
+        pruned: What leaves; always drawn with a pattern too, never by colour alone.
+        muted: What is locked, or the state before.
+        grid: Grid lines; decoration, below 3:1 on purpose.
+    """
+
+    background: str
+    text: str
+    kept: str
+    pruned: str
+    muted: str
+    grid: str
+
+
+LIGHT: Final = Palette(
+    background="#FFFFFF",
+    text="#1C232B",
+    kept="#0072B2",
+    pruned="#D55E00",
+    muted="#6B7682",
+    grid="#E3E8ED",
+)
+DARK: Final = Palette(
+    background="#12161B",
+    text="#E4E9EE",
+    kept="#56B4E9",
+    pruned="#E69F00",
+    muted="#9AA5B1",
+    grid="#2A323B",
+)
+SEQUENTIAL: Final = "Cividis"
+PRUNED_PATTERN: Final = "/"
+
+
+def palette(*, dark: bool) -> Palette:
+    """Return the palette for a dark or a light page."""
+    return DARK if dark else LIGHT
