@@ -5,7 +5,6 @@ from pathlib import Path
 
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
-from pruning_core.exporting.writing import whole_file
 from pruning_core.loading.weights import save_weights
 
 
@@ -18,8 +17,7 @@ from pruning_core.loading.weights import save_weights
 )
 def write_safetensors(result: RunResult, path: Path) -> RunResult:
     """Write the pruned module's state with its notes (see :func:`notes`)."""
-    with whole_file(path) as part:
-        save_weights(result.surgery.module.state_dict(), part, notes(result))
+    save_weights(result.surgery.module.state_dict(), path, notes(result))
     return result
 
 
@@ -35,6 +33,7 @@ def notes(result: RunResult) -> dict[str, str]:
         if any(indices is not None for indices in axes)
     }
     return {
+        "format": "pt",
         "model": result.model.identity,
         "model_sha256": result.model.weights_sha256,
         "recipe_fingerprint": result.recipe.fingerprint,

@@ -1,0 +1,118 @@
+"""The command line: arguments in, one answer on stdout, progress and errors on stderr.
+
+Exit codes: 0 done, 2 the input is wrong (one sentence), 1 our fault, 130 stopped by Ctrl-C.
+"""
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from pruning_core.commands import export, inspect, models, preview, run
+from pruning_core.errors import PruningError
+
+DONE: Final = 0
+OUR_FAULT: Final = 1
+WRONG_INPUT: Final = 2
+STOPPED: Final = 130
+COMMANDS: Final = (models, inspect, preview, run, export)
+MAX_MESSAGE: Final = 1000
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong argument in one line instead of repeating the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the problem and where help is, and end with code 2."""
+        self.exit(WRONG_INPUT, _error_line(f"{message}. See {self.prog} --help."))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command and return its exit code; nothing is raised.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else OUR_FAULT
+    try:
+        answer = arguments.answer(arguments)
+        _print(json.dumps(answer.document, indent=1) if arguments.json else answer.text)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return STOPPED
+    except BrokenPipeError:
+        _discard_output()
+        return DONE
+    except Exception as error:  # the last line of defence: a person never sees a traceback
+        if arguments.debug:
+            traceback.print_exc()
+        return _report(error)
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m pruning_core",
+        description="See what matters in a neural network, prune it, fine-tune it, export it.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        child = commands.add_parser(
+            command.NAME, help=command.HELP, description=command.HELP, allow_abbrev=False
+        )
+        command.add_arguments(child)
+        child.add_argument(
+            "--json",
+            action="store_true",
+            help="print one JSON document to stdout instead of tables",
+        )
+        child.add_argument(
+            "--debug", action="store_true", help="show the traceback when something goes wrong"
+        )
+        child.set_defaults(answer=command.answer)
+    return parser
+
+
+def _print(text: str) -> None:
+    """Write ``text`` to stdout; characters its encoding lacks become escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    safe = text.encode(encoding, "backslashreplace").decode(encoding)
+    sys.stdout.write(safe + "\n")
+    sys.stdout.flush()
+
+
+def _report(error: Exception) -> int:
+    """Print one line about ``error`` and return the exit code it stands for."""
+    if isinstance(error, PruningError):
+        sys.stderr.write(_error_line(str(error)))
+        return WRONG_INPUT
+    lines = str(error).strip().splitlines() or [""]
+    sys.stderr.write(
+        _error_line(
+            f"internal error, {type(error).__name__}: {lines[0][:200]} "
+            "(add --debug for the details and report it)"
+        )
+    )
+    return OUR_FAULT
+
+
+def _error_line(text: str) -> str:
+    """Return ``text`` as one printable line: names out of files cannot steer the terminal."""
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in " ".join(text.split())
+    )
+    shown = shown if len(shown) <= MAX_MESSAGE else shown[: MAX_MESSAGE - 3] + "..."
+    return f"error: {shown.encode('utf-8', 'backslashreplace').decode()}\n"
+
+
+def _discard_output() -> None:
+    """Let Python close a stdout that nobody reads any more without a second error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""The commands of ``python -m pruning_core``, one file each: arguments in, an answer out."""

@@ -1,0 +1,92 @@
+"""``preview RECIPE``: what a recipe would save, exactly and without pruning anything."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from pruning_core.commands.answer import ANSWER_VERSION, Answer
+from pruning_core.commands.options import add_recipe_arguments, recipe_of
+from pruning_core.commands.tables import layers_table, notes_text, totals_table
+from pruning_core.exporting.wording import count, percent, table
+
+if TYPE_CHECKING:
+    from pruning_core.planning.granularity import Site
+    from pruning_core.planning.recipe import Recipe
+    from pruning_core.planning.resolve import Plan
+    from pruning_core.preview import Preview
+
+NAME = "preview"
+HELP = "show what a recipe would save, before and after, exactly"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add RECIPE and its options."""
+    add_recipe_arguments(parser)
+
+
+def answer(arguments: argparse.Namespace) -> Answer:
+    """Resolve the recipe and return its exact savings; no model is changed."""
+    recipe = recipe_of(arguments)
+
+    from pruning_core.exporting.document import layer_document, plain, totals_document
+    from pruning_core.loading.model import load_model
+    from pruning_core.planning.granularity import GRANULARITIES
+    from pruning_core.planning.resolve import resolve
+    from pruning_core.preview import preview
+    from pruning_core.scoring.score import score
+    from pruning_core.tracing.trace import trace
+
+    model = load_model(recipe.model, input_shape=recipe.input_shape)
+    network = trace(model.module, model.example_inputs)
+    plan = resolve(recipe, network, score(model, network, recipe))
+    savings = preview(network, plan)
+    sites = GRANULARITIES[recipe.granularity].sites(network)
+    before, after = totals_document(savings.before), totals_document(savings.after)
+    document = {
+        "version": ANSWER_VERSION,
+        "model": model.identity,
+        "recipe_fingerprint": recipe.fingerprint,
+        "mask_fingerprint": plan.fingerprint,
+        **{key: {"before": before[key], "after": after[key]} for key in before},
+        "layers": [layer_document(layer) for layer in savings.layers],
+        "sites": [_site(site, plan) for site in sites],
+        "notes": {name: list(texts) for name, texts in plan.notes.items()},
+    }
+    return Answer(plain(document), _text(recipe, plan, savings, sites, document))
+
+
+def _site(site: "Site", plan: "Plan") -> dict[str, Any]:
+    return {
+        "name": site.name,
+        "kind": site.kind,
+        "n_units": site.n_units,
+        "n_removed": int(plan.n_removed(site.name)),
+        "threshold": plan.thresholds.get(site.name),
+    }
+
+
+def _text(
+    recipe: "Recipe",
+    plan: "Plan",
+    savings: "Preview",
+    sites: "tuple[Site, ...]",
+    document: dict[str, Any],
+) -> str:
+    units = [
+        (
+            site.name,
+            site.kind,
+            count(site.n_units),
+            count(int(plan.n_removed(site.name))),
+            percent(plan.ratio(site.name)),
+        )
+        for site in sites
+    ]
+    parts = [
+        f"{recipe.model}, {recipe.granularity} pruning by '{recipe.criterion}' ({recipe.scope})",
+        totals_table(document),
+        layers_table(savings),
+        table(("Threshold on", "Kind", "Units", "Removed", "Share"), units, left=2),
+        notes_text(plan),
+        f"Mask fingerprint {plan.fingerprint}",
+    ]
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,174 @@
+"""``run RECIPE --out DIR``: prune, fine-tune, measure and write the files of the run."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pruning_core.commands.answer import Answer
+from pruning_core.commands.options import (
+    add_data_folder,
+    add_recipe_arguments,
+    check_data_folder,
+    recipe_of,
+)
+from pruning_core.commands.tables import layers_table, notes_text, totals_table
+from pruning_core.errors import RunError
+from pruning_core.exporting.wording import count, duration, percent, table
+
+if TYPE_CHECKING:
+    from pruning_core.exporting.result import RunResult
+    from pruning_core.loading.dataset import Dataset
+    from pruning_core.planning.recipe import Recipe
+    from pruning_core.runs.events import Event
+
+NAME = "run"
+HELP = "prune, fine-tune, measure, and write weights, ONNX, recipe and reports"
+RUN_FILE: Final = "report.json"
+_METRICS: Final = (
+    ("accuracy", "Accuracy"),
+    ("precision", "Precision (macro)"),
+    ("recall", "Recall (macro)"),
+    ("f1", "F1 (macro)"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add RECIPE, its options and the output folder."""
+    add_recipe_arguments(parser)
+    add_data_folder(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the files; made if needed",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="write into DIR even if it holds other files"
+    )
+
+
+def answer(arguments: argparse.Namespace) -> Answer:
+    """Carry the recipe out, print progress to stderr, write the files, return the report."""
+    recipe = recipe_of(arguments)
+    check_data_folder(arguments)
+    with output_folder(arguments.out, overwrite=arguments.overwrite) as folder:
+        from pruning_core.exporting.document import run_document
+        from pruning_core.runs.pipeline import write_run
+
+        result = write_run(_execute(recipe, _data(recipe, arguments)), folder)
+        document = run_document(result)
+        return Answer(document, _text(result, document, folder))
+
+
+@contextmanager
+def output_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield ``path`` as an existing folder; take it away again if it was made and stays empty.
+
+    Raises:
+        RunError: If it is no folder, cannot be made, or holds files that are not those of a run.
+    """
+    made = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        names = {item.name for item in path.iterdir()}
+    except OSError as error:
+        raise RunError(
+            f"The output folder '{path}' cannot be used: {error.strerror}. Choose another --out."
+        ) from error
+    if names and RUN_FILE not in names and not overwrite:
+        raise RunError(
+            f"The output folder '{path}' holds files that are not those of a run. "
+            "Choose another --out, or add --overwrite."
+        )
+    try:
+        yield path
+    finally:
+        if made:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _data(recipe: "Recipe", arguments: argparse.Namespace) -> "Dataset | None":
+    """Return the data set in the given folder; None lets the run choose."""
+    if arguments.data_folder is None:
+        return None
+    from pruning_core.loading.dataset import load_dataset
+    from pruning_core.loading.model import load_model
+
+    key = recipe.data or load_model(recipe.model, input_shape=recipe.input_shape).data
+    return None if key is None else load_dataset(key, folder=arguments.data_folder)
+
+
+def _execute(recipe: "Recipe", data: "Dataset | None") -> "RunResult":
+    from pruning_core.runs.events import Finished
+    from pruning_core.runs.pipeline import execute
+
+    for event in execute(recipe, data=data):
+        if isinstance(event, Finished):
+            return event.result
+        line = progress_line(event)
+        if line:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+    raise RuntimeError("the pipeline ended without a result")
+
+
+def progress_line(event: "Event") -> str:
+    """Return one line about ``event`` for stderr; empty for what is too frequent to print."""
+    from pruning_core.runs import events
+    from pruning_core.tuning.finetune import EpochResult
+
+    match event:
+        case events.StageStarted():
+            return f"{event.title} ..."
+        case events.Evaluated():
+            found = event.evaluation
+            return (
+                f"  {event.moment}: test accuracy {percent(found.accuracy)}, "
+                f"loss {found.loss:.4f}, n {count(found.n)}"
+            )
+        case EpochResult():
+            return (
+                f"  epoch {event.epoch} of {event.n_epochs}: loss {event.loss:.4f}, "
+                f"accuracy {percent(event.accuracy)}, validation loss {event.validation_loss:.4f}, "
+                f"validation accuracy {percent(event.validation_accuracy)}, "
+                f"{duration(event.seconds)}"
+            )
+        case events.Note():
+            return f"  note: {event.text}"
+        case _:
+            return ""
+
+
+def _text(result: "RunResult", document: dict[str, Any], folder: Path) -> str:
+    parts = [
+        f"{document['model_title']} ({document['model']})",
+        totals_table(document),
+        _metrics_table(document),
+        layers_table(result.preview),
+        notes_text(result.plan),
+        "\n".join(f"Warning: {sentence}" for sentence in document["problems"].values()),
+        f"Mask fingerprint {document['mask_fingerprint']}",
+        f"Written to {folder}: " + ", ".join(sorted(item.name for item in folder.iterdir())),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _metrics_table(document: dict[str, Any]) -> str:
+    stages = [stage for stage, value in document["accuracy"].items() if value is not None]
+    if not stages:
+        return "No accuracy was measured: the model names no data set (see --data)."
+    rows = [
+        (title, *(percent(document[key][stage]) for stage in stages)) for key, title in _METRICS
+    ]
+    rows.append(("Loss (cross-entropy)", *(_loss(document["loss"][stage]) for stage in stages)))
+    rows.append(("Test samples n", *(count(document["n"][stage]) for stage in stages)))
+    return table(("", *(stage.capitalize() for stage in stages)), rows)
+
+
+def _loss(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"

@@ -1,0 +1,56 @@
+"""Tables that several commands print."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pruning_core.exporting.wording import count, ratio, table
+
+if TYPE_CHECKING:
+    from pruning_core.planning.resolve import Plan
+    from pruning_core.preview import Preview
+
+TOTALS: Final = (
+    ("params", "Parameters"),
+    ("nonzero", "Non-zero parameters"),
+    ("macs", "MACs for one sample"),
+    ("bytes", "Bytes as safetensors"),
+)
+
+
+def totals_table(document: dict[str, Any]) -> str:
+    """Return the table of the four totals before and after, with their ratio."""
+    rows = [
+        (
+            title,
+            count(document[key]["before"]),
+            count(document[key]["after"]),
+            ratio(document[key]["before"], document[key]["after"]),
+        )
+        for key, title in TOTALS
+    ]
+    return table(("", "Before", "After", "Ratio"), rows)
+
+
+def layers_table(preview: "Preview") -> str:
+    """Return the table of layers with non-zero parameters and MACs before and after."""
+    rows = [
+        (
+            layer.name or "(root)",
+            layer.kind,
+            count(layer.before.nonzero),
+            count(layer.after.nonzero),
+            count(layer.before.macs),
+            count(layer.after.macs),
+        )
+        for layer in preview.layers
+    ]
+    header = ("Layer", "Kind", "Non-zero", "after", "MACs", "after")
+    return table(header, rows, left=2)
+
+
+def notes_text(plan: "Plan") -> str:
+    """Return why wishes were limited, one line each; empty when none was."""
+    return "\n".join(
+        f"Note: {f'{site}: ' if site else ''}{text}"
+        for site, texts in plan.notes.items()
+        for text in texts
+    )

@@ -1,0 +1,187 @@
+"""A run folder back into a run result: nothing is trusted that does not fit together."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from pruning_core.errors import ExportError, PruningError
+from pruning_core.exporting.document import DOCUMENT_VERSION, STAGES, Document, unpack_mask
+from pruning_core.exporting.result import DataSummary, OnnxCheck, RunResult
+from pruning_core.loading.dataset import load_dataset
+from pruning_core.loading.model import LoadedModel, load_model
+from pruning_core.loading.weights import read_weights
+from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
+from pruning_core.planning.resolve import Plan
+from pruning_core.preview import LayerCost, Preview, Totals
+from pruning_core.surgery.prune import Pruned, prune
+from pruning_core.tracing.network import Network
+from pruning_core.tracing.trace import trace
+
+MAX_DOCUMENT_BYTES: Final = 256_000_000
+_N_SAMPLES: Final = 7
+
+
+def open_run(folder: Path) -> RunResult:
+    """Rebuild the result of the run that wrote ``folder``, with the weights stored there.
+
+    The dense model is loaded again by its identity, pruned by the stored masks and given the
+    stored weights; everything measured comes from report.json.
+
+    Raises:
+        ExportError: If a file is missing, damaged or belongs to another run.
+        PruningError: If the model of the recipe cannot be loaded any more.
+    """
+    recipe = Recipe.from_json(_read(folder / "recipe.json", MAX_RECIPE_BYTES))
+    document = read_document(folder / "report.json")
+    if recipe.fingerprint != document["recipe_fingerprint"]:
+        raise ExportError(
+            f"recipe.json and report.json in '{folder}' belong to different runs. Run again."
+        )
+    model = load_model(recipe.model, input_shape=recipe.input_shape)
+    network = trace(model.module, model.example_inputs)
+    plan = _plan(recipe, document, folder)
+    surgery = _load_weights(prune(model, network, plan), folder / "model.safetensors")
+    try:
+        return _result(document, recipe, model, network, plan, surgery)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder / "report.json", error) from error
+
+
+def read_document(path: Path) -> Document:
+    """Return the content of a report.json.
+
+    Raises:
+        ExportError: If it is missing, too large, damaged or of another version.
+    """
+    try:
+        document = json.loads(_read(path, MAX_DOCUMENT_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(document, dict) or document.get("version") != DOCUMENT_VERSION:
+        raise ExportError(
+            f"'{path}' is no report of version {DOCUMENT_VERSION}. Give the folder of a run."
+        )
+    return document
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(most + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ExportError(
+            f"'{path}' cannot be read: {reason}. Give the folder of a run."
+        ) from error
+    if len(raw) > most:
+        raise ExportError(f"'{path}' has more than {most:,} bytes, which no run writes.")
+    return raw
+
+
+def _plan(recipe: Recipe, document: Document, folder: Path) -> Plan:
+    """Return the plan of the stored masks, which must have the stored fingerprint."""
+    path = folder / "report.json"
+    try:
+        plan = Plan(
+            recipe=recipe,
+            keep={site: unpack_mask(packed) for site, packed in document["keep"].items()},
+            thresholds=document["thresholds"],
+            notes={site: tuple(texts) for site, texts in document["notes"].items()},
+        )
+        expected = document["mask_fingerprint"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if plan.fingerprint != expected:
+        raise ExportError(f"The masks in '{path}' are damaged: their fingerprint differs.")
+    return plan
+
+
+def _load_weights(surgery: Pruned, path: Path) -> Pruned:
+    """Return ``surgery`` with the stored weights in its module.
+
+    Raises:
+        ExportError: If the file does not hold exactly the tensors of the pruned module.
+    """
+    try:
+        surgery.module.load_state_dict(read_weights(path))
+    except (PruningError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+    return surgery
+
+
+def _result(
+    document: Document,
+    recipe: Recipe,
+    model: LoadedModel,
+    network: Network,
+    plan: Plan,
+    surgery: Pruned,
+) -> RunResult:
+    onnx, data = document["onnx"], document["data"]
+    evaluations = {stage: _evaluation(document["details"][stage]) for stage in STAGES}
+    return RunResult(
+        recipe=recipe,
+        model=replace(model, weights_sha256=document["model_sha256"]),
+        network=network,
+        plan=plan,
+        preview=_preview(document),
+        counted=_totals(document, "after"),
+        surgery=surgery,
+        **evaluations,
+        epochs=tuple(EpochResult(**epoch) for epoch in document["epochs"]),
+        seconds=document["seconds"],
+        environment=document["environment"],
+        data=None if data is None else DataSummary(**data),
+        samples=_samples(recipe, model),
+        onnx=None
+        if onnx["max_abs_difference"] is None
+        else OnnxCheck(onnx["max_abs_difference"], onnx["n"]),
+        problems=document["problems"],
+    )
+
+
+def _preview(document: Document) -> Preview:
+    layers = tuple(
+        LayerCost(
+            name=layer["name"],
+            kind=layer["kind"],
+            before=_totals_of(layer["before"]),
+            after=_totals_of(layer["after"]),
+        )
+        for layer in document["layers"]
+    )
+    return Preview(
+        before=_totals(document, "before"), after=_totals(document, "after"), layers=layers
+    )
+
+
+def _totals(document: Document, when: str) -> Totals:
+    return _totals_of({key: document[key][when] for key in ("params", "nonzero", "macs", "bytes")})
+
+
+def _totals_of(values: Mapping[str, Any]) -> Totals:
+    return Totals(
+        params=values["params"],
+        nonzero=values["nonzero"],
+        macs=values["macs"],
+        n_bytes=values["bytes"],
+    )
+
+
+def _samples(recipe: Recipe, model: LoadedModel) -> Tensor | None:
+    """Return real inputs for the ONNX check; None when the model has no data set."""
+    key = recipe.data or model.data
+    if key is None:
+        return None
+    return load_dataset(key, source="bundled").calibration.batch(slice(0, _N_SAMPLES))[0]
+
+
+def _damaged(path: Path, error: Exception) -> ExportError:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return ExportError(
+        f"'{path}' is damaged or not of this run ({lines[0][:120].rstrip('.')}). Run again."
+    )
