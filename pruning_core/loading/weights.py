@@ -15,8 +15,6 @@ from torch import Tensor
 
 from pruning_core.errors import DataError, ExportError, UnsupportedModelError
 
-DEFAULT_METADATA: Final[Mapping[str, str]] = {"format": "pt"}
-
 # Names of the element types in the file, in the order in which the format sorts them.
 _TYPE_NAMES: Final[Mapping[torch.dtype, str]] = {
     torch.bool: "BOOL",
@@ -41,11 +39,16 @@ _ALIGNMENT: Final = 8
 
 
 def save_weights(
-    state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] = DEFAULT_METADATA
+    state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write ``state`` to ``path``; the file appears whole or not at all.
 
     Tensors that share memory are written once under each of their names.
+
+    Args:
+        state: Tensors by name.
+        path: The file, in an existing folder.
+        metadata: Text to keep in the header; a dense file as it is counted has none.
 
     Raises:
         ExportError: If the file cannot be written.
@@ -56,7 +59,9 @@ def save_weights(
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         temporary = Path(name)
-        safetensors.torch.save_file(tensors, temporary, metadata=dict(metadata))
+        safetensors.torch.save_file(
+            tensors, temporary, metadata=dict(metadata) if metadata else None
+        )
         temporary.chmod(0o644)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -85,7 +90,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def predicted_safetensors_bytes(
     tensors: Mapping[str, tuple[tuple[int, ...], torch.dtype]],
-    metadata: Mapping[str, str] = DEFAULT_METADATA,
+    metadata: Mapping[str, str] | None = None,
 ) -> int:
     """Return the exact size in bytes of the file ``save_weights`` would write.
 
@@ -96,7 +101,7 @@ def predicted_safetensors_bytes(
     Raises:
         UnsupportedModelError: If the format does not know an element type.
     """
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name in sorted(tensors, key=lambda name: (-_order(name, tensors[name][1]), name)):
         shape, dtype = tensors[name]
