@@ -174,9 +174,7 @@ def _check_json(raw: bytes) -> None:
     except (ValueError, UnicodeDecodeError) as error:
         raise InvalidRecipeError(f"The recipe is not valid JSON: {str(error)[:160]}.") from None
     if not isinstance(document, Mapping):
-        raise InvalidRecipeError(
-            f"A recipe is a JSON object; this is a {type(document).__name__}."
-        )
+        raise InvalidRecipeError(f"A recipe is a JSON object; this is a {type(document).__name__}.")
     version = document.get("version")
     if version != RECIPE_VERSION or isinstance(version, bool):
         shown = "none" if version is None else repr(version)[:40]

@@ -13,10 +13,14 @@ from torch import Tensor, fx
 from pruning_core.tracing import rules as _rules  # noqa: F401  (registers every rule)
 from pruning_core.tracing.capture import Capture
 from pruning_core.tracing.labels import Block, LabelArray, Labelled, Links
-from pruning_core.tracing.walk import Product, Value, walk
+from pruning_core.tracing.walk import Product, Value, operator_name, walk
 
 NO_UNIT = -1
 _MAX_RECTANGLE_PASSES = 20
+_REARRANGES = frozenset(
+    {"t", "transpose", "permute", "view", "reshape", "unsafe_view", "clone", "detach", "alias"}
+    | {"expand", "to_copy", "select", "slice", "unsqueeze", "squeeze", "contiguous"}
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +92,26 @@ def analyse(capture: Capture) -> Analysis:
         steps=_coupling_steps(state.links, unit_of, [len(c) for c, _ in grouped]),
         unknown=dict(state.unknown),
     )
+
+
+def product_weights(
+    analysis: Analysis, parameters: Sequence[str]
+) -> dict[Product, tuple[str, ...]]:
+    """Return for each product the ``parameters`` it multiplies, in execution order."""
+    known = set(parameters)
+    found = {}
+    for product in analysis.products:
+        names = (stored_tensor(analysis, node) for node, _ in product.operands)
+        found[product] = tuple(name for name in names if name in known)
+    return found
+
+
+def stored_tensor(analysis: Analysis, node: fx.Node) -> str | None:
+    """Return the parameter or buffer that ``node`` only rearranges, None when it is computed."""
+    while node.op == "call_function" and operator_name(node) in _REARRANGES:
+        node = node.args[0]  # type: ignore[assignment]
+    names = zip(analysis.capture.graph.graph.nodes, analysis.tensors, strict=False)
+    return next((name for source, name in names if source is node), None)
 
 
 def _components(links: Links) -> NDArray[np.int32]:

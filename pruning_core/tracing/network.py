@@ -90,6 +90,7 @@ class Network:
         weights: Names of the parameters that a matrix product or convolution reads: the ones
             weight pruning acts on, in execution order.
         cost: Exact parameters and MACs as arithmetic on kept units.
+        product_layers: For each costly operator the layer its MACs belong to.
         unknown_operators: Operators without a rule, with the number of times they were met; what
             they touch is locked.
         analysis: The labels behind the groups; for surgery and evidence.
@@ -101,12 +102,17 @@ class Network:
     groups: tuple[Group, ...]
     weights: tuple[str, ...]
     cost: "CostModel"
+    product_layers: tuple[str, ...]
     unknown_operators: Mapping[str, int]
     analysis: "Analysis"
 
     def group(self, name: str) -> Group:
         """Return the group called ``name``."""
         return next(group for group in self.groups if group.name == name)
+
+    def first_unit(self, group: Group) -> int:
+        """Return the number of the group's first unit among the units of all groups."""
+        return sum(other.n_units for other in self.groups[: self.groups.index(group)])
 
     def tensor(self, name: str) -> Tensor:
         """Return the parameter or buffer called ``name``."""

@@ -6,16 +6,13 @@ import numpy as np
 from torch import Tensor, fx, nn
 
 from pruning_core.errors import UnsupportedModelError
-from pruning_core.tracing.analysis import Analysis, analyse
+from pruning_core.modes import evaluating
+from pruning_core.tracing.analysis import Analysis, analyse, product_weights
 from pruning_core.tracing.capture import capture
 from pruning_core.tracing.cost import CostModel
 from pruning_core.tracing.network import Group, Layer, Member, Network
 from pruning_core.tracing.walk import Product, operator_name
 
-_CARRIES_A_WEIGHT = frozenset(
-    "t transpose permute view reshape unsafe_view clone detach alias expand to_copy select slice "
-    "unsqueeze squeeze".split()
-)
 _REASONS = {
     "add": "the addition in {place} needs the same units on both sides",
     "sub": "the subtraction in {place} needs the same units on both sides",
@@ -50,13 +47,8 @@ def trace(module: nn.Module, example_inputs: Tensor | Sequence[Tensor]) -> Netwo
             "An example input with a batch axis is needed to trace a model."
         )
     inputs = tuple(tensor[:1] for tensor in given)
-    training = {name: child.training for name, child in module.named_modules()}
-    module.eval()
-    try:
+    with evaluating(module):
         analysis = analyse(capture(module, inputs))
-    finally:
-        for name, child in module.named_modules():
-            child.training = training[name]
     return _network(module, inputs, analysis)
 
 
@@ -66,8 +58,9 @@ def _network(module: nn.Module, inputs: tuple[Tensor, ...], analysis: Analysis) 
         raise UnsupportedModelError("The model has no parameters, so there is nothing to prune.")
     cost = CostModel(analysis, parameters)
     groups = _groups(module, analysis, parameters)
-    weights = _weights(analysis, parameters)
-    layers = _layers(module, analysis, cost, groups)
+    weights = product_weights(analysis, parameters)
+    product_layers = _product_layers(analysis, weights)
+    layers = _layers(module, analysis, cost, groups, product_layers)
     return Network(
         module=module,
         example_inputs=inputs,
@@ -75,6 +68,7 @@ def _network(module: nn.Module, inputs: tuple[Tensor, ...], analysis: Analysis) 
         groups=groups,
         weights=tuple(dict.fromkeys(name for names in weights.values() for name in names)),
         cost=cost,
+        product_layers=product_layers,
         unknown_operators=analysis.unknown,
         analysis=analysis,
     )
@@ -85,33 +79,26 @@ def owner_of(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
-def _weights(analysis: Analysis, parameters: Sequence[str]) -> dict[Product, tuple[str, ...]]:
-    """Return for each product the parameters it multiplies, in execution order."""
-    known = set(parameters)
-    names = dict(zip(analysis.capture.graph.graph.nodes, analysis.tensors, strict=False))
-    found = {}
-    for product in analysis.products:
-        sources = [_source(node) for node, _ in product.operands]
-        found[product] = tuple(names[source] for source in sources if names.get(source) in known)
-    return found
-
-
-def _source(node: fx.Node) -> fx.Node:
-    """Follow a weight back through views to where it came from."""
-    while node.op == "call_function" and operator_name(node) in _CARRIES_A_WEIGHT:
-        node = node.args[0]  # type: ignore[assignment]
-    return node
+def _product_layers(
+    analysis: Analysis, weights: Mapping[Product, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Return for each product the layer its MACs belong to: its weight's owner, or where it ran."""
+    return tuple(
+        owner_of(weights[product][0]) if weights[product] else analysis.capture.owner[product.node]
+        for product in analysis.products
+    )
 
 
 def _layers(
-    module: nn.Module, analysis: Analysis, cost: CostModel, groups: Sequence[Group]
+    module: nn.Module,
+    analysis: Analysis,
+    cost: CostModel,
+    groups: Sequence[Group],
+    product_layers: Sequence[str],
 ) -> tuple[Layer, ...]:
     macs: dict[str, int] = {}
     dense = cost.query(np.ones(cost.n_units, np.bool_))
-    weights = _weights(analysis, cost.parameters)
-    for product, count in zip(analysis.products, dense.macs[0].tolist(), strict=True):
-        own = weights[product]
-        place = owner_of(own[0]) if own else analysis.capture.owner[product.node]
+    for place, count in zip(product_layers, dense.macs[0].tolist(), strict=True):
         macs[place] = macs.get(place, 0) + count
     children = dict(module.named_modules())
     owned: dict[str, list[str]] = {name: [] for name in children}
@@ -191,7 +178,7 @@ def _makers(analysis: Analysis, parameters: Sequence[str]) -> list[str | None]:
     """Return for each group the weight that makes its units first."""
     starts = np.cumsum([0, *analysis.group_sizes])
     makers: list[str | None] = [None] * len(analysis.group_sizes)
-    for product, names in _weights(analysis, parameters).items():
+    for product, names in product_weights(analysis, parameters).items():
         units = analysis.unit_of[product.produced]
         for number in np.unique(np.searchsorted(starts, units[units >= 0], side="right") - 1):
             if names and makers[number] is None:

@@ -1,0 +1,8 @@
+"""Granularities, one file each."""
+
+from pruning_core.granularities.granularity import GRANULARITIES, Granularity, Site
+from pruning_core.registry import import_plugins
+
+import_plugins(__name__)
+
+__all__ = ["GRANULARITIES", "Granularity", "Site"]

@@ -1,0 +1,186 @@
+"""What a plan saves, exactly and at once: the model is not touched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruning_core.granularities import GRANULARITIES, Site
+from pruning_core.planning.plan import Plan
+from pruning_core.scoring.score import Scores
+from pruning_core.tracing.cost import Costs
+from pruning_core.tracing.network import Network
+
+Counts = NDArray[np.int64]
+MAX_TRACK_POSITIONS = 513
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Four exact numbers about a network or a layer.
+
+    Attributes:
+        params: Elements of all parameters.
+        nonzero: Parameters that are not zero.
+        macs: Multiply-accumulates of matrix products and convolutions, for one sample.
+        n_bytes: Bytes of the dense safetensors file (of a layer: of its parameters).
+    """
+
+    params: int
+    nonzero: int
+    macs: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """What one layer costs before and after."""
+
+    name: str
+    kind: str
+    before: Totals
+    after: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What the whole network costs before and after, and layer by layer."""
+
+    before: Totals
+    after: Totals
+    layers: tuple[LayerCost, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """Exact totals of the whole network for ``P`` positions of one site's threshold.
+
+    Attributes:
+        site: Name of the site that moves; all others stay as planned.
+        n_units: Units of the site.
+        n_removed: ``[P]`` units of the site that go, ascending.
+        threshold: ``[P]`` score of the lowest unit that stays.
+        params: ``[P]`` parameters of the network.
+        nonzero: ``[P]`` parameters that are not zero.
+        macs: ``[P]`` multiply-accumulates for one sample.
+        n_bytes: ``[P]`` bytes of the dense safetensors file.
+    """
+
+    site: str
+    n_units: int
+    n_removed: Counts
+    threshold: NDArray[np.float32]
+    params: Counts
+    nonzero: Counts
+    macs: Counts
+    n_bytes: Counts
+
+
+def preview(network: Network, plan: Plan) -> Preview:
+    """Return what ``network`` costs now and when ``plan`` is carried out."""
+    dense = network.cost.query(np.ones(network.cost.n_units, np.bool_))
+    after = network.cost.query(plan.unit_keep(network))
+    masked = _masked_nonzeros(network, plan)
+    layers = tuple(
+        LayerCost(name, kind, before, after_)
+        for (name, kind, before), (_, _, after_) in zip(
+            _by_layer(network, dense, {}), _by_layer(network, after, masked), strict=True
+        )
+    )
+    return Preview(_totals(dense, 0), _totals(after, sum(masked.values())), layers)
+
+
+def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
+    """Return the exact totals for up to 513 positions of the threshold of ``site``.
+
+    Every number is what :func:`preview` would say if the site lost that many units. Position 0
+    keeps everything, the last one keeps one unit.
+    """
+    of_site = scores.by_site[site]
+    order = scores.order(site)
+    wanted = np.linspace(0, len(order) - 1, min(len(order), MAX_TRACK_POSITIONS))
+    positions = np.unique(np.append(np.rint(wanted), plan.n_removed(site))).astype(np.int64)
+    if GRANULARITIES[plan.recipe.granularity].removes:
+        group = network.group(site)
+        first = network.first_unit(group)
+        keep = plan.unit_keep(network)
+        keep[first : first + group.n_units] = True
+        costs = network.cost.sweep(keep, first + order, positions)
+        nonzero = costs.params.sum(axis=1) - costs.zeros.sum(axis=1)
+    else:
+        costs, nonzero = _masked_track(network, plan, site, order, positions)
+    return Track(
+        site=site,
+        n_units=len(order),
+        n_removed=positions,
+        threshold=of_site[order[positions]],
+        params=costs.params.sum(axis=1),
+        nonzero=nonzero,
+        macs=costs.macs.sum(axis=1),
+        n_bytes=costs.n_bytes,
+    )
+
+
+def _masked_track(
+    network: Network, plan: Plan, site: str, order: Counts, positions: Counts
+) -> tuple[Costs, Counts]:
+    """Return costs ``[P, ...]`` (all alike: shapes stay) and non-zeros ``[P]`` for masked weights."""
+    keep = np.ones((1, network.cost.n_units), np.bool_)
+    one = network.cost.query(keep)
+    repeat = len(positions)
+    costs = Costs(
+        *(np.repeat(part, repeat, 0) for part in (one.params, one.macs, one.zeros)),
+        np.repeat(one.n_bytes, repeat),
+    )
+    parameter = next(s.parameter for s in _sites(network, plan) if s.name == site)
+    live = (network.tensor(parameter).detach().flatten() != 0).cpu().numpy()
+    gone = np.concatenate([[0], np.cumsum(live[order])]).astype(np.int64)
+    others = {n: c for n, c in _masked_nonzeros(network, plan).items() if n != parameter}
+    start = int(one.params.sum() - one.zeros.sum()) - sum(others.values())
+    return costs, start - gone[positions]
+
+
+def _sites(network: Network, plan: Plan) -> Sequence[Site]:
+    return GRANULARITIES[plan.recipe.granularity].sites(network)
+
+
+def _masked_nonzeros(network: Network, plan: Plan) -> dict[str, int]:
+    """Return, for each masked parameter, how many of its non-zero weights become zero."""
+    if GRANULARITIES[plan.recipe.granularity].removes:
+        return {}
+    lost = {}
+    for site in _sites(network, plan):
+        keep = plan.keep[site.name]
+        if not keep.all():
+            weight = network.tensor(site.parameter).detach().flatten().cpu().numpy()
+            lost[site.parameter] = int(np.count_nonzero(weight[~keep]))
+    return lost
+
+
+def _totals(costs: Costs, masked: int) -> Totals:
+    params = int(costs.params.sum())
+    nonzero = params - int(costs.zeros.sum()) - masked
+    return Totals(params, nonzero, int(costs.macs.sum()), int(costs.n_bytes[0]))
+
+
+def _by_layer(
+    network: Network, costs: Costs, masked: dict[str, int]
+) -> list[tuple[str, str, Totals]]:
+    names = network.cost.parameters
+    params = dict(zip(names, costs.params[0].tolist(), strict=True))
+    zeros = dict(zip(names, costs.zeros[0].tolist(), strict=True))
+    macs: dict[str, int] = {}
+    for place, count in zip(network.product_layers, costs.macs[0].tolist(), strict=True):
+        macs[place] = macs.get(place, 0) + count
+    rows = []
+    for layer in network.layers:
+        own = layer.parameters
+        totals = Totals(
+            params=sum(params[name] for name in own),
+            nonzero=sum(params[n] - zeros[n] - masked.get(n, 0) for n in own),
+            macs=macs.get(layer.name, 0),
+            n_bytes=sum(params[n] * network.tensor(n).element_size() for n in own),
+        )
+        rows.append((layer.name, layer.kind, totals))
+    return rows

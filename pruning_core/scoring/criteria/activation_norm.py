@@ -1,0 +1,20 @@
+"""Norm of the activations."""
+
+import torch
+
+from pruning_core.scoring.criterion import CRITERIA, Criterion, Evidence, PerActivation
+
+CRITERIA.add(
+    "activation_norm",
+    Criterion(
+        key="activation_norm",
+        title="Activation norm",
+        formula=r"s_u = \sqrt{\frac{1}{N} \sum_{i=1}^{N} a_{u,i}^2}",
+        description="The root mean square of what the next layers read from the unit, over all "
+        "samples and positions; after normalisation and ReLU where there are such.",
+        source="Molchanov et al. 2017, arXiv:1611.06440 (compared there as a baseline)",
+        needs=frozenset({Evidence.ACTIVATIONS}),
+        supports=frozenset({"unit"}),
+        rule=PerActivation(torch.square, torch.sqrt),
+    ),
+)

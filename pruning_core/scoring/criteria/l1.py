@@ -1,0 +1,23 @@
+"""L1 norm."""
+
+from pruning_core.scoring.criterion import (
+    ALL_GRANULARITIES,
+    CRITERIA,
+    Criterion,
+    Evidence,
+    PerElement,
+)
+
+CRITERIA.add(
+    "l1",
+    Criterion(
+        key="l1",
+        title="L1 norm",
+        formula=r"s_u = \sum_{e \in u} |w_e|",
+        description="Small weights contribute little. For a single weight this is its magnitude.",
+        source="Han et al. 2015, arXiv:1506.02626; Li et al. 2017, arXiv:1608.08710",
+        needs=frozenset({Evidence.WEIGHTS}),
+        supports=ALL_GRANULARITIES,
+        rule=PerElement(lambda weight, _: weight.abs()),
+    ),
+)

@@ -1,0 +1,19 @@
+"""Random scores: the control every criterion has to beat."""
+
+import torch
+
+from pruning_core.scoring.criterion import ALL_GRANULARITIES, CRITERIA, Criterion, Drawn
+
+CRITERIA.add(
+    "random",
+    Criterion(
+        key="random",
+        title="Random",
+        formula=r"s_u \sim \mathcal{U}(0, 1)",
+        description="The control: a criterion that is no better than this one tells nothing.",
+        source="Blalock et al. 2020, arXiv:2003.03033",
+        needs=frozenset(),
+        supports=ALL_GRANULARITIES,
+        rule=Drawn(lambda n_units, generator: torch.rand(n_units, generator=generator)),
+    ),
+)

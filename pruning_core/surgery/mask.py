@@ -1,0 +1,31 @@
+"""Set weights to zero in a copy of the model."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.granularities import GRANULARITIES
+from pruning_core.planning.plan import Plan
+from pruning_core.tracing.network import Network
+
+
+def weight_masks(network: Network, plan: Plan) -> dict[str, Tensor]:
+    """Return parameter name -> bool mask of the parameter's shape, True where the weight stays."""
+    masks = {}
+    for site in GRANULARITIES[plan.recipe.granularity].sites(network):
+        tensor = network.tensor(site.parameter)
+        mask = torch.from_numpy(plan.keep[site.name].copy()).reshape(tensor.shape)
+        masks[site.parameter] = mask.to(tensor.device)
+    return masks
+
+
+def apply_masks(network: Network, masks: Mapping[str, Tensor]) -> nn.Module:
+    """Return a copy of the model, in eval mode, with the masked weights at zero."""
+    module = copy.deepcopy(network.module).eval()
+    parameters = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, mask in masks.items():
+            parameters[name].masked_fill_(~mask, 0)
+    return module

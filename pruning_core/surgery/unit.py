@@ -1,0 +1,145 @@
+"""Remove units from a copy of the user's own module, and prove that it computes the right thing."""
+
+import copy
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pruning_core.surgery.resize import resize
+from pruning_core.tracing.analysis import NO_UNIT
+from pruning_core.tracing.network import Network
+from pruning_core.tracing.rebuild import rebuild
+
+Keep = NDArray[np.bool_]
+Kept = Mapping[str, tuple[NDArray[np.int64] | None, ...]]
+
+# Relative, float32: summation order differs between a module and its graph.
+_TOLERANCE = 1e-4
+
+
+class Removal(NamedTuple):
+    """A module without the removed units, and why it is a graph if it is one."""
+
+    module: nn.Module
+    graph_reason: str
+
+
+def kept_indices(network: Network, keep: Keep) -> Kept:
+    """Return, for each parameter and buffer, the original indices kept on each axis.
+
+    None stands for an axis that stays whole. Tensors that stay whole are not listed.
+    """
+    kept: dict[str, tuple[NDArray[np.int64] | None, ...]] = {}
+    for name, tensor in network.analysis.tensors.items():
+        axes: list[NDArray[np.int64] | None] = []
+        for axis in range(tensor.ndim):
+            units = network.analysis.units_along(name, axis)
+            stays = (units == NO_UNIT) | keep[units]
+            axes.append(None if stays.all() else np.flatnonzero(stays))
+        if any(axis is not None for axis in axes):
+            kept[name] = tuple(axes)
+    return kept
+
+
+def remove_units(network: Network, keep: Keep) -> Removal:
+    """Return the model without the units that do not stay; the model itself is not changed.
+
+    The result is the user's own class wherever that class can express it, which is proven by
+    running it beside the rewritten graph; otherwise it is that graph.
+
+    Args:
+        network: The traced model.
+        keep: ``[n_units]`` True for the units that stay.
+    """
+    if keep.all():
+        return Removal(copy.deepcopy(network.module).eval(), "")
+    graph = rebuild(network, keep)
+    try:
+        module = _sliced(network, kept_indices(network, keep))
+        difference = _difference(module, graph, network)
+    except Exception as error:  # whatever the user's forward raises
+        first_line = (str(error).strip().splitlines() or ["no message"])[0][:160]
+        return Removal(graph, f"its class cannot run with the new sizes ({first_line})")
+    if difference > _TOLERANCE:
+        return Removal(graph, "its class computes something else with the new sizes")
+    return Removal(module, "")
+
+
+def zero_units(network: Network, keep: Keep) -> nn.Module:
+    """Return a copy of the model in which every slice of the removed units is zero."""
+    module = copy.deepcopy(network.module).eval()
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name, axes in kept_indices(network, keep).items():
+            for axis, indices in enumerate(axes):
+                if indices is not None:
+                    gone = np.setdiff1d(np.arange(tensors[name].shape[axis]), indices)
+                    tensors[name].index_fill_(axis, torch.from_numpy(gone), 0)
+    return module
+
+
+def _sliced(network: Network, kept: Kept) -> nn.Module:
+    module = copy.deepcopy(network.module).eval()
+    replaced: dict[int, Tensor] = {}
+    for name, axes in kept.items():
+        tensor = _lookup(module, name)
+        replaced[id(tensor)] = _take(tensor, axes)
+    for child in module.modules():
+        changed = False
+        for table in (child._parameters, child._buffers):
+            for leaf, tensor in table.items():
+                if tensor is not None and id(tensor) in replaced:
+                    table[leaf] = replaced[id(tensor)]  # type: ignore[assignment]
+                    changed = True
+        if changed:
+            resize(child)
+    return module
+
+
+def _lookup(module: nn.Module, name: str) -> Tensor:
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    tensor = owner._parameters.get(leaf)
+    tensor = owner._buffers[leaf] if tensor is None else tensor
+    if tensor is None:
+        raise ValueError(f"{name} is no tensor")
+    return tensor
+
+
+def _take(tensor: Tensor, axes: tuple[NDArray[np.int64] | None, ...]) -> Tensor:
+    result = tensor.detach()
+    for axis, indices in enumerate(axes):
+        if indices is not None:
+            result = result.index_select(axis, torch.from_numpy(indices).to(tensor.device))
+    result = result.clone()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(result, requires_grad=tensor.requires_grad)
+    return result
+
+
+def _difference(module: nn.Module, graph: nn.Module, network: Network) -> float:
+    """Return the largest relative difference of the two on a seeded batch of two samples."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [_varied(tensor, generator) for tensor in network.example_inputs]
+    with torch.no_grad():
+        left, right = _leaves(module(*inputs)), _leaves(graph(*inputs))
+    return max(
+        ((a - b).abs().max() / b.abs().max().clamp_min(1e-12)).item()
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def _varied(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    batch = tensor.repeat(2, *[1] * (tensor.ndim - 1))
+    if not batch.is_floating_point():
+        return batch
+    noise = torch.randn(batch.shape, generator=generator, dtype=torch.float64)
+    return batch + noise.to(batch)
+
+
+def _leaves(output: object) -> list[Tensor]:
+    return [x for x in torch.utils._pytree.tree_leaves(output) if isinstance(x, Tensor)]

@@ -1,0 +1,319 @@
+"""Write the captured graph anew: with the sizes of what stays, and for any batch size.
+
+A captured graph has every size as a number in it, the batch included. Two captures at different
+batch sizes show which numbers follow the batch; the labels show which follow the kept units.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from pruning_core.errors import UnsupportedModelError
+from pruning_core.tracing.analysis import NO_UNIT, Analysis, analyse
+from pruning_core.tracing.capture import Capture, capture
+from pruning_core.tracing.labels import Labelled
+from pruning_core.tracing.network import Network
+from pruning_core.tracing.walk import argument, operator_name, output_shapes
+
+_BATCH = 2
+Keep = NDArray[np.bool_]
+
+
+def rebuild(network: Network, keep: Keep) -> fx.GraphModule:
+    """Return the network as a graph module without the units that do not stay.
+
+    Its parameters and buffers carry the original names; it accepts any batch size and computes
+    what the model computes in eval mode. With everything kept it equals the model.
+
+    Args:
+        network: The traced model.
+        keep: ``[n_units]`` True for the units that stay.
+
+    Raises:
+        UnsupportedModelError: If a size depends on the batch in a way that cannot be followed.
+    """
+    analysis, slopes = _two_batches(network)
+    return _Rebuilder(analysis, slopes, keep).build()
+
+
+def products_at_any_batch(network: Network) -> tuple[fx.GraphModule, Analysis, dict[str, str]]:
+    """Return the whole network for any batch size, its analysis, and the names of matching nodes.
+
+    The dictionary leads from node names of the analysed graph to those of the graph module.
+    """
+    analysis, slopes = _two_batches(network)
+    rebuilder = _Rebuilder(analysis, slopes, np.ones(analysis.n_units, np.bool_))
+    module = rebuilder.build()
+    return module, analysis, rebuilder.names
+
+
+Slopes = dict[fx.Node, dict[int, int]]
+
+
+_KNOWN: WeakKeyDictionary[Network, tuple[Analysis, Slopes]] = WeakKeyDictionary()
+
+
+def _two_batches(network: Network) -> tuple[Analysis, Slopes]:
+    """Return the analysis at batch 2 and what follows the batch; kept as long as the network."""
+    if network not in _KNOWN:
+        _KNOWN[network] = _compare_batches(network)
+    return _KNOWN[network]
+
+
+def _compare_batches(network: Network) -> tuple[Analysis, Slopes]:
+    first, second = (
+        capture(network.module, tuple(_repeated(x, size) for x in network.example_inputs))
+        for size in (_BATCH, _BATCH + 1)
+    )
+    analysis = analyse(first)
+    same = (
+        analysis.group_sizes == network.analysis.group_sizes
+        and analysis.members == network.analysis.members
+    )
+    if not same:
+        raise UnsupportedModelError(
+            "The model couples its layers differently for one sample and for several, "
+            "so it cannot be rewritten as a graph for any batch size."
+        )
+    return analysis, _slopes(first, second)
+
+
+def _repeated(tensor: Tensor, times: int) -> Tensor:
+    return tensor.repeat(times, *[1] * (tensor.ndim - 1))
+
+
+def _slopes(first: Capture, second: Capture) -> Slopes:
+    """Return, for each integer argument that follows the batch, how much it grows a sample."""
+    nodes, others = list(first.graph.graph.nodes), list(second.graph.graph.nodes)
+    if [str(node.target) for node in nodes] != [str(node.target) for node in others]:
+        raise UnsupportedModelError(
+            "The model runs different operators at different batch sizes, "
+            "so it cannot be rewritten as a graph for any batch size."
+        )
+    slopes: Slopes = {}
+    for node, other in zip(nodes, others, strict=True):
+        pairs = zip(pytree.tree_leaves(node.args), pytree.tree_leaves(other.args), strict=True)
+        found = {
+            place: b - a
+            for place, (a, b) in enumerate(pairs)
+            if isinstance(a, int) and isinstance(b, int) and a != b
+        }
+        if found:
+            slopes[node] = found
+    return slopes
+
+
+class _Rebuilder:
+    """Copies a graph node by node, rewriting sizes; one use only."""
+
+    def __init__(self, analysis: Analysis, slopes: Slopes, keep: Keep) -> None:
+        self.analysis = analysis
+        self.slopes = slopes
+        self.keep = keep
+        self.graph = fx.Graph()
+        self.root = nn.Module()
+        self.env: dict[fx.Node, fx.Node] = {}
+        self.names: dict[str, str] = {}
+        self.batch: fx.Node | None = None
+
+    def build(self) -> fx.GraphModule:
+        source = self.analysis.capture.graph
+        tensor_names = list(self.analysis.tensors)
+        for position, node in enumerate(source.graph.nodes):
+            if node.op == "placeholder":
+                name = tensor_names[position] if position < len(tensor_names) else None
+                self.env[node] = self._input(node, name)
+            elif node.op == "get_attr":
+                self.root.register_buffer(str(node.target), getattr(source, str(node.target)))
+                self.env[node] = self.graph.get_attr(str(node.target))
+            elif node.op == "output":
+                leaves = [self.env[leaf] for leaf in pytree.tree_leaves(node.args)]
+                self.graph.output(leaves[0] if len(leaves) == 1 else tuple(leaves))
+            else:
+                self.env[node] = self._operator(node)
+            if node.op != "output":
+                self.names[node.name] = self.env[node].name
+        self.graph.lint()
+        return fx.GraphModule(self.root, self.graph)
+
+    def _input(self, node: fx.Node, name: str | None) -> fx.Node:
+        if name is not None:
+            _attach(self.root, name, self._kept_tensor(name))
+            return self.graph.get_attr(name)
+        placeholder = self.graph.placeholder(node.name)
+        if self.batch is None and isinstance(node.meta.get("val"), Tensor):
+            self.batch = self.graph.call_function(torch.ops.aten.sym_size.int, (placeholder, 0))
+        return placeholder
+
+    def _kept_tensor(self, name: str) -> Tensor:
+        tensor = self.analysis.tensors[name]
+        kept = tensor.detach()
+        for axis in range(tensor.ndim):
+            stays = self._stays(self.analysis.units_along(name, axis))
+            if not stays.all():
+                kept = kept.index_select(axis, torch.from_numpy(np.flatnonzero(stays)))
+        kept = kept.clone()
+        return nn.Parameter(kept) if isinstance(tensor, nn.Parameter) else kept
+
+    def _stays(self, units: NDArray[np.int32]) -> Keep:
+        return np.where(units == NO_UNIT, True, self.keep[units])
+
+    def along(self, tensor: Labelled, axis: int) -> Keep:
+        """Return which positions of an axis stay."""
+        for block in tensor.blocks:
+            if axis in block.axes:
+                stays = self._stays(self.analysis.unit_of[block.labels])
+                others = tuple(p for p, other in enumerate(block.axes) if other != axis)
+                return np.asarray(stays.any(axis=others))
+        raise ValueError(f"no labels for axis {axis}")
+
+    def shape(self, tensor: Labelled) -> list[int]:
+        """Return the sizes that stay."""
+        return [int(self.along(tensor, axis).sum()) for axis in range(tensor.ndim)]
+
+    def value(self, node: Any) -> Labelled:
+        """Return the labels of a node with one tensor output."""
+        found = self.analysis.values[node]
+        if isinstance(found, list):
+            found = found[0]
+        if not isinstance(found, Labelled):
+            raise TypeError(f"{node} is no tensor")
+        return found
+
+    def _operator(self, node: fx.Node) -> fx.Node:
+        target, arguments = node.target, node.args
+        rewriter = _REWRITERS.get(operator_name(node))
+        if rewriter is not None:
+            target, arguments = rewriter(self, node)
+        arguments = self._follow_batch(node, arguments)
+        mapped = fx.map_arg((arguments, node.kwargs), lambda old: self.env.get(old, old))
+        return self.graph.create_node("call_function", target, *mapped, name=node.name)  # type: ignore[misc]
+
+    def _follow_batch(self, node: fx.Node, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        slopes = self.slopes.get(node)
+        if not slopes:
+            return arguments
+        old, _ = pytree.tree_flatten(node.args)
+        new, spec = pytree.tree_flatten(arguments)
+        for place, slope in slopes.items():
+            new[place] = self._affine(node, old[place], new[place], slope)
+        return tuple(pytree.tree_unflatten(new, spec))
+
+    def _affine(self, node: fx.Node, old: int, new: int, slope: int) -> fx.Node:
+        """Return a node that computes a size from the batch: ``slope * batch + rest``."""
+        rest = old - slope * _BATCH
+        if new != old:
+            if rest:
+                raise UnsupportedModelError(
+                    f"A size in operator {operator_name(node)} depends on both the batch and the "
+                    "pruned units in a way that cannot be followed."
+                )
+            slope = new // _BATCH
+        size = self.graph.call_function(operator.mul, (self.batch, slope))
+        return self.graph.call_function(operator.add, (size, rest)) if rest else size
+
+
+def _attach(root: nn.Module, name: str, tensor: Tensor) -> None:
+    *path, leaf = name.split(".")
+    for part in path:
+        if not hasattr(root, part):
+            root.add_module(part, nn.Module())
+        root = getattr(root, part)
+    if isinstance(tensor, nn.Parameter):
+        root.register_parameter(leaf, tensor)
+    else:
+        root.register_buffer(leaf, tensor)
+
+
+Rewriter = Callable[[_Rebuilder, fx.Node], tuple[Any, tuple[Any, ...]]]
+_REWRITERS: dict[str, Rewriter] = {}
+
+
+def _rewrites(*names: str) -> Callable[[Rewriter], Rewriter]:
+    def register(function: Rewriter) -> Rewriter:
+        _REWRITERS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+@_rewrites("view", "reshape", "unsafe_view", "expand", "new_zeros", "new_ones", "new_full")
+def _shape_second(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    return node.target, (node.args[0], _sizes(build, node, node.args[1]), *node.args[2:])
+
+
+@_rewrites("zeros", "ones", "empty", "full")
+def _shape_first(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    return node.target, (_sizes(build, node, node.args[0]), *node.args[1:])
+
+
+def _sizes(build: _Rebuilder, node: fx.Node, old: Any) -> list[int]:
+    kept = build.shape(build.value(node))
+    return [-1 if before == -1 else after for before, after in zip(old, kept, strict=True)]
+
+
+@_rewrites("slice")
+def _slice(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    source = build.value(node.args[0])
+    axis = int(argument(node, 1, "dim", 0)) % source.ndim
+    stays = build.along(source, axis)
+    start, end = (
+        limit if limit is None else int(stays[:limit].sum()) if limit < len(stays) else limit
+        for limit in (argument(node, 2, "start"), argument(node, 3, "end"))
+    )
+    if stays.all():
+        return node.target, node.args
+    return node.target, (node.args[0], axis, start, end, *node.args[4:])
+
+
+@_rewrites("select")
+def _select(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    source = build.value(node.args[0])
+    axis = int(node.args[1]) % source.ndim  # type: ignore[arg-type]
+    stays = build.along(source, axis)
+    index = int(node.args[2])  # type: ignore[arg-type]
+    shifted = index if stays.all() else int(stays[: index % len(stays)].sum())
+    return node.target, (node.args[0], axis, shifted)
+
+
+@_rewrites("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "chunk")
+def _split(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    source = build.value(node.args[0])
+    axis = int(argument(node, 2, "dim", 0)) % source.ndim
+    stays = build.along(source, axis)
+    if stays.all():
+        return node.target, node.args
+    sizes, start = [], 0
+    for shape in output_shapes(node):
+        sizes.append(int(stays[start : start + shape[axis]].sum()))
+        start += shape[axis]
+    return torch.ops.aten.split_with_sizes.default, (node.args[0], sizes, axis)
+
+
+@_rewrites("convolution")
+def _convolution(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    channels = build.along(build.value(node.args[0]), 1)
+    groups = int(node.args[8])  # type: ignore[arg-type]
+    return node.target, (*node.args[:8], max(1, groups * int(channels.sum()) // len(channels)))
+
+
+@_rewrites("native_layer_norm")
+def _layer_norm(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    kept = build.shape(build.value(node.args[0]))
+    n_normalised = len(node.args[1])  # type: ignore[arg-type]
+    return node.target, (node.args[0], kept[len(kept) - n_normalised :], *node.args[2:])
+
+
+@_rewrites("native_group_norm")
+def _group_norm(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    channels = build.along(build.value(node.args[0]), 1)
+    kept, groups = int(channels.sum()), int(node.args[6])  # type: ignore[arg-type]
+    scaled = groups * kept // len(channels)
+    return node.target, (*node.args[:4], kept, node.args[5], scaled, *node.args[7:])
