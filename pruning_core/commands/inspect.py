@@ -43,7 +43,7 @@ def _document(model: "LoadedModel", network: "Network") -> dict[str, Any]:
         "input_shapes": [list(example.shape[1:]) for example in model.example_inputs],
         "params": sum(layer.n_params for layer in layers),
         "macs": sum(layer.macs for layer in layers),
-        "bytes": _n_bytes(model),
+        "bytes": _n_bytes(network),
         "layers": [_layer(layer) for layer in layers],
         "groups": [_group(group) for group in network.groups],
         "weights": list(network.weights),
@@ -51,13 +51,12 @@ def _document(model: "LoadedModel", network: "Network") -> dict[str, Any]:
     }
 
 
-def _n_bytes(model: "LoadedModel") -> int:
+def _n_bytes(network: "Network") -> int:
     """Return the bytes of the plain weights file, as the preview counts them."""
-    from pruning_core.loading.weights import predicted_safetensors_bytes
+    import numpy as np
 
-    state = model.module.state_dict()
-    shapes = {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
-    return predicted_safetensors_bytes(shapes)
+    everything = np.ones(network.cost.n_units, dtype=np.bool_)
+    return int(network.cost.query(everything).n_bytes[0])
 
 
 def _layer(layer: "Layer") -> dict[str, Any]:

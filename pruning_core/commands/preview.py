@@ -9,7 +9,7 @@ from pruning_core.commands.tables import layers_table, notes_text, totals_table
 from pruning_core.exporting.wording import count, percent, table
 
 if TYPE_CHECKING:
-    from pruning_core.planning.granularity import Site
+    from pruning_core.granularities import Site
     from pruning_core.planning.recipe import Recipe
     from pruning_core.planning.resolve import Plan
     from pruning_core.preview import Preview
@@ -28,8 +28,8 @@ def answer(arguments: argparse.Namespace) -> Answer:
     recipe = recipe_of(arguments)
 
     from pruning_core.exporting.document import layer_document, plain, totals_document
+    from pruning_core.granularities import GRANULARITIES
     from pruning_core.loading.model import load_model
-    from pruning_core.planning.granularity import GRANULARITIES
     from pruning_core.planning.resolve import resolve
     from pruning_core.preview import preview
     from pruning_core.scoring.score import score

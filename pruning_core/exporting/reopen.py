@@ -1,14 +1,17 @@
 """A run folder back into a run result: nothing is trusted that does not fit together."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from torch import Tensor
 
 from pruning_core.errors import ExportError, PruningError
+from pruning_core.evaluation.evaluate import Evaluation, from_confusion
 from pruning_core.exporting.document import DOCUMENT_VERSION, STAGES, Document, unpack_mask
 from pruning_core.exporting.result import DataSummary, OnnxCheck, RunResult
 from pruning_core.loading.dataset import load_dataset
@@ -20,6 +23,7 @@ from pruning_core.preview import LayerCost, Preview, Totals
 from pruning_core.surgery.prune import Pruned, prune
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
+from pruning_core.tuning.finetune import EpochResult
 
 MAX_DOCUMENT_BYTES: Final = 256_000_000
 _N_SAMPLES: Final = 7
@@ -122,7 +126,7 @@ def _result(
     surgery: Pruned,
 ) -> RunResult:
     onnx, data = document["onnx"], document["data"]
-    evaluations = {stage: _evaluation(document["details"][stage]) for stage in STAGES}
+    evaluations = {stage: _evaluation(document, stage) for stage in STAGES}
     return RunResult(
         recipe=recipe,
         model=replace(model, weights_sha256=document["model_sha256"]),
@@ -131,17 +135,37 @@ def _result(
         preview=_preview(document),
         counted=_totals(document, "after"),
         surgery=surgery,
-        **evaluations,
-        epochs=tuple(EpochResult(**epoch) for epoch in document["epochs"]),
+        dense=evaluations["dense"],
+        pruned=evaluations["pruned"],
+        tuned=evaluations["tuned"],
+        epochs=tuple(_epoch(epoch) for epoch in document["epochs"]),
         seconds=document["seconds"],
         environment=document["environment"],
-        data=None if data is None else DataSummary(**data),
+        data=None if data is None else DataSummary(**{**data, "classes": tuple(data["classes"])}),
         samples=_samples(recipe, model),
         onnx=None
         if onnx["max_abs_difference"] is None
         else OnnxCheck(onnx["max_abs_difference"], onnx["n"]),
         problems=document["problems"],
     )
+
+
+def _evaluation(document: Document, stage: str) -> Evaluation | None:
+    """Return the test metrics of one stage; all of them follow from confusion and loss."""
+    details = document["details"][stage]
+    if details is None:
+        return None
+    confusion = np.asarray(details["confusion"], dtype=np.int64)
+    return from_confusion(confusion, _number(document["loss"][stage]))
+
+
+def _epoch(values: Mapping[str, Any]) -> EpochResult:
+    return EpochResult(**{name: _number(value) for name, value in values.items()})
+
+
+def _number(value: Any) -> Any:
+    """Return the number that JSON could not hold as NaN again."""
+    return math.nan if value is None else value
 
 
 def _preview(document: Document) -> Preview:

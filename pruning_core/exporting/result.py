@@ -30,6 +30,7 @@ class DataSummary:
         n_validation: Samples each epoch is validated on.
         n_test: Samples behind the reported accuracies.
         n_calibration: Samples the criterion saw; 0 when it reads weights only.
+        classes: Names of the classes, in the order of the logits; may be empty.
     """
 
     key: str
@@ -39,6 +40,7 @@ class DataSummary:
     n_validation: int
     n_test: int
     n_calibration: int
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Numbers as people read them: thousands separators, units, ratios; used by reports and tables."""
 
+from collections.abc import Sequence
+
 
 def count(number: int) -> str:
     """Return ``266610`` as ``266,610``."""
@@ -31,9 +33,9 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]], *, left: int = 1) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Return an aligned text table; the first ``left`` columns are flush left, the others right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = [header, tuple("-" * width for width in widths), *rows]
     return "\n".join(
         "  ".join(

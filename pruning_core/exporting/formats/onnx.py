@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -69,10 +69,22 @@ def export_onnx(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> No
             )
             if program is None:
                 raise ExportError("The network has no ONNX form: the exporter returned nothing.")
-            program.save(path)
+            proto = program.model_proto
+            _forget_origin(proto)
+            onnx.save(proto, path)
             onnx.checker.check_model(str(path), full_check=True)
         except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
             raise ExportError(_reason(error)) from error
+
+
+def _forget_origin(message: Any) -> None:
+    """Clear notes at every level: PyTorch writes stack traces with this machine's paths there."""
+    for field, value in message.ListFields():
+        if field.name in {"metadata_props", "doc_string"}:
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _forget_origin(part)
 
 
 def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> OnnxCheck:

@@ -178,9 +178,10 @@ def _classes(document: Document) -> str:
     if not stages or not details[stages[0]]["per_class"]:
         return ""
     per_stage = [details[stage]["per_class"] for stage in stages]
+    names = (document["data"] or {}).get("classes") or []
     rows = [
         (
-            str(classes[0].get("name") or index),
+            names[index] if index < len(names) else str(index),
             count(classes[0]["n"]),
             *(percent(found["recall"]) for found in classes),
         )
@@ -269,7 +270,7 @@ def _provenance(document: Document) -> str:
             )
         )
     data = document["data"] or {}
-    rows += [(f"Data: {key}", _text(value)) for key, value in data.items()]
+    rows += [(f"Data: {key}", _text(value)) for key, value in data.items() if key != "classes"]
     rows += [(f"Time: {stage}", duration(value)) for stage, value in document["seconds"].items()]
     rows += [(key, _text(value)) for key, value in document["environment"].items()]
     return _section("Where the numbers come from", _table(("", ""), rows, n_text=2))
