@@ -45,7 +45,7 @@ def submit(recipe: Recipe, *, store: Store | None = None) -> str:
             f"Only {free / 1e6:.0f} MB are free where runs are kept; a run needs at least "
             f"{MIN_FREE_BYTES / 1e6:.0f} MB. Delete old runs or make room."
         )
-    record = store.add(recipe, threads=threads_per_worker())
+    record = store.add(recipe, threads=process.default_threads())
     dispatch(store)
     return record.id
 
@@ -101,12 +101,6 @@ def job_limit() -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 64):
         raise RunError(f"PRUNING_STUDIO_JOBS is '{text[:40]}'; it must be a number from 1 to 64.")
     return int(text)
-
-
-def threads_per_worker() -> int:
-    """Return the threads a worker computes with: all cores but one, at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) - 1)
 
 
 def spawn_worker(store: Store, record: Record) -> "subprocess.Popen[bytes]":

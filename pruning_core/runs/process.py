@@ -1,4 +1,4 @@
-"""Which process is which: its id plus its start, so that a reused id is never mistaken."""
+"""Processes: which one is which (a reused id is never mistaken), ending one, its threads."""
 
 import os
 import signal
@@ -38,6 +38,15 @@ def kill(pid: int, mark: str) -> None:
     """
     if is_alive(pid, mark) and os.getpgid(pid) == pid:
         os.killpg(pid, signal.SIGKILL)
+
+
+def default_threads() -> int:
+    """Return the threads a run computes with: all cores but one, at least one.
+
+    Page, command line and notebook use the same number, because other numbers give other bits.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) - 1)
 
 
 def _boot() -> str:

@@ -1,0 +1,147 @@
+"""One attempt at a run: carries the recipe out and stores all that is reported on the way."""
+
+import contextlib
+import shutil
+import threading
+import time
+from dataclasses import asdict
+from typing import Final
+
+from pruning_core.errors import RunError
+from pruning_core.evaluation.stopping import StoppedError
+from pruning_core.runs import atomic
+from pruning_core.runs.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from pruning_core.runs.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Loaded,
+    Note,
+    Previewed,
+    RoundFinished,
+    StageStarted,
+)
+from pruning_core.runs.log import Log
+from pruning_core.runs.pipeline import RunResult, execute, write_run
+from pruning_core.runs.store import Spec, Store
+from pruning_core.tuning.finetune import BatchProgress, EpochResult
+
+METRICS: Final = ("accuracy", "precision", "recall", "f1", "loss", "n")
+_SPARE_BYTES: Final = 50_000_000
+
+
+class Attempt:
+    """Runs the pipeline and turns its events into log lines, checkpoints and the record.
+
+    Only the worker makes one; it holds the run's lock meanwhile.
+    """
+
+    def __init__(
+        self, store: Store, spec: Spec, number: int, log: Log, stop: threading.Event
+    ) -> None:
+        self._store = store
+        self._spec = spec
+        self._number = number
+        self._log = log
+        self._stop = stop
+        self._folder = store.folder(spec.id)
+        self._begun = time.monotonic()
+        self._last_batch = 0.0
+
+    def run(self) -> str | None:
+        """Carry the run out and write its files.
+
+        Returns:
+            A sentence on the files that could not be written, empty when all were; None when the
+            run was stopped before its end.
+
+        Raises:
+            PruningError: If the recipe cannot be carried out.
+        """
+        atomic.sweep(self._folder)
+        resume, damaged = newest_checkpoint(self._folder)
+        if damaged:
+            self._note(f"Damaged and therefore not used: {', '.join(damaged)}.")
+        if resume is not None:
+            self._note(f"Going on after epoch {resume.epoch}.")
+        events = execute(
+            self._spec.recipe,
+            allow_python=False,
+            resume=resume,
+            threads=self._spec.threads,
+            should_stop=self._stop.is_set,
+        )
+        with contextlib.closing(events), contextlib.suppress(StoppedError):
+            for event in events:
+                if isinstance(event, Finished):
+                    return self._write(event.result)
+                self._store_event(event)
+                if self._stop.is_set():
+                    break
+        return None
+
+    def _write(self, result: RunResult) -> str:
+        self._enter(StageStarted("export", 0, 1))
+        folder = self._folder / "export"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return " ".join(write_run(result, folder).problems.values())
+
+    def _store_event(self, event: Event) -> None:
+        """Store one event; a batch only now and then."""
+        match event:
+            case BatchProgress():
+                self._batch(event)
+            case Checkpoint():
+                save_checkpoint(self._folder, event)
+                self._still_ours(self._store.set_epoch(self._spec.id, self._number, event.epoch))
+            case StageStarted():
+                self._enter(event)
+            case Loaded():
+                self._log.add("loaded", **asdict(event))
+                self._check_room(event.n_bytes)
+            case Note():
+                self._note(event.text)
+            case EpochResult():
+                self._log.add("epoch", **asdict(event))
+            case RoundFinished():
+                self._log.add("round", **asdict(event))
+            case Previewed():
+                self._log.add("preview", before=asdict(event.before), after=asdict(event.after))
+            case Evaluated():
+                values = {name: getattr(event.evaluation, name) for name in METRICS}
+                self._log.add("evaluation", moment=event.moment, **values)
+
+    def _enter(self, event: StageStarted) -> None:
+        self._log.add("stage", stage=event.stage, title=event.title, round=event.round)
+        self._still_ours(self._store.set_stage(self._spec.id, self._number, event.stage))
+
+    def _note(self, text: str) -> None:
+        self._log.add("note", text=text)
+
+    def _batch(self, event: BatchProgress) -> None:
+        """Log twice a second at first and at last every five seconds, so that logs stay small."""
+        now = time.monotonic()
+        interval = min(5.0, max(0.5, (now - self._begun) / 1200))
+        if now - self._last_batch >= interval:
+            self._last_batch = now
+            self._log.add("batch", **asdict(event))
+
+    def _still_ours(self, changed: bool) -> None:
+        """Stop when the record belongs to a later attempt."""
+        if not changed:
+            self._stop.set()
+
+    def _check_room(self, n_bytes: int) -> None:
+        """Refuse to start a run whose files will not fit.
+
+        Raises:
+            RunError: If less is free than checkpoints (weights and two optimiser moments, three
+                files at once) and exports of a model of ``n_bytes`` need.
+        """
+        needed = (3 * 3 + 4) * n_bytes + _SPARE_BYTES
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise RunError(
+                f"This run needs about {needed / 1e6:.0f} MB for its checkpoints and files, and "
+                f"{free / 1e6:.0f} MB are free. Delete old runs or make room."
+            )

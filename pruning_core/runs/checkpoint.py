@@ -1,0 +1,181 @@
+"""Checkpoints: everything needed to go on after the last finished epoch, to the bit.
+
+A file is one line with the SHA-256 of the rest, then a ``torch.save`` archive of tensors and plain
+data only (it is loaded with ``weights_only``, so it can hold no code). Two are kept; when the
+newest is damaged the one before it is used.
+"""
+
+import hashlib
+import io
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pruning_core.evaluation.evaluate import ClassMetrics, Evaluation
+from pruning_core.runs import atomic
+from pruning_core.tuning.finetune import EpochResult
+
+KEPT: Final = 2
+VERSION: Final = 1
+_MAGIC: Final = b"pruning-studio-checkpoint"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanState:
+    """The plan of one finished or begun round, in the units of the dense network.
+
+    Attributes:
+        keep: Site name -> bool ``[U]``, True stays.
+        thresholds: Score of the first unit that stays, by site.
+        notes: Why a wish was limited, by site.
+    """
+
+    keep: Mapping[str, NDArray[np.bool_]]
+    thresholds: Mapping[str, float]
+    notes: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """The state of a run after an epoch.
+
+    Attributes:
+        fingerprint: Fingerprint of the recipe.
+        weights_sha256: Digest of the dense model.
+        source: Which copy of the data was read.
+        epoch: Epochs finished, over all rounds.
+        round: Round it belongs to, 1-based.
+        plans: Plan of every round up to this one.
+        tuner: State of the fine-tuning: tensors and plain data.
+        dense: Test metrics of the dense network; None when not measured.
+        pruned: Test metrics after pruning; None when not measured (yet).
+        epochs: Results of all finished epochs.
+        seconds: Wall-clock seconds by stage so far.
+    """
+
+    fingerprint: str
+    weights_sha256: str
+    source: str
+    epoch: int
+    round: int
+    plans: tuple[PlanState, ...]
+    tuner: Mapping[str, Any]
+    dense: Evaluation | None
+    pruned: Evaluation | None
+    epochs: tuple[EpochResult, ...]
+    seconds: Mapping[str, float]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write the checkpoint whole, then remove all but the newest two; return its path.
+
+    Raises:
+        OSError: If the disk refuses; the older checkpoints stay.
+    """
+    buffer = io.BytesIO()
+    torch.save(_packed(checkpoint), buffer)
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content).hexdigest().encode()
+    path = folder / f"epoch_{checkpoint.epoch:05d}.ckpt"
+    atomic.write_bytes(path, _MAGIC + b" " + digest + b"\n" + content)
+    for old in checkpoint_files(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Return the checkpoint files in ``folder``, the oldest first."""
+    return sorted(folder.glob("epoch_*.ckpt"))
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """Return the newest whole checkpoint (None without one) and the names of damaged newer ones."""
+    damaged: list[str] = []
+    for path in reversed(checkpoint_files(folder)):
+        checkpoint = _read(path)
+        if checkpoint is not None:
+            return checkpoint, tuple(damaged)
+        damaged.append(path.name)
+    return None, tuple(damaged)
+
+
+def _read(path: Path) -> Checkpoint | None:
+    """Return the checkpoint in ``path``, or None when it is not whole or not of this version."""
+    header, _, content = path.read_bytes().partition(b"\n")
+    if header != _MAGIC + b" " + hashlib.sha256(content).hexdigest().encode():
+        return None
+    try:
+        packed = torch.load(io.BytesIO(content), weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        return None
+    return _unpacked(packed) if packed.get("version") == VERSION else None
+
+
+def _packed(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the checkpoint as tensors and plain data."""
+    packed = {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
+    return packed | {
+        "version": VERSION,
+        "plans": [
+            {
+                "keep": {site: torch.from_numpy(keep) for site, keep in plan.keep.items()},
+                "thresholds": {site: float(value) for site, value in plan.thresholds.items()},
+                "notes": {site: list(texts) for site, texts in plan.notes.items()},
+            }
+            for plan in checkpoint.plans
+        ],
+        "tuner": dict(checkpoint.tuner),
+        "dense": _packed_evaluation(checkpoint.dense),
+        "pruned": _packed_evaluation(checkpoint.pruned),
+        "epochs": [asdict(epoch) for epoch in checkpoint.epochs],
+        "seconds": dict(checkpoint.seconds),
+    }
+
+
+def _unpacked(packed: Mapping[str, Any]) -> Checkpoint:
+    values = {field.name: packed[field.name] for field in fields(Checkpoint)}
+    plans = tuple(
+        PlanState(
+            keep={site: keep.numpy() for site, keep in plan["keep"].items()},
+            thresholds=plan["thresholds"],
+            notes={site: tuple(texts) for site, texts in plan["notes"].items()},
+        )
+        for plan in packed["plans"]
+    )
+    return Checkpoint(
+        **values
+        | {
+            "plans": plans,
+            "dense": _unpacked_evaluation(packed["dense"]),
+            "pruned": _unpacked_evaluation(packed["pruned"]),
+            "epochs": tuple(EpochResult(**epoch) for epoch in packed["epochs"]),
+        }
+    )
+
+
+def _packed_evaluation(evaluation: Evaluation | None) -> dict[str, Any] | None:
+    if evaluation is None:
+        return None
+    values = {field.name: getattr(evaluation, field.name) for field in fields(Evaluation)}
+    return values | {
+        "per_class": [asdict(metrics) for metrics in evaluation.per_class],
+        "confusion": torch.from_numpy(np.ascontiguousarray(evaluation.confusion)),
+    }
+
+
+def _unpacked_evaluation(packed: Mapping[str, Any] | None) -> Evaluation | None:
+    if packed is None:
+        return None
+    return Evaluation(
+        **dict(packed)
+        | {
+            "per_class": tuple(ClassMetrics(**metrics) for metrics in packed["per_class"]),
+            "confusion": packed["confusion"].numpy(),
+        }
+    )

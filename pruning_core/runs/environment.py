@@ -1,0 +1,33 @@
+"""What a result was computed with: enough to know whether the same bits can be expected again."""
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def describe_environment() -> dict[str, str]:
+    """Return versions, processor, device and threads as text; nothing that names the machine."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "device": "cpu",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _processor() -> str:
+    """Return the processor's model name where the system tells it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or "unknown"
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or "unknown"

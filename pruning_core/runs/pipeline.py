@@ -1,0 +1,428 @@
+"""The one way a recipe is carried out: worker, command line and notebook all use it.
+
+:func:`execute` is a generator of events; closing it stops the run. A round of pruning is: trace
+and rate the network as it is, choose what stays in units of the dense network, prune, fine-tune.
+One-shot pruning is one round.
+"""
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from pruning_core.errors import DataError, RunError
+from pruning_core.evaluation.evaluate import Evaluation, evaluate
+from pruning_core.evaluation.stopping import ShouldStop
+from pruning_core.exporting.exporter import write_files
+from pruning_core.exporting.result import DataSummary, RunResult
+from pruning_core.granularities import GRANULARITIES
+from pruning_core.loading.dataset import Dataset, load_dataset
+from pruning_core.loading.model import LoadedModel, load_model
+from pruning_core.planning.recipe import Recipe
+from pruning_core.planning.resolve import Plan, resolve
+from pruning_core.preview import preview
+from pruning_core.runs import atomic
+from pruning_core.runs.checkpoint import Checkpoint, PlanState
+from pruning_core.runs.counting import check_counts, counted
+from pruning_core.runs.environment import describe_environment
+from pruning_core.runs.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Loaded,
+    Moment,
+    Note,
+    Previewed,
+    RoundFinished,
+    StageStarted,
+)
+from pruning_core.runs.process import default_threads
+from pruning_core.runs.rounds import (
+    check_rounds,
+    composed_indices,
+    in_dense_units,
+    in_present_units,
+    round_recipe,
+)
+from pruning_core.scoring.criterion import CRITERIA
+from pruning_core.scoring.score import score
+from pruning_core.surgery.prune import Pruned, prune
+from pruning_core.tracing.network import Network
+from pruning_core.tracing.trace import trace
+from pruning_core.tuning.batchnorm import recalibrate_batchnorm
+from pruning_core.tuning.finetune import EpochResult, FineTuner, Rounds
+
+__all__ = ["RunResult", "execute", "write_run"]
+
+_N_SAMPLES: Final = 7
+
+
+def execute(
+    recipe: Recipe,
+    *,
+    data: Dataset | None = None,
+    allow_python: bool = True,
+    resume: Checkpoint | None = None,
+    threads: int | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Generator[Event, None, None]:
+    """Carry a recipe out and yield what happens; the last event is ``Finished``.
+
+    A :class:`Checkpoint` follows each epoch. Given back as ``resume`` it makes a new call go on
+    after that epoch and end with the same bits, if the number of threads is the same.
+
+    Args:
+        recipe: What to do.
+        data: The data set; None loads the one the recipe or else the model names. When they name
+            none, nothing is measured and nothing fine-tuned.
+        allow_python: False refuses models whose loading runs code that the recipe names.
+        resume: Where an earlier call of the same recipe was.
+        threads: Threads to compute with; None means :func:`default_threads`. The process has its
+            own number back when the iterator ends or is closed.
+        should_stop: Asked often during long operations.
+
+    Raises:
+        PruningError: If the recipe cannot be carried out.
+        StoppedError: If ``should_stop`` says so.
+    """
+    check_rounds(recipe)
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads or default_threads())
+    try:
+        run = _Run(recipe, data, should_stop)
+        yield from _load(run, allow_python=allow_python)
+        if resume is not None:
+            _restore(run, resume)
+        for number in range(1, recipe.schedule.rounds + 1):
+            yield from _round(run, number, resume)
+        yield Finished(_result(run))
+    finally:
+        torch.set_num_threads(threads_before)
+
+
+def write_run(result: RunResult, folder: Path) -> RunResult:
+    """Write every file of a run into ``folder``, each whole or not at all.
+
+    Returns:
+        The result with what the writing measured (the ONNX check) and what could not be written.
+
+    Raises:
+        ExportError: If a required file cannot be written.
+    """
+    completed = write_files(result, folder)
+    atomic.sync_folder(folder)
+    return completed
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """What is known so far; only the functions of this module change it.
+
+    ``model`` and ``network`` are dense; ``present`` and ``traced`` are what the last finished
+    round left, the dense ones at first.
+    """
+
+    recipe: Recipe
+    data: Dataset | None
+    should_stop: ShouldStop | None
+    model: LoadedModel = field(init=False)
+    network: Network = field(init=False)
+    present: LoadedModel = field(init=False)
+    traced: Network = field(init=False)
+    surgery: Pruned = field(init=False)
+    plans: list[Plan] = field(default_factory=list)
+    dense: Evaluation | None = None
+    pruned: Evaluation | None = None
+    tuned: Evaluation | None = None
+    epochs: list[EpochResult] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def n_rounds(self) -> int:
+        """Rounds of the whole run."""
+        return self.recipe.schedule.rounds
+
+    @property
+    def removes(self) -> bool:
+        """True when units leave, False when weights are set to zero."""
+        return GRANULARITIES[self.recipe.granularity].removes
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the wall-clock time of the block to the stage ``name``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - began
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def started(self, stage: str, number: int = 0) -> StageStarted:
+        """Return the event that says that ``stage`` of round ``number`` begins."""
+        return StageStarted(stage, number, self.n_rounds)
+
+
+def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
+    recipe = run.recipe
+    yield run.started("load")
+    with run.stage("load"):
+        run.model = load_model(
+            recipe.model, input_shape=recipe.input_shape, allow_python=allow_python
+        )
+        key = recipe.data or run.model.data
+        if run.data is None and key is not None:
+            run.data = load_dataset(key)
+        if run.data is not None:
+            _check_data(run.model, run.data)
+        run.present = run.model
+    tensors = run.model.module.state_dict().values()
+    yield Loaded(
+        model=recipe.model,
+        n_params=sum(parameter.numel() for parameter in run.model.module.parameters()),
+        n_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        data=run.data.key if run.data else None,
+        source=run.data.source if run.data else "",
+    )
+    if run.data is None:
+        tuning = " and fine-tuning is left out" if recipe.tuning.epochs else ""
+        yield Note(f"Neither the recipe nor the model names data: no accuracy is measured{tuning}.")
+
+
+def _check_data(model: LoadedModel, data: Dataset) -> None:
+    """Refuse data whose samples have another shape than the model's input.
+
+    Raises:
+        DataError: With both shapes.
+    """
+    expected = tuple(model.example_inputs[0].shape[1:])
+    if len(model.example_inputs) != 1 or expected != tuple(data.input_shape):
+        wanted = " and ".join(str(tuple(x.shape[1:])) for x in model.example_inputs)
+        raise DataError(
+            f"The data set '{data.key}' has samples of shape {tuple(data.input_shape)}; the model "
+            f"'{model.identity}' takes {wanted}. Choose the data the model was made for."
+        )
+
+
+def _restore(run: _Run, resume: Checkpoint) -> None:
+    """Take over what the checkpoint knows.
+
+    Raises:
+        RunError: If it is of another recipe, model or copy of the data.
+    """
+    if resume.fingerprint != run.recipe.fingerprint:
+        raise RunError("The checkpoint belongs to another recipe. Start the run again.")
+    if resume.weights_sha256 != run.model.weights_sha256:
+        raise RunError(
+            f"The model '{run.model.identity}' changed since the run began. Start it again."
+        )
+    source = run.data.source if run.data else ""
+    if resume.source != source:
+        raise RunError(
+            f"The run began on the {resume.source}, and now there is the {source}. Start it again."
+        )
+    run.dense, run.pruned = resume.dense, resume.pruned
+    run.epochs.extend(resume.epochs)
+    run.seconds.update(resume.seconds)
+
+
+def _round(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
+    """Carry one round out; of the rounds a checkpoint knows only the shapes are made again."""
+    known = resume is not None and number <= resume.round
+    yield run.started("trace", number)
+    with run.stage("trace"):
+        run.traced = trace(run.present.module, run.present.example_inputs)
+        if number == 1:
+            run.network = run.traced
+    if resume is not None and number <= resume.round:
+        state = resume.plans[number - 1]
+        run.plans.append(
+            Plan(
+                recipe=run.recipe,
+                keep=state.keep,
+                thresholds=state.thresholds,
+                notes=state.notes,
+            )
+        )
+    else:
+        yield from _plan(run, number)
+    yield from _prune(run, number, known=known)
+    if resume is not None and number < resume.round:
+        return
+    yield from _tune(run, number, resume if known else None)
+
+
+def _plan(run: _Run, number: int) -> Iterator[Event]:
+    """Choose what stays after this round, in units of the dense network."""
+    recipe = round_recipe(run.recipe, number)
+    yield run.started("score", number)
+    with run.stage("score"):
+        calibration = run.data.calibration if run.data else None
+        raw = recipe.replace(normalise="none") if run.plans else recipe
+        scores = score(run.present, run.traced, raw, calibration)
+    yield run.started("resolve", number)
+    with run.stage("resolve"):
+        if run.plans:
+            kept = run.plans[-1].keep
+            plan = resolve(recipe, run.network, in_dense_units(scores, kept, recipe))
+            plan = replace(plan, keep={site: plan.keep[site] & kept[site] for site in plan.keep})
+        else:
+            plan = resolve(recipe, run.network, scores)
+        run.plans.append(replace(plan, recipe=run.recipe))
+    yield run.started("preview", number)
+    with run.stage("preview"):
+        cost = preview(run.network, run.plans[-1])
+    yield Previewed(cost.before, cost.after)
+    if number == 1:
+        yield from _measure(run, "dense", number)
+
+
+def _prune(run: _Run, number: int, *, known: bool) -> Iterator[Event]:
+    """Prune the present module, and check that it is as large as was said."""
+    plan = run.plans[-1]
+    yield run.started("prune", number)
+    with run.stage("prune"):
+        kept = run.plans[-2].keep if number > 1 else None
+        present = replace(plan, keep=in_present_units(plan.keep, kept, removes=run.removes))
+        before = run.surgery.kept if number > 1 else {}
+        surgery = prune(run.present, run.traced, present)
+        if not known:
+            check_counts(surgery, preview(run.traced, present).after)
+        run.surgery = replace(surgery, kept=composed_indices(before, surgery.kept))
+        run.present = replace(run.present, module=surgery.module)
+    if known:
+        return
+    if run.removes and run.data is not None:
+        yield run.started("recalibrate", number)
+        with run.stage("recalibrate"):
+            recalibrate_batchnorm(run.surgery.module, run.data.calibration)
+    if number == run.n_rounds:
+        yield from _measure(run, "pruned", number)
+
+
+def _tune(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
+    """Fine-tune the module of this round; afterwards it is what the next round starts from."""
+    settings = run.recipe.tuning
+    if run.data is None or settings.epochs == 0:
+        yield _round_finished(run, number)
+        return
+    yield run.started("tune", number)
+    tuner = FineTuner(
+        run.surgery.module,
+        run.data,
+        settings,
+        seed=run.recipe.seed,
+        masks=run.surgery.masks,
+        trainable=_trainable(run) if settings.layers == "pruned" else None,
+        rounds=Rounds((number - 1) * settings.epochs, run.n_rounds * settings.epochs),
+    )
+    if resume is not None:
+        tuner.load_state(dict(resume.tuner))
+    with run.stage("tune"):
+        for event in tuner.run(run.should_stop):
+            yield event
+            if isinstance(event, EpochResult):
+                run.epochs.append(event)
+                yield _checkpoint(run, number, tuner)
+    yield _round_finished(run, number)
+    if number == run.n_rounds:
+        yield from _measure(run, "tuned", number)
+
+
+def _trainable(run: _Run) -> tuple[str, ...]:
+    """Return the parameters of the layers that pruning touched."""
+    names = {name for name, _ in run.surgery.module.named_parameters()}
+    touched = {name for name, mask in run.surgery.masks.items() if not bool(mask.all())}
+    touched |= {
+        name
+        for name, axes in run.surgery.kept.items()
+        if any(indices is not None for indices in axes)
+    }
+    layers = {name.rpartition(".")[0] for name in touched & names}
+    return tuple(sorted(name for name in names if name.rpartition(".")[0] in layers))
+
+
+def _measure(run: _Run, moment: Moment, number: int) -> Iterator[Event]:
+    """Measure the dense or the present module on the test split, if there is one."""
+    if run.data is None:
+        return
+    yield run.started(moment, number)
+    with run.stage(moment):
+        module = run.model.module if moment == "dense" else run.surgery.module
+        evaluation = evaluate(module, run.data.test, should_stop=run.should_stop)
+    match moment:
+        case "dense":
+            run.dense = evaluation
+        case "pruned":
+            run.pruned = evaluation
+        case "tuned":
+            run.tuned = evaluation
+    yield Evaluated(moment, evaluation)
+
+
+def _round_finished(run: _Run, number: int) -> RoundFinished:
+    keep = run.plans[-1].keep.values()
+    n_units = sum(mask.size for mask in keep)
+    n_kept = sum(int(mask.sum()) for mask in keep)
+    return RoundFinished(
+        round=number,
+        n_rounds=run.n_rounds,
+        removed=1 - n_kept / n_units if n_units else 0.0,
+        validation_accuracy=run.epochs[-1].validation_accuracy if run.epochs else None,
+    )
+
+
+def _checkpoint(run: _Run, number: int, tuner: FineTuner) -> Checkpoint:
+    return Checkpoint(
+        fingerprint=run.recipe.fingerprint,
+        weights_sha256=run.model.weights_sha256,
+        source=run.data.source if run.data else "",
+        epoch=len(run.epochs),
+        round=number,
+        plans=tuple(PlanState(plan.keep, plan.thresholds, plan.notes) for plan in run.plans),
+        tuner=tuner.state(),
+        dense=run.dense,
+        pruned=run.pruned,
+        epochs=tuple(run.epochs),
+        seconds=dict(run.seconds),
+    )
+
+
+def _result(run: _Run) -> RunResult:
+    cost = preview(run.network, run.plans[-1])
+    return RunResult(
+        recipe=run.recipe,
+        model=run.model,
+        network=run.network,
+        plan=run.plans[-1],
+        preview=cost,
+        counted=counted(run.surgery.module, macs=cost.after.macs),
+        surgery=run.surgery,
+        dense=run.dense,
+        pruned=run.pruned,
+        tuned=run.tuned,
+        epochs=tuple(run.epochs),
+        seconds=run.seconds,
+        environment=describe_environment(),
+        data=_data_summary(run.recipe, run.data),
+        samples=run.data.test.batch(slice(0, _N_SAMPLES))[0] if run.data else None,
+    )
+
+
+def _data_summary(recipe: Recipe, data: Dataset | None) -> DataSummary | None:
+    if data is None:
+        return None
+    n_train = len(data.train)
+    n_seen = min(recipe.calibration.samples, len(data.calibration))
+    return DataSummary(
+        key=data.key,
+        title=data.title,
+        source=data.source,
+        n_train=min(recipe.tuning.train_samples or n_train, n_train),
+        n_validation=len(data.validation),
+        n_test=len(data.test),
+        n_calibration=n_seen if CRITERIA[recipe.criterion].needs_data else 0,
+    )

@@ -1,0 +1,158 @@
+"""Iterative pruning: how much of the target each round reaches, and in whose units.
+
+Plans are always in units of the dense network, so that a ratio, a count or a budget means the same
+in every round; scores and surgery see the network as it is after the rounds before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeAlias, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruning_core.errors import InvalidRecipeError, RunError
+from pruning_core.planning.recipe import (
+    Budget,
+    Count,
+    Ratio,
+    Recipe,
+    Schedule,
+    Target,
+    Threshold,
+)
+from pruning_core.scoring.normalise import normalised
+from pruning_core.scoring.score import Scores
+
+Keep: TypeAlias = Mapping[str, NDArray[np.bool_]]
+Indices: TypeAlias = Mapping[str, tuple[NDArray[np.int64] | None, ...]]
+
+
+def check_rounds(recipe: Recipe) -> None:
+    """Refuse a threshold target in several rounds: a threshold cannot be reached little by little.
+
+    Raises:
+        InvalidRecipeError: Naming every place a threshold stands.
+    """
+    if recipe.schedule.rounds == 1:
+        return
+    places = ["target"] if isinstance(recipe.target, Threshold) else []
+    places += [
+        f"layers.{name}" for name, target in recipe.layers.items() if isinstance(target, Threshold)
+    ]
+    if places:
+        shown = ", ".join(places[:10]) + (" ..." if len(places) > 10 else "")
+        raise InvalidRecipeError(
+            f"A threshold works in one round only, and schedule.rounds is "
+            f"{recipe.schedule.rounds}. Set rounds to 1, or give a ratio or a count instead at: "
+            f"{shown}."
+        )
+
+
+def reached(schedule: Schedule, number: int) -> float:
+    """Return the share of the target that round ``number`` (1-based) reaches, 0 to 1.
+
+    Linear: ``r / R``. Cubic (much at first, little at the end): ``1 - (1 - r / R) ** 3``, the
+    schedule of Zhu and Gupta 2017, arXiv:1710.01878.
+    """
+    progress = number / schedule.rounds
+    match schedule.shape:
+        case "linear":
+            return progress
+        case "cubic":
+            return 1 - (1 - progress) ** 3
+        case _:
+            assert_never(schedule.shape)
+
+
+def round_recipe(recipe: Recipe, number: int) -> Recipe:
+    """Return the recipe of round ``number`` (1-based): every target scaled, all else the same.
+
+    The last round's targets are the recipe's own, to the bit.
+    """
+    if number == recipe.schedule.rounds:
+        return recipe
+    share = reached(recipe.schedule, number)
+    layers = {}
+    for name, target in recipe.layers.items():
+        scaled = _scaled(target, share)
+        if not isinstance(scaled, Budget):
+            layers[name] = scaled
+    return recipe.replace(target=_scaled(recipe.target, share), layers=layers)
+
+
+def _scaled(target: Target, share: float) -> Target:
+    match target:
+        case Ratio(value=value):
+            return Ratio(value=value * share)
+        case Count(value=value):
+            return Count(value=round(value * share))
+        case Budget(kind=kind, value=value):
+            return Budget(kind=kind, value=1 - (1 - value) * share)
+        case Threshold():
+            return target
+        case _:
+            assert_never(target)
+
+
+def in_dense_units(scores: Scores, kept: Keep, recipe: Recipe) -> Scores:
+    """Return scores for all units of the dense network, from scores of the network as it is now.
+
+    Units that are gone rank below all others, so a plan that removes at least as much as the last
+    one removes them again. They take no part in the normalisation.
+
+    Args:
+        scores: Not normalised; by site ``[U]``, or ``[kept]`` where the units really left.
+        kept: By site bool ``[U]``, True for the units that are still there.
+        recipe: Its normalisation is applied.
+
+    Raises:
+        RunError: If the network no longer has the sites of the dense one.
+    """
+    present = {}
+    for site, stays in kept.items():
+        values = scores.by_site.get(site)
+        if values is None or values.size not in {stays.size, int(stays.sum())}:
+            raise RunError(
+                f"After a round of pruning the units of '{site}' cannot be told apart any more. "
+                "Prune in one round."
+            )
+        living = values[stays] if values.size == stays.size else values
+        present[site] = normalised(living.astype(np.float64), recipe.normalise)
+    lowest = min((float(values.min()) for values in present.values()), default=0.0)
+    below = np.float32(lowest - 1 - abs(lowest))
+    dense = {}
+    for site, stays in kept.items():
+        dense[site] = np.full(stays.size, below, dtype=np.float32)
+        dense[site][stays] = present[site].astype(np.float32)
+    return replace(scores, by_site=dense)
+
+
+def in_present_units(keep: Keep, kept: Keep | None, *, removes: bool) -> Keep:
+    """Return which of the units that are still there stay.
+
+    Args:
+        keep: By site bool ``[U]`` over the units of the dense network.
+        kept: What stayed after the round before; None in the first round.
+        removes: True when units that do not stay really leave.
+    """
+    if kept is None or not removes:
+        return keep
+    return {site: stays[kept[site]] for site, stays in keep.items()}
+
+
+def composed_indices(before: Indices, now: Indices) -> Indices:
+    """Return original indices, from those kept by earlier rounds and those kept of the rest.
+
+    Args:
+        before: Parameter -> for each axis the original indices that were left, None for all.
+        now: The same, counted in what was left.
+    """
+    composed = dict(before)
+    for name, axes in now.items():
+        earlier = before.get(name, (None,) * len(axes))
+        composed[name] = tuple(
+            inner if outer is None else outer if inner is None else outer[inner]
+            for outer, inner in zip(earlier, axes, strict=True)
+        )
+    return composed
