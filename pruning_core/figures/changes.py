@@ -81,3 +81,57 @@ def recall_change(
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
     )
     return figure
+
+
+def confusion_change(
+    classes: Sequence[str],
+    dense: NDArray[np.int64],
+    after: NDArray[np.int64],
+    colours: Palette,
+    *,
+    after_name: str,
+) -> go.Figure:
+    """Draw how many more or fewer examples of each class are given each answer.
+
+    Args:
+        classes: ``[K]`` names.
+        dense: ``[K, K]`` counts before; rows are true classes, columns are answers.
+        after: ``[K, K]`` counts after, on the same examples.
+        colours: Palette of the page.
+        after_name: ``pruned`` or ``fine-tuned``.
+    """
+    change = (after - dense).astype(np.float32)
+    wrong = change - np.diag(np.diag(change))
+    row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    labels = [numbers.plotly_text(name, 16) for name in classes]
+    limit = max(1.0, float(np.abs(change).max()))
+    figure = go.Figure(
+        go.Heatmap(
+            z=change,
+            x=labels,
+            y=labels,
+            zmin=-limit,
+            zmax=limit,
+            colorscale=[[0, colours.kept], [0.5, colours.background], [1, colours.pruned]],
+            colorbar={
+                "title": {"text": "examples more", "side": "right"},
+                "thickness": 12,
+                "outlinewidth": 0,
+            },
+            hovertemplate="%{y} called %{x}: %{z:+.0f}<extra></extra>",
+        )
+    )
+    title = (
+        f"{int(wrong.max())} more of {labels[row]} are called {labels[column]}"
+        if wrong.max() > 0
+        else "No confusion became more frequent"
+    )
+    return finish(
+        figure,
+        colours,
+        title=title,
+        alt=f"Change of the confusion matrix from dense to {after_name}. {title}.",
+        height=110 + 24 * max(len(labels), 3),
+        x={"title": {"text": "answer"}, "showgrid": False},
+        y={"title": {"text": "true class"}, "showgrid": False, "autorange": "reversed"},
+    )

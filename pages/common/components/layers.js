@@ -113,7 +113,8 @@ function drawHead(instance) {
     if (column.help) cell.title = column.help;
     if (column.sort) {
       const active = instance.sort.key === column.key;
-      const button = element("button", "sort", column.title);
+      const title = instance.data[column.key + "_title"] || column.title;
+      const button = element("button", "sort", title);
       button.type = "button";
       button.append(element("span", "mark", active ? (instance.sort.down ? "▾" : "▴") : ""));
       cell.setAttribute("aria-sort", active ? (instance.sort.down ? "descending" : "ascending") : "none");

@@ -1,0 +1,180 @@
+"""The one door from the pages to the core: bounded caches, keyed by names and settings.
+
+Weights are never hashed and never copied: cached models and networks are shared by all sessions
+and read-only. PyTorch is imported by the first call that needs it, not by the pages.
+"""
+
+import gc
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import streamlit as st
+
+from pruning_core.planning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pruning_core.figures.histogram import Bins
+    from pruning_core.granularities import Site
+    from pruning_core.loading.card import ModelCard
+    from pruning_core.loading.model import LoadedModel
+    from pruning_core.planning.plan import Plan
+    from pruning_core.preview import Preview, Track
+    from pruning_core.scoring.score import Scores
+    from pruning_core.tracing.network import Network
+
+_SCORE_FIELDS: Final = ("granularity", "criterion", "normalise", "calibration", "data", "seed")
+
+
+@st.cache_resource(show_spinner=False)
+def engine() -> bool:
+    """Import everything the pages call, once, and take it out of the garbage collector's sight.
+
+    Streamlit collects garbage after every run of a script; with PyTorch imported each collection
+    would walk some 250,000 objects which never die.
+    """
+    import pruning_core.planning.resolve
+    import pruning_core.preview
+    import pruning_core.scoring.score
+    import pruning_core.tracing.trace  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    return True
+
+
+@st.cache_resource(show_spinner=False)
+def cards() -> "tuple[ModelCard, ...]":
+    """Return the cards of the bundled models, the smallest first."""
+    from pruning_core.loading.model import bundled_models
+
+    return bundled_models()
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def model(identity: str) -> "LoadedModel":
+    """Return a bundled model; models that run foreign code are refused."""
+    from pruning_core.loading.model import load_model
+
+    return load_model(identity, allow_python=False)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def network(identity: str) -> "Network":
+    """Return what tracing the model found out."""
+    from pruning_core.tracing.trace import trace
+
+    loaded = model(identity)
+    engine()
+    return trace(loaded.module, loaded.example_inputs)
+
+
+def scores(recipe: Recipe) -> "Scores":
+    """Return the scores of every unit; criteria that read data run on calibration data once."""
+    return _scores(recipe.model, _score_settings(recipe), recipe)
+
+
+def _score_settings(recipe: Recipe) -> str:
+    """Return the settings that decide the scores, as a cache key."""
+    fields = recipe.model_dump(mode="json", include=set(_SCORE_FIELDS))
+    return json.dumps(fields, sort_keys=True)
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _scores(identity: str, settings: str, _recipe: Recipe) -> "Scores":  # noqa: ARG001
+    from pruning_core.scoring.score import score
+
+    return score(model(identity), network(identity), _recipe)
+
+
+def plan(recipe: Recipe) -> "Plan":
+    """Return the recipe resolved against its scores."""
+    return _plan(recipe.fingerprint, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _plan(fingerprint: str, _recipe: Recipe) -> "Plan":  # noqa: ARG001
+    from pruning_core.planning.resolve import resolve
+
+    return resolve(_recipe, network(_recipe.model), scores(_recipe))
+
+
+def preview(recipe: Recipe) -> "Preview":
+    """Return the exact cost before and after the recipe."""
+    return _preview(recipe.fingerprint, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _preview(fingerprint: str, _recipe: Recipe) -> "Preview":  # noqa: ARG001
+    from pruning_core.preview import preview as preview_plan
+
+    return preview_plan(network(_recipe.model), plan(_recipe))
+
+
+def track(recipe: Recipe, site: str) -> "Track":
+    """Return the exact totals of the whole model for each position of one layer's threshold."""
+    return _track(recipe.fingerprint, site, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _track(fingerprint: str, site: str, _recipe: Recipe) -> "Track":  # noqa: ARG001
+    from pruning_core.preview import tracks
+
+    return tracks(network(_recipe.model), plan(_recipe), scores(_recipe), site)
+
+
+def bins(recipe: Recipe, site: str) -> "Bins":
+    """Return the histogram of one layer's scores."""
+    return _bins(recipe.model, _score_settings(recipe), site, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _bins(identity: str, settings: str, site: str, _recipe: Recipe) -> "Bins":  # noqa: ARG001
+    from pruning_core.figures.histogram import bin_scores
+
+    return bin_scores(scores(_recipe).by_site[site])
+
+
+def reachable(recipe: Recipe, site: "Site") -> "NDArray[np.bool_]":
+    """Return ``[P]`` which positions of :func:`track` the minimum kept and the rounding allow."""
+    from pruning_core.planning.keep import Limits
+
+    removed = track(recipe, site.name).n_removed
+    if not registry("granularities")[recipe.granularity].removes:
+        return np.ones(removed.shape, np.bool_)
+    limits = Limits(recipe.min_kept, recipe.round_to)
+    return np.array([limits.allowed(int(n), site.n_units) == n for n in removed], np.bool_)
+
+
+def sites(recipe: Recipe) -> "dict[str, Site]":
+    """Return what a threshold can act on, by name, in execution order."""
+    found = registry("granularities")[recipe.granularity].sites(network(recipe.model))
+    return {site.name: site for site in found}
+
+
+def registry(name: str) -> Any:
+    """Return the registry called ``criteria``, ``granularities``, ``datasets`` or ``exporters``."""
+    if name == "criteria":
+        from pruning_core.scoring.criterion import CRITERIA
+
+        return CRITERIA
+    if name == "granularities":
+        from pruning_core.granularities import GRANULARITIES
+
+        return GRANULARITIES
+    if name == "datasets":
+        from pruning_core.loading.dataset import DATASETS
+
+        return DATASETS
+    from pruning_core.exporting.exporter import EXPORTERS
+
+    return EXPORTERS
+
+
+def class_names(key: str) -> tuple[str, ...]:
+    """Return the names of the classes of a data set."""
+    from pruning_core.loading.dataset import load_dataset
+
+    return load_dataset(key, source="bundled").classes

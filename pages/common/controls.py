@@ -1,0 +1,283 @@
+"""The global settings of the plan: what is pruned, how it is rated, and how much of it leaves."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import streamlit as st
+
+from pages.common import cache, edits, state
+from pages.common.format import markdown
+from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Target, Threshold
+
+if TYPE_CHECKING:
+    from pruning_core.planning.plan import Plan
+    from pruning_core.preview import Preview
+
+_KINDS: Final[Mapping[str, str]] = {
+    "ratio": "Ratio",
+    "count": "Count",
+    "threshold": "Threshold",
+    "params": "Parameter budget",
+    "macs": "MACs budget",
+    "bytes": "File budget",
+}
+_SCOPES: Final[Mapping[str, str]] = {"global": "All layers together", "local": "Each layer"}
+_NORMALISE: Final[Mapping[str, str]] = {
+    "none": "As they are",
+    "max": "Divided by the layer's largest",
+    "mean": "Divided by the layer's mean",
+    "sum": "Divided by the layer's sum",
+    "standard": "Standard score in the layer",
+}
+_BUDGETS: Final[Mapping[str, str]] = {
+    "params": "parameters",
+    "macs": "multiply-accumulates",
+    "bytes": "bytes of the file",
+}
+
+
+def show(plan: "Plan", counted: "Preview") -> None:
+    """Draw the settings that hold for the whole model."""
+    recipe = state.recipe()
+    with st.container(border=True, key="controls"):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            _granularity(recipe)
+            _criterion(recipe, plan)
+            _scope(recipe)
+            _more(recipe, plan)
+            _recipe_file(recipe)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            _kind(recipe, plan, counted)
+            _amount(recipe, plan)
+        _about(recipe)
+
+
+def _granularity(recipe: Recipe) -> None:
+    entries = cache.registry("granularities")
+    st.segmented_control(
+        "What is pruned",
+        list(entries),
+        format_func=lambda key: markdown(entries[key].title),
+        required=True,
+        help="  \n".join(f"**{entry.title}**: {entry.description}" for entry in entries.values()),
+        **state.bound(
+            "granularity",
+            recipe.granularity,
+            lambda key: state.set_recipe(edits.with_granularity(state.recipe(), key)),
+        ),
+    )
+
+
+def _criterion(recipe: Recipe, plan: "Plan") -> None:
+    entries = {
+        key: entry
+        for key, entry in cache.registry("criteria").items()
+        if recipe.granularity in entry.supports
+    }
+    st.selectbox(
+        "Rated by",
+        list(entries),
+        format_func=lambda key: (
+            entries[key].title + (" (reads data)" if entries[key].needs_data else "")
+        ),
+        width=260,
+        **state.bound("criterion", recipe.criterion, _rescore(plan, "criterion")),
+    )
+
+
+def _scope(recipe: Recipe) -> None:
+    st.segmented_control(
+        "Ranked across",
+        list(_SCOPES),
+        format_func=lambda key: _SCOPES[key],
+        required=True,
+        help="All layers together: the lowest scores of the whole model leave. "
+        "Each layer: every layer loses the same share.",
+        **state.bound(
+            "scope",
+            recipe.scope,
+            lambda key: state.set_recipe(
+                edits.with_global(state.recipe().replace(scope=key), state.recipe().target)
+            ),
+        ),
+    )
+
+
+def _more(recipe: Recipe, plan: "Plan") -> None:
+    removes = cache.registry("granularities")[recipe.granularity].removes
+    with st.popover("More", icon=":material/tune:"):
+        st.selectbox(
+            "Scores of different layers are compared",
+            list(_NORMALISE),
+            format_func=lambda key: _NORMALISE[key],
+            **state.bound("normalise", recipe.normalise, _rescore(plan, "normalise")),
+        )
+        st.number_input(
+            "At least this many stay in each layer",
+            min_value=1,
+            max_value=10**6,
+            disabled=not removes,
+            **state.bound("min_kept", recipe.min_kept, _replace("min_kept")),
+        )
+        st.number_input(
+            "Kept units are a multiple of",
+            min_value=1,
+            max_value=1024,
+            disabled=not removes,
+            help="Widths that are multiples of 8 or 16 run faster on most processors.",
+            **state.bound("round_to", recipe.round_to, _replace("round_to")),
+        )
+        st.number_input(
+            "Calibration examples",
+            min_value=1,
+            max_value=2000,
+            help="The first ones of the training split, for criteria that read data.",
+            **state.bound(
+                "calibration_samples",
+                recipe.calibration.samples,
+                lambda n: _rescore(plan, "calibration")(
+                    state.recipe().calibration.model_copy(update={"samples": n})
+                ),
+            ),
+        )
+        st.number_input(
+            "Seed",
+            min_value=0,
+            max_value=2**31 - 1,
+            help="Decides everything that is drawn at random.",
+            **state.bound("seed", recipe.seed, _rescore(plan, "seed")),
+        )
+
+
+def _recipe_file(recipe: Recipe) -> None:
+    with st.popover("Recipe", icon=":material/description:"):
+        st.caption(
+            "The recipe is everything decided here as a small JSON file; the command line and "
+            "Python make the same masks from it."
+        )
+        st.download_button(
+            "Download recipe.json",
+            recipe.to_json(),
+            file_name="recipe.json",
+            mime="application/json",
+            on_click="ignore",
+        )
+        st.file_uploader(
+            "Open a recipe",
+            type="json",
+            max_upload_size=1,
+            key="recipe_file",
+            on_change=lambda: state.attempt(_open_recipe),
+        )
+
+
+def _open_recipe() -> None:
+    """Take over the uploaded recipe; one that names code or is no recipe is refused."""
+    file = st.session_state["recipe_file"]
+    if file is None:
+        return
+    uploaded = Recipe.from_json(file.getvalue())
+    cache.model(uploaded.model)
+    cache.plan(uploaded)
+    state.set_recipe(uploaded)
+
+
+def _kind(recipe: Recipe, plan: "Plan", counted: "Preview") -> None:
+    removes = cache.registry("granularities")[recipe.granularity].removes
+    kinds = [kind for kind in _KINDS if removes or kind not in _BUDGETS]
+    st.segmented_control(
+        "Global setting",
+        kinds,
+        format_func=lambda kind: _KINDS[kind],
+        required=True,
+        help="Moving it drops the own settings of layers that are not pinned.",
+        **state.bound(
+            "target_kind",
+            recipe.target.kind,
+            lambda kind: state.set_recipe(edits.with_kind(state.recipe(), kind, plan, counted)),
+        ),
+    )
+
+
+def _amount(recipe: Recipe, plan: "Plan") -> None:
+    target = recipe.target
+    match target:
+        case Ratio():
+            _share("Share to remove (%)", target.value, lambda x: Ratio(value=x), 0.0, 99.9)
+        case Budget():
+            label = f"Keep at most this share of the {_BUDGETS[target.kind]} (%)"
+            kind = target.kind
+            _share(label, target.value, lambda x: Budget(kind=kind, value=x), 0.1, 100.0)
+        case Count():
+            most = sum(mask.size for mask in plan.keep.values())
+            st.number_input(
+                "Number to remove" + (" from each layer" if recipe.scope == "local" else ""),
+                min_value=0,
+                max_value=most,
+                width=220,
+                **state.bound("target_count", target.value, _move(lambda x: Count(value=x))),
+            )
+        case Threshold():
+            st.number_input(
+                "Remove what scores below",
+                format="%.6g",
+                step=max(abs(target.value) / 20, 1e-6),
+                width=220,
+                **state.bound(
+                    "target_threshold", target.value, _move(lambda x: Threshold(value=x))
+                ),
+            )
+
+
+def _share(label: str, value: float, make: Any, low: float, high: float) -> None:
+    """Draw a slider and a field for one share, both views of the same value."""
+    shown = min(high, max(low, round(100 * value, 2)))
+    write = _move(lambda shares: make(round(shares / 100, 6)))
+    st.slider(label, low, high, step=0.5, width=420, **state.bound("target_slider", shown, write))
+    st.number_input(
+        label,
+        low,
+        high,
+        step=1.0,
+        format="%.2f",
+        width=130,
+        label_visibility="hidden",
+        **state.bound("target_share", shown, write),
+    )
+
+
+def _about(recipe: Recipe) -> None:
+    entry = cache.registry("criteria")[recipe.criterion]
+    reads = (
+        f"Reads the first {recipe.calibration.samples:,} calibration examples."
+        if entry.needs_data
+        else "Reads the weights only, no data."
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"**{markdown(entry.title)}**: {markdown(entry.description)} {reads}")
+        with st.popover("Formula", type="tertiary"):
+            st.latex(entry.formula)
+            st.caption(markdown(entry.source))
+
+
+def _move(make: Any) -> Any:
+    """Return what a widget of the global setting does with its value."""
+
+    def write(value: Any) -> None:
+        target: Target = make(value)
+        state.set_recipe(edits.with_global(state.recipe(), target))
+
+    return write
+
+
+def _replace(field: str) -> Any:
+    return lambda value: state.set_recipe(state.recipe().replace(**{field: value}))
+
+
+def _rescore(plan: "Plan", field: str) -> Any:
+    """Return what a widget does that changes the scores: thresholds become counts first."""
+
+    def write(value: Any) -> None:
+        state.set_recipe(edits.with_scores(state.recipe(), plan, **{field: value}))
+
+    return write

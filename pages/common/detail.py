@@ -1,0 +1,194 @@
+"""One selected layer: draggable threshold, the same value as numbers, heatmap, coupling, notes."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from pages.common import cache, charts, edits, state
+from pages.common.components import mount_threshold
+from pages.common.format import markdown, plural
+from pruning_core.planning.recipe import Count, Ratio, Threshold
+
+if TYPE_CHECKING:
+    from pruning_core.granularities import Site
+    from pruning_core.planning.plan import Plan
+
+_KEY = "threshold"
+_RUG_AT_MOST = 256
+
+
+def show(plan: "Plan", selected: str) -> None:
+    """Draw everything about the selected layer."""
+    site = cache.sites(plan.recipe)[selected]
+    left, right = st.columns(2, gap="medium")
+    with left:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.subheader(
+                f"{markdown(site.name or '(model)')}: {site.n_units:,} {plural(site.kind)}",
+                anchor=False,
+            )
+            st.space("stretch")
+            log = st.toggle("Logarithmic counts", key="log_counts", persist_state="session")
+        _threshold(plan, site, log=log)
+        _numbers(plan, site)
+        for note in plan.notes.get(site.name, ()):
+            st.caption(f":material/info: {markdown(note)}")
+    with right:
+        _heatmap(plan, site)
+    _coupling(plan, site)
+
+
+def _threshold(plan: "Plan", site: "Site", *, log: bool) -> None:
+    """Draw the histogram whose threshold can be dragged."""
+    scores = cache.scores(plan.recipe).by_site[site.name]
+
+    def commit() -> None:
+        wish = st.session_state[_KEY]["commit"]
+        if wish["site"] == site.name:
+            n_removed, threshold = int(wish["n_removed"]), float(wish["threshold"])
+            below = int((scores < np.float32(threshold)).sum())
+            state.set_recipe(edits.dragged(state.recipe(), site.name, n_removed, threshold, below))
+
+    mount_threshold(
+        key=_KEY,
+        data=threshold_data(plan, site) | {"log": log},
+        on_commit_change=lambda: state.attempt(commit),
+    )
+
+
+def threshold_data(plan: "Plan", site: "Site") -> dict[str, Any]:
+    """Return what the component draws and counts with, as plain data."""
+    recipe = plan.recipe
+    scores = cache.scores(recipe).by_site[site.name]
+    bins = cache.bins(recipe, site.name)
+    track = cache.track(recipe, site.name)
+    reachable = cache.reachable(recipe, site)
+    names = ("n_removed", "threshold", "params", "nonzero", "macs", "n_bytes")
+    before = cache.preview(recipe).before
+    return {
+        "site": site.name,
+        "layer": site.name or "(model)",
+        "units": plural(site.kind),
+        "criterion": cache.registry("criteria")[recipe.criterion].title,
+        "granularity_removes": cache.registry("granularities")[recipe.granularity].removes,
+        "edges": bins.edges.tolist(),
+        "counts": bins.counts.tolist(),
+        "rug": scores.tolist() if scores.size <= _RUG_AT_MOST else [],
+        "positions": {name: getattr(track, name)[reachable].tolist() for name in names},
+        "removed": plan.n_removed(site.name),
+        "total": site.n_units,
+        "threshold": plan.thresholds[site.name],
+        "before": {"macs": before.macs},
+    }
+
+
+def _numbers(plan: "Plan", site: "Site") -> None:
+    """Draw threshold, count and ratio: three views of one value, each setting it exactly."""
+    name, removed = site.name, plan.n_removed(site.name)
+    scores = cache.scores(plan.recipe).by_site[name]
+
+    def write(make: Any) -> Any:
+        return lambda value: state.set_recipe(state.recipe().with_layer(name, make(value)))
+
+    threshold, number, ratio, follow = st.columns([3, 3, 3, 3], vertical_alignment="bottom")
+    span = float(scores.max() - scores.min())
+    threshold.number_input(
+        "Threshold",
+        format="%.6g",
+        step=span / 50 or 1e-6,
+        help=f"{plural(site.kind).capitalize()} that score below it leave.",
+        **state.bound(
+            "own_threshold", plan.thresholds[name], write(lambda x: Threshold(value=float(x)))
+        ),
+    )
+    number.number_input(
+        f"{plural(site.kind).capitalize()} removed",
+        min_value=0,
+        max_value=site.n_units,
+        **state.bound("own_count", removed, write(lambda x: Count(value=int(x)))),
+    )
+    ratio.number_input(
+        "Ratio (%)",
+        min_value=0.0,
+        max_value=99.99,
+        step=5.0,
+        format="%.2f",
+        **state.bound(
+            "own_ratio",
+            round(100 * plan.ratio(name), 2),
+            write(lambda x: Ratio(value=round(x / 100, 6))),
+        ),
+    )
+    own = name in plan.recipe.layers or name in plan.recipe.pins
+    follow.button(
+        "Follow global",
+        disabled=not own,
+        width="stretch",
+        help="Give up the own setting of this layer."
+        if own
+        else "This layer follows the global setting already.",
+        on_click=lambda: state.set_recipe(edits.following(state.recipe(), name)),
+    )
+
+
+def _heatmap(plan: "Plan", site: "Site") -> None:
+    """Draw the weights of the layer, or of one it is coupled with, and what leaves of them."""
+    from pruning_core.figures.heatmap import importance_heatmap, pool_max
+    from pruning_core.figures.matrix import layer_matrix, parameters_of
+
+    network = cache.network(plan.recipe.model)
+    choices = (site.parameter,) if site.parameter else parameters_of(network, site.layers)
+    if not choices:
+        st.caption("No layer that these units belong to has a weight matrix to draw.")
+        return
+    parameter = choices[0]
+    if len(choices) > 1:
+        parameter = st.selectbox(
+            "Weights shown",
+            choices,
+            key=f"shown_parameter_{site.name}",
+            persist_state="session",
+            help="Every tensor that shrinks when units of this layer leave.",
+        )
+    matrix = layer_matrix(network, parameter, plan, single_weights=bool(site.parameter))
+    pooled = pool_max(matrix.values)
+    charts.show(
+        importance_heatmap(
+            matrix.values,
+            charts.colours(),
+            layer=parameter,
+            value=matrix.value,
+            removed=matrix.removed,
+            height=372,
+        ),
+        key="layer_heatmap",
+        table={str(column): pooled[:, column] for column in range(pooled.shape[1])},
+    )
+
+
+def _coupling(plan: "Plan", site: "Site") -> None:
+    """Say which layers shrink together with this one, and why."""
+    if site.parameter:
+        return
+    network = cache.network(plan.recipe.model)
+    group = network.group(site.name)
+    with st.expander(
+        f"Why {len(group.layers)} layers shrink together", icon=":material/link:", expanded=True
+    ):
+        for reason in group.reasons:
+            st.markdown(f"- {markdown(reason[:1].upper() + reason[1:])}.")
+        if group.changes_normalisation:
+            st.caption(
+                "A normalisation is computed over these units, so removing them changes its "
+                "statistics: the pruned network is not the same as one with these units at zero."
+            )
+        st.dataframe(
+            {
+                "Tensor": [member.parameter for member in group.members],
+                "Axis": [member.axis for member in group.members],
+                f"Slices for each {group.kind}": [member.per_unit for member in group.members],
+            },
+            hide_index=True,
+            alt=f"Tensors that lose slices when a {group.kind} of {site.name} leaves",
+        )

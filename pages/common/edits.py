@@ -1,0 +1,133 @@
+"""What a click means for the recipe: pure functions from a recipe to the next one."""
+
+import math
+from typing import TYPE_CHECKING
+
+from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Target, Threshold
+
+if TYPE_CHECKING:
+    from pruning_core.planning.plan import Plan
+    from pruning_core.preview import Preview
+
+LayerTarget = Ratio | Count | Threshold
+
+
+def for_model(identity: str) -> Recipe:
+    """Return the recipe a model starts with: weights by magnitude, nothing pruned yet."""
+    return Recipe(model=identity)
+
+
+def with_global(recipe: Recipe, target: Target) -> Recipe:
+    """Set the global target; own settings of layers that are not pinned are dropped."""
+    pinned = {name: own for name, own in recipe.layers.items() if name in recipe.pins}
+    return recipe.replace(target=target, layers=pinned)
+
+
+def with_pin(recipe: Recipe, site: str, plan: "Plan") -> Recipe:
+    """Pin ``site`` exactly as it is now: it loses as many units as it does in ``plan``."""
+    if site in recipe.pins:
+        return recipe
+    pinned = recipe.replace(pins=(*recipe.pins, site))
+    if site in recipe.layers:
+        return pinned
+    return pinned.with_layer(site, Count(value=plan.n_removed(site)))
+
+
+def without_pin(recipe: Recipe, site: str) -> Recipe:
+    """Unpin ``site``; it keeps its setting until the global one moves."""
+    return recipe.replace(pins=tuple(name for name in recipe.pins if name != site))
+
+
+def following(recipe: Recipe, site: str) -> Recipe:
+    """Let ``site`` follow the global setting again."""
+    return without_pin(recipe, site).with_layer(site, None)
+
+
+def dragged(recipe: Recipe, site: str, n_removed: int, threshold: float, n_below: int) -> Recipe:
+    """Give ``site`` the dragged position: as a threshold, or as a count where scores are tied.
+
+    Args:
+        recipe: As it was.
+        site: Name of the layer or group.
+        n_removed: Units that leave at this position.
+        threshold: Score of the first unit that stays.
+        n_below: Units of the site that score below ``threshold``.
+    """
+    own = Threshold(value=threshold) if n_below == n_removed else Count(value=n_removed)
+    return recipe.with_layer(site, own)
+
+
+def with_granularity(recipe: Recipe, granularity: str) -> Recipe:
+    """Change what is pruned; settings of single layers do not carry over, a share does."""
+    target = recipe.target if isinstance(recipe.target, Ratio | Budget) else Ratio(value=0.0)
+    return recipe.replace(granularity=granularity, layers={}, pins=(), target=target)
+
+
+def with_scores(recipe: Recipe, plan: "Plan", **changes: object) -> Recipe:
+    """Change how units are rated; thresholds, which would lose their meaning, become counts.
+
+    Args:
+        recipe: As it was.
+        plan: What it resolves to.
+        changes: Fields that decide the scores, e.g. ``criterion``.
+    """
+    layers: dict[str, LayerTarget] = {
+        site: Count(value=plan.n_removed(site)) if isinstance(own, Threshold) else own
+        for site, own in recipe.layers.items()
+    }
+    target = recipe.target
+    if isinstance(target, Threshold):
+        target = Ratio(value=_share(_governed(recipe, plan), plan))
+    return recipe.replace(layers=layers, target=target, **changes)
+
+
+def with_kind(recipe: Recipe, kind: str, plan: "Plan", counted: "Preview") -> Recipe:
+    """Say the global setting in another way, with the effect it has now.
+
+    Args:
+        recipe: As it was.
+        kind: ``ratio``, ``count``, ``threshold``, ``params``, ``macs`` or ``bytes``.
+        plan: What the recipe resolves to.
+        counted: What the plan costs.
+    """
+    if kind == recipe.target.kind:
+        return recipe
+    governed = _governed(recipe, plan)
+    removed = [plan.n_removed(site) for site in governed]
+    target: Target
+    match kind:
+        case "ratio":
+            target = Ratio(value=_share(governed, plan))
+        case "count":
+            target = Count(value=min(removed) if recipe.scope == "local" else sum(removed))
+        case "threshold":
+            target = Threshold(value=min(plan.thresholds[site] for site in governed))
+        case "params" | "macs" | "bytes":
+            name = "n_bytes" if kind == "bytes" else kind
+            before, after = getattr(counted.before, name), getattr(counted.after, name)
+            target = Budget(kind=kind, value=math.ceil(10_000 * after / before) / 10_000)
+        case _:
+            raise ValueError(kind)
+    return recipe.replace(target=target)
+
+
+def _governed(recipe: Recipe, plan: "Plan") -> list[str]:
+    """Return the layers that the global setting decides; all when it decides none."""
+    free = [site for site in plan.keep if site not in recipe.layers and site not in recipe.pins]
+    return free or list(plan.keep)
+
+
+def _share(sites: list[str], plan: "Plan") -> float:
+    """Return the share of the units of ``sites`` that leave."""
+    total = sum(plan.keep[site].size for site in sites)
+    return round(sum(plan.n_removed(site) for site in sites) / max(1, total), 4)
+
+
+def with_tuning(recipe: Recipe, **changes: object) -> Recipe:
+    """Change settings of the fine-tuning."""
+    return recipe.replace(tuning=recipe.tuning.model_dump() | changes)
+
+
+def with_schedule(recipe: Recipe, **changes: object) -> Recipe:
+    """Change how many rounds there are, and how pruning is spread over them."""
+    return recipe.replace(schedule=recipe.schedule.model_dump() | changes)

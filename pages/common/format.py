@@ -1,0 +1,27 @@
+"""How the pages write numbers and foreign names."""
+
+import re
+from typing import Final
+
+from pruning_core.figures.numbers import count, duration, percent, reduction, significant, size
+
+__all__ = ["count", "duration", "markdown", "percent", "plural", "reduction", "significant", "size"]
+
+_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&@\"'])")
+_LONGEST: Final = 300
+
+
+def markdown(text: str) -> str:
+    """Return ``text`` so that Streamlit's markdown shows it letter for letter, on one line.
+
+    Names come from files and are not trusted: without this, ``__init__`` turns bold, and an image
+    in a name makes the browser call a foreign host.
+    """
+    shown = " ".join(text.split())
+    shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+    return _MARKUP.sub(r"\\\1", shown)
+
+
+def plural(word: str, n: int = 2) -> str:
+    """Return the word for ``n`` of them: ``head``, ``heads``."""
+    return word if n == 1 else f"{word}s"

@@ -1,0 +1,59 @@
+"""What finished runs measured, read from their reports."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from pruning_core.planning.recipe import Recipe
+from pruning_core.runs.store import Record, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """The test accuracies of one run.
+
+    Attributes:
+        run: Its id.
+        n: Test examples.
+        dense: Before, share of one.
+        after: After pruning, and after fine-tuning when there was any.
+        moment: ``pruned`` or ``tuned``: which of them ``after`` is.
+    """
+
+    run: str
+    n: int
+    dense: float
+    after: float
+    moment: str
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def report(run: str) -> dict[str, Any] | None:
+    """Return the report of a finished run, which never changes; None when it has none."""
+    try:
+        text = (Store().folder(run) / "export" / "report.json").read_bytes()
+    except OSError:
+        return None
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def of_recipe(recipe: Recipe) -> Accuracy | None:
+    """Return what the newest finished run of exactly this recipe measured, if there is one."""
+    fingerprint = recipe.fingerprint
+    for record in Store().all():
+        if record.state == "done" and record.fingerprint == fingerprint:
+            return _accuracy(record)
+    return None
+
+
+def _accuracy(record: Record) -> Accuracy | None:
+    found = report(record.id)
+    accuracy = (found or {}).get("accuracy") or {}
+    dense = accuracy.get("dense")
+    moment = next((name for name in ("tuned", "pruned") if accuracy.get(name) is not None), None)
+    if found is None or dense is None or moment is None:
+        return None
+    return Accuracy(record.id, int(found["n"][moment]), dense, accuracy[moment], moment)

@@ -1,0 +1,60 @@
+"""The list of runs, the newest first; a click shows one."""
+
+import time
+
+import streamlit as st
+
+from pages.common import measured, state
+from pages.common.format import markdown
+from pruning_core.runs import dispatcher
+from pruning_core.runs.store import Record, Store
+
+_KEY = "run_list"
+
+
+def show() -> None:
+    """Draw the list of runs."""
+    st.subheader("Runs", anchor=False)
+    for notice in Store().notices():
+        st.caption(f":material/info: {markdown(notice)}")
+    records = dispatcher.list_runs()
+    if not records:
+        st.caption("There are none yet.")
+        return
+
+    def select() -> None:
+        rows = st.session_state[_KEY]["selection"]["rows"]
+        if rows:
+            state.show_run(records[rows[0]].id)
+
+    shown = [index for index, record in enumerate(records) if record.id == state.run_id()]
+    st.dataframe(
+        table(records),
+        hide_index=True,
+        key=_KEY,
+        on_select=select,
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": shown, "columns": [], "cells": []}},
+        column_config={
+            name: st.column_config.NumberColumn(format="percent")
+            for name in ("Dense", "Pruned", "Fine-tuned")
+        },
+        alt=f"List of {len(records)} runs",
+    )
+
+
+def table(records: tuple[Record, ...]) -> dict[str, list[object]]:
+    """Return the columns of the list."""
+    reports = [measured.report(record.id) if record.state == "done" else None for record in records]
+    accuracies = [(report or {}).get("accuracy") or {} for report in reports]
+    started = [time.strftime("%Y-%m-%d %H:%M", time.localtime(r.created)) for r in records]
+    return {
+        "Started": list(started),
+        "State": [record.state for record in records],
+        "What": [record.title for record in records],
+        "Epochs": [f"{record.epoch} / {record.n_epochs}" for record in records],
+        "Dense": [accuracy.get("dense") for accuracy in accuracies],
+        "Pruned": [accuracy.get("pruned") for accuracy in accuracies],
+        "Fine-tuned": [accuracy.get("tuned") for accuracy in accuracies],
+        "Run": [record.id for record in records],
+    }

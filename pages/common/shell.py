@@ -1,0 +1,93 @@
+"""The frame around every page: page settings, navigation, errors, guard of the pages folder.
+
+Streamlit runs a file of a folder called ``pages`` on its own when the first visitor of a fresh
+server opens a deep link. :func:`enter` notices that and starts over through ``app.py``.
+"""
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import streamlit as st
+from streamlit.navigation.page import Page
+
+from pages.common import state
+from pages.common.format import markdown
+from pruning_core.errors import PruningError
+
+_LOG: Final = logging.getLogger("pruning_studio")
+_HERE: Final = Path(__file__).resolve().parent
+_INSIDE: Final = "_inside_shell"
+
+# Layout only; colours come from .streamlit/config.toml. The strip stays in sight below the header.
+_STYLE: Final = """<style>
+.st-key-strip { position: sticky; top: 3.75rem; z-index: 90; }
+.stMainBlockContainer { max-width: 1720px; }
+.st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
+</style>"""
+
+
+def run() -> None:
+    """Draw the current page inside the shell; called by ``app.py`` alone."""
+    st.set_page_config(
+        page_title="Pruning Studio", page_icon=str(_HERE / "icon.svg"), layout="wide"
+    )
+    page = _navigation()
+    st.session_state[_INSIDE] = True
+    try:
+        with shows_errors():
+            page.run()
+    finally:
+        st.session_state[_INSIDE] = False
+
+
+def enter() -> None:
+    """Start a page: the first call of every page script."""
+    if not st.session_state.get(_INSIDE):
+        _navigation()
+        st.rerun()
+    st.html(_STYLE)
+    state.open_session()
+    message = state.take_message()
+    if message:
+        st.error(markdown(message))
+
+
+@contextmanager
+def shows_errors() -> Iterator[None]:
+    """Turn an error into a sentence on the page and stop drawing it.
+
+    A PruningError is shown as it is. Of any other error the page shows only an id; what happened
+    is in the server's log under the same id.
+    """
+    try:
+        yield
+    except PruningError as error:
+        st.error(markdown(str(error)))
+        st.stop()
+    except Exception:
+        identifier = secrets.token_hex(4)
+        _LOG.exception("Error %s", identifier)
+        st.error(
+            f"Something went wrong in Pruning Studio (error {identifier}). The server's log says "
+            "what; your settings are kept."
+        )
+        st.stop()
+
+
+def _navigation() -> Page:
+    """Declare the pages; the one place that does."""
+    st.logo(str(_HERE / "logo.svg"), size="medium")
+    pages = [
+        st.Page(_HERE.parent / f"{name}.py", title=title, url_path=name, default=name == "model")
+        for name, title in (
+            ("model", "Model"),
+            ("plan", "Plan"),
+            ("run", "Run"),
+            ("export", "Export"),
+        )
+    ]
+    return st.navigation(pages, position="top")

@@ -1,0 +1,144 @@
+"""What a session knows: one recipe, one selected layer, one run. Widgets are views of it.
+
+The recipe in ``st.session_state`` is the only truth. A widget shows a value of it (:func:`bound`)
+and writes a changed value back through a function given by the page; no page reads a widget's own
+state. Model, layer and run are also in the address, so that a reload or a link finds them again.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, TypedDict
+
+import streamlit as st
+
+from pages.common import edits
+from pruning_core.errors import PruningError
+from pruning_core.planning.recipe import Recipe
+
+DEFAULT_MODEL: Final = "bundled:lenet_300_100"
+_RECIPE: Final = "recipe"
+_LAYER: Final = "layer"
+_RUN: Final = "run"
+_GOOD: Final = "_good_recipe"
+_MESSAGE: Final = "_message"
+_LONGEST: Final = 512
+
+
+class Bound(TypedDict):
+    """The arguments that tie a widget to the recipe."""
+
+    key: str
+    on_change: Callable[[], None]
+
+
+def open_session() -> None:
+    """Make sure there is a recipe (of the model in the address) and refresh the address."""
+    parameters = st.query_params
+    if _RECIPE not in st.session_state:
+        identity = parameters.get("model", DEFAULT_MODEL)[:_LONGEST]
+        known = identity.startswith("bundled:")
+        st.session_state[_RECIPE] = edits.for_model(identity if known else DEFAULT_MODEL)
+        st.session_state[_LAYER] = parameters.get("layer", "")[:_LONGEST]
+        if not known:
+            st.session_state[_MESSAGE] = (
+                f"The address names the model '{identity}'; the pages open bundled models only. "
+                "Run other models from the command line or from Python."
+            )
+    if _RUN in parameters:
+        st.session_state[_RUN] = parameters[_RUN][:64]
+    _write_address()
+
+
+def recipe() -> Recipe:
+    """Return the current recipe."""
+    current: Recipe = st.session_state[_RECIPE]
+    return current
+
+
+def set_recipe(changed: Recipe) -> None:
+    """Make ``changed`` the recipe; a layer that it does not know is no longer selected."""
+    if changed.model != recipe().model or changed.granularity != recipe().granularity:
+        st.session_state[_LAYER] = ""
+    st.session_state[_RECIPE] = changed
+
+
+def keep_recipe() -> None:
+    """Remember that the current recipe can be carried out; :func:`go_back` returns to it."""
+    st.session_state[_GOOD] = recipe()
+
+
+def go_back(problem: str) -> bool:
+    """Return to the last recipe that could be carried out and say why; False when there is none."""
+    good = st.session_state.get(_GOOD) or edits.for_model(DEFAULT_MODEL)
+    st.session_state[_MESSAGE] = problem
+    changed = bool(good != recipe())
+    st.session_state[_RECIPE] = good
+    return changed
+
+
+def choose_model(identity: str) -> None:
+    """Start over with the model ``identity``."""
+    if identity != recipe().model:
+        set_recipe(edits.for_model(identity))
+
+
+def layer(known: tuple[str, ...]) -> str:
+    """Return the selected layer; the first of ``known`` when none of them is selected."""
+    selected = str(st.session_state.get(_LAYER, ""))
+    return selected if selected in known else (known[0] if known else "")
+
+
+def select_layer(name: str) -> None:
+    """Select the layer ``name``."""
+    st.session_state[_LAYER] = name
+
+
+def run_id() -> str:
+    """Return the run that is shown; empty when none is."""
+    return str(st.session_state.get(_RUN, ""))
+
+
+def show_run(identifier: str) -> None:
+    """Show the run ``identifier``; empty shows none."""
+    st.session_state[_RUN] = identifier
+    _write_address()
+
+
+def bound(key: str, value: Any, write: Callable[[Any], None]) -> Bound:
+    """Tie the widget ``key`` to ``value``: it shows the value and hands a change to ``write``.
+
+    An error that ``write`` raises is shown at the top of the page, and the widget goes back to the
+    value of the recipe.
+    """
+    st.session_state[key] = value
+
+    def commit() -> None:
+        attempt(lambda: write(st.session_state[key]))
+
+    return {"key": key, "on_change": commit}
+
+
+def attempt(action: Callable[[], None]) -> None:
+    """Carry out ``action``, for use in callbacks: a PruningError becomes a message on the page."""
+    try:
+        action()
+    except PruningError as error:
+        st.session_state[_MESSAGE] = str(error)
+
+
+def take_message() -> str:
+    """Return the message of the last callback once; empty when there is none."""
+    return str(st.session_state.pop(_MESSAGE, ""))
+
+
+def _write_address() -> None:
+    """Put model, layer and run into the address where they differ from what is there."""
+    wanted = {
+        "model": recipe().model,
+        "layer": str(st.session_state.get(_LAYER, "")),
+        "run": run_id(),
+    }
+    for name, value in wanted.items():
+        if value and st.query_params.get(name) != value:
+            st.query_params[name] = value
+        elif not value and name in st.query_params:
+            del st.query_params[name]

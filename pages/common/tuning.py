@@ -1,0 +1,140 @@
+"""The settings of fine-tuning, and the button that starts a run."""
+
+from typing import Any, Final
+
+import streamlit as st
+
+from pages.common import cache, edits, state
+from pages.common.format import count, percent, plural
+from pruning_core.runs.dispatcher import submit
+
+_OPTIMISERS: Final = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with momentum"}
+_SCHEDULES: Final = {"cosine": "Falls as a cosine", "constant": "Constant"}
+_LAYERS: Final = {"all": "All layers", "pruned": "Layers that lost something"}
+_SHAPES: Final = {"cubic": "Fast first (cubic)", "linear": "In equal steps"}
+
+
+def show() -> None:
+    """Draw the settings and the button."""
+    recipe = state.recipe()
+    tuning = recipe.tuning
+    plan = cache.plan(recipe)
+    removed = sum(plan.n_removed(site) for site in plan.keep)
+    total = sum(mask.size for mask in plan.keep.values())
+    word = plural("weight" if recipe.granularity == "weight" else "unit")
+    st.subheader("Prune and fine-tune", anchor=False)
+    if removed:
+        st.markdown(
+            f"**{count(removed)}** of {count(total)} {word} leave ({percent(removed / total)})."
+        )
+    else:
+        st.markdown(
+            "The plan takes nothing away yet: decide what leaves on the Plan page. A run without "
+            "pruning is still useful as a control: the dense model with the same extra epochs."
+        )
+    left, right = st.columns(2)
+    _number(left, "Epochs", "epochs", tuning.epochs, low=0, high=1000)
+    _number(right, "Batch size", "batch_size", tuning.batch_size, low=2, high=8192)
+    left.selectbox(
+        "Optimiser",
+        list(_OPTIMISERS),
+        format_func=_OPTIMISERS.__getitem__,
+        **_tuning("optimiser", tuning.optimiser),
+    )
+    right.number_input(
+        "Learning rate",
+        min_value=1e-6,
+        max_value=10.0,
+        format="%.2g",
+        step=tuning.learning_rate / 2,
+        **_tuning("learning_rate", tuning.learning_rate),
+    )
+    left.selectbox(
+        "Learning rate over time",
+        list(_SCHEDULES),
+        format_func=_SCHEDULES.__getitem__,
+        **_tuning("learning_rate_schedule", tuning.learning_rate_schedule),
+    )
+    right.selectbox(
+        "Trained layers",
+        list(_LAYERS),
+        format_func=_LAYERS.__getitem__,
+        **_tuning("layers", tuning.layers),
+    )
+    left.number_input(
+        "Training examples",
+        min_value=2,
+        placeholder="all",
+        help="The first ones of the training split; empty means all.",
+        **_tuning("train_samples", tuning.train_samples),
+    )
+    right.number_input(
+        "Rounds",
+        min_value=1,
+        max_value=50,
+        help="Pruning in several rounds: a part leaves, the rest is fine-tuned, and again. The "
+        "epochs count for each round.",
+        **state.bound("rounds", recipe.schedule.rounds, _schedule("rounds")),
+    )
+    with st.expander("More settings"):
+        _more(recipe)
+    st.button(
+        "Prune",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        on_click=lambda: state.attempt(_submit),
+    )
+
+
+def _more(recipe: Any) -> None:
+    """Draw the settings that are rarely touched."""
+    tuning = recipe.tuning
+    left, right = st.columns(2)
+    left.number_input(
+        "Weight decay",
+        min_value=0.0,
+        max_value=1.0,
+        format="%.2g",
+        step=1e-4,
+        **_tuning("weight_decay", tuning.weight_decay),
+    )
+    right.number_input(
+        "Momentum",
+        min_value=0.0,
+        max_value=0.999,
+        step=0.05,
+        disabled=tuning.optimiser != "sgd",
+        **_tuning("momentum", tuning.momentum),
+    )
+    _number(left, "Warm-up steps", "warmup_steps", tuning.warmup_steps, low=0, high=10**6)
+    right.selectbox(
+        "Pruning over the rounds",
+        list(_SHAPES),
+        format_func=_SHAPES.__getitem__,
+        disabled=recipe.schedule.rounds == 1,
+        **state.bound("schedule_shape", recipe.schedule.shape, _schedule("shape")),
+    )
+    left.checkbox("Mirror images at random", **_tuning("horizontal_flip", tuning.horizontal_flip))
+
+
+def _number(place: Any, label: str, field: str, value: int, *, low: int, high: int) -> None:
+    place.number_input(label, min_value=low, max_value=high, **_tuning(field, value))
+
+
+def _tuning(field: str, value: Any) -> state.Bound:
+    """Tie a widget to one field of the fine-tuning settings."""
+    return state.bound(
+        f"tuning_{field}",
+        value,
+        lambda new: state.set_recipe(edits.with_tuning(state.recipe(), **{field: new})),
+    )
+
+
+def _schedule(field: str) -> Any:
+    return lambda new: state.set_recipe(edits.with_schedule(state.recipe(), **{field: new}))
+
+
+def _submit() -> None:
+    """Queue a run of the current recipe and show it."""
+    state.show_run(submit(state.recipe()))
