@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pruning_core.errors import UnknownNameError
+
 if TYPE_CHECKING:
     from pruning_core.tracing.analysis import Analysis
     from pruning_core.tracing.cost import CostModel
@@ -107,8 +109,15 @@ class Network:
     analysis: "Analysis"
 
     def group(self, name: str) -> Group:
-        """Return the group called ``name``."""
-        return next(group for group in self.groups if group.name == name)
+        """Return the group called ``name``.
+
+        Raises:
+            UnknownNameError: If there is no such group.
+        """
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise UnknownNameError("group", name, [group.name for group in self.groups])
 
     def first_unit(self, group: Group) -> int:
         """Return the number of the group's first unit among the units of all groups."""

@@ -1,0 +1,233 @@
+"""Plans: exact counts, limits that say why, budgets equal to brute force."""
+
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pruning_core.errors import InvalidRecipeError
+from pruning_core.loading.model import LoadedModel, load_model
+from pruning_core.planning.keep import Limits, Ranking
+from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
+from pruning_core.planning.resolve import Plan, resolve
+from pruning_core.preview import preview, tracks
+from pruning_core.scoring.score import Scores, score
+from pruning_core.surgery.prune import prune
+from pruning_core.tracing.network import Network
+from pruning_core.tracing.trace import trace
+from tests.core.oracles import BUNDLED, counted_macs, counted_nonzero, counted_params
+
+
+@cache
+def traced(name: str) -> tuple[LoadedModel, Network]:
+    model = load_model(f"bundled:{name}")
+    return model, trace(model.module, model.example_inputs)
+
+
+@cache
+def scored(name: str, granularity: str, normalise: str = "none") -> Scores:
+    model, network = traced(name)
+    recipe = Recipe(model=model.identity, granularity=granularity, normalise=normalise)  # type: ignore[arg-type]
+    return score(model, network, recipe)
+
+
+def planned(name: str, granularity: str = "unit", **changes: object) -> Plan:
+    model, network = traced(name)
+    recipe = Recipe(model=model.identity, granularity=granularity, **changes)  # type: ignore[arg-type]
+    return resolve(recipe, network, scored(name, granularity, recipe.normalise))
+
+
+def removed(plan: Plan) -> dict[str, int]:
+    return {site: plan.n_removed(site) for site in plan.keep}
+
+
+def test_asked_for_k_pruned_k_globally() -> None:
+    for k in (1, 100, 253_270, 266_000):
+        plan = planned("lenet_300_100", "weight", target=Count(value=k))
+        assert sum(removed(plan).values()) == k
+
+
+def test_a_global_ratio_removes_the_lowest_scores_of_all_layers() -> None:
+    plan = planned("lenet_300_100", "weight", target=Ratio(value=0.95))
+    scores = scored("lenet_300_100", "weight").by_site
+    kept = np.concatenate([scores[site][keep] for site, keep in plan.keep.items()])
+    gone = np.concatenate([scores[site][~keep] for site, keep in plan.keep.items()])
+    assert len(gone) == round(0.95 * (len(kept) + len(gone)))
+    assert gone.max() <= kept.min()
+
+
+def test_a_local_ratio_removes_the_same_share_of_each_layer() -> None:
+    plan = planned("lenet_5", scope="local", target=Ratio(value=0.5))
+    assert removed(plan) == {"conv1": 10, "conv2": 25, "fc1": 250}
+
+
+def test_threshold_count_and_ratio_are_three_views_of_one_value() -> None:
+    by_count = planned("lenet_5", layers={"conv2": Count(value=20)})
+    by_ratio = planned("lenet_5", layers={"conv2": Ratio(value=0.4)})
+    threshold = by_count.thresholds["conv2"]
+    by_threshold = planned("lenet_5", layers={"conv2": Threshold(value=threshold)})
+    assert by_count.fingerprint == by_ratio.fingerprint == by_threshold.fingerprint
+
+
+def test_a_pinned_layer_stays_as_it_is_when_the_global_setting_moves() -> None:
+    own = {"conv1": Count(value=3)}
+    for value in (0.1, 0.5, 0.9):
+        plan = planned("lenet_5", target=Ratio(value=value), pins=("conv1", "conv2"), layers=own)
+        assert plan.n_removed("conv1") == 3
+        assert plan.n_removed("conv2") == 0
+        assert plan.n_removed("fc1") == min(round(value * 500), 499)
+
+
+def test_a_layer_is_never_emptied_and_the_note_says_so() -> None:
+    plan = planned("lenet_5", layers={"conv1": Threshold(value=1e9)})
+    assert plan.n_removed("conv1") == 19
+    assert plan.notes["conv1"] == ("20 of 20 were asked for, 19 go: at least 1 must stay.",)
+
+
+def test_minimum_and_rounding_limit_a_wish_and_say_so() -> None:
+    plan = planned("lenet_5", scope="local", target=Ratio(value=0.5), min_kept=12, round_to=8)
+    assert removed(plan) == {"conv1": 4, "conv2": 18, "fc1": 244}
+    assert plan.notes["conv1"] == (
+        "10 of 20 were asked for, 4 go: at least 12 must stay and the number that stays is "
+        "rounded up to a multiple of 8.",
+    )
+
+
+def test_equal_scores_go_in_a_fixed_order_and_never_one_too_many() -> None:
+    ranking = Ranking.of({"a": np.ones(4, np.float32), "b": np.ones(4, np.float32)}, Limits(1, 1))
+    assert [ranking.counts(k) for k in (0, 1, 3, 4, 6, 9)] == [
+        [0, 0], [1, 0], [3, 0], [3, 1], [3, 3], [3, 3],
+    ]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 5), min_size=2, max_size=9), min_size=1, max_size=4),
+    st.integers(0, 40),
+)
+def test_a_ranking_agrees_with_sorting_everything(values: list[list[int]], k: int) -> None:
+    sites = {str(i): np.sort(np.array(v, np.float32)) for i, v in enumerate(values)}
+    everything = sorted(
+        (score, site, place)
+        for site, scores in enumerate(sites.values())
+        for place, score in enumerate(scores.tolist()[:-1])
+    )
+    expected = [sum(1 for _, s, _ in everything[:k] if s == site) for site in range(len(sites))]
+    assert Ranking.of(sites, Limits(1, 1)).counts(k) == expected
+
+
+@pytest.mark.parametrize("kind", ["macs", "params", "bytes"])
+@pytest.mark.parametrize("scope", ["global", "local"])
+@pytest.mark.parametrize("value", [0.25, 0.5, 0.9])
+def test_a_budget_is_met_by_the_fewest_removals_there_are(
+    kind: str, scope: str, value: float
+) -> None:
+    _, network = traced("cnn_digits")
+    plan = planned(
+        "cnn_digits",
+        scope=scope,
+        normalise="mean",
+        target=Budget(kind=kind, value=value),  # type: ignore[arg-type]
+    )
+    field = {"macs": "macs", "params": "params", "bytes": "n_bytes"}[kind]
+    result = preview(network, plan)
+    dense = getattr(result.before, field)
+    assert getattr(result.after, field) <= value * dense
+    total = sum(removed(plan).values())
+    candidates = [
+        planned("cnn_digits", scope=scope, normalise="mean", target=target)
+        for target in (
+            [Count(value=k) for k in range(110)]
+            if scope == "global"
+            else [Ratio(value=k / 2000) for k in range(2000)]
+        )
+    ]
+    fitting = [
+        sum(removed(other).values())
+        for other in candidates
+        if getattr(preview(network, other).after, field) <= value * dense
+    ]
+    assert total == min(fitting)
+
+
+def test_a_budget_out_of_reach_says_how_far_one_can_go() -> None:
+    with pytest.raises(InvalidRecipeError, match=r"cannot be reached: 9\d\.\d% remain"):
+        planned("lenet_5", pins=("conv2", "fc1"), target=Budget(kind="params", value=0.1))
+
+
+def test_a_budget_cannot_be_met_by_zeros() -> None:
+    with pytest.raises(InvalidRecipeError, match="Choose granularity 'unit'"):
+        planned("lenet_5", "weight", target=Budget(kind="macs", value=0.5))
+
+
+def test_unknown_layers_are_named_with_the_nearest_known_one() -> None:
+    with pytest.raises(InvalidRecipeError, match=r"'conv9'\. Did you mean 'conv"):
+        planned("lenet_5", pins=("conv9",))
+
+
+def random_recipe(name: str, draw: st.DataObject) -> Recipe:
+    granularity = draw.draw(st.sampled_from(["weight", "unit"]))
+    model, _ = traced(name)
+    sites = list(scored(name, granularity).by_site)
+    ratio = st.builds(lambda value: Ratio(value=value), st.floats(0, 0.99))
+    count = st.builds(lambda value: Count(value=value), st.integers(0, 500))
+    return Recipe(
+        model=model.identity,
+        granularity=granularity,
+        scope=draw.draw(st.sampled_from(["local", "global"])),
+        normalise=draw.draw(st.sampled_from(["none", "max", "mean", "sum", "standard"])),
+        target=draw.draw(st.one_of(ratio, count)),
+        layers=draw.draw(st.dictionaries(st.sampled_from(sites), st.one_of(ratio, count))),
+        pins=tuple(draw.draw(st.sets(st.sampled_from(sites), max_size=2))),
+        min_kept=draw.draw(st.integers(1, 5)),
+        round_to=draw.draw(st.sampled_from([1, 4, 8])),
+    )
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_preview_of_a_random_recipe_is_what_pruning_yields(name: str) -> None:
+    model, network = traced(name)
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def check(draw: st.DataObject) -> None:
+        recipe = random_recipe(name, draw)
+        assert Recipe.from_json(recipe.to_json()) == recipe
+        scores = scored(name, recipe.granularity, recipe.normalise)
+        plan = resolve(recipe, network, scores)
+        assert plan.fingerprint == resolve(recipe, network, scores).fingerprint
+        assert all(keep.any() for keep in plan.keep.values())
+        shown, pruned = preview(network, plan), prune(model, network, plan)
+        assert counted_params(pruned.module) == shown.after.params
+        assert counted_nonzero(pruned.module) == shown.after.nonzero
+        assert counted_macs(pruned.module, *network.example_inputs) == shown.after.macs
+        for field in ("params", "nonzero", "macs"):
+            layers = sum(getattr(layer.after, field) for layer in shown.layers)
+            assert layers == getattr(shown.after, field)
+
+    check()
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("granularity", ["weight", "unit"])
+def test_every_position_of_a_track_is_what_the_preview_says(name: str, granularity: str) -> None:
+    _, network = traced(name)
+    scores = scored(name, granularity)
+    plan = planned(name, granularity, target=Ratio(value=0.3))
+    for site in list(plan.keep)[:3]:
+        track = tracks(network, plan, scores, site)
+        assert len(track.n_removed) <= 514
+        assert plan.n_removed(site) in track.n_removed
+        assert all(a < b for a, b in pairwise(track.n_removed.tolist()))
+        for position in np.linspace(0, len(track.n_removed) - 1, 5).astype(int):
+            count = int(track.n_removed[position])
+            layers = {s: Count(value=plan.n_removed(s)) for s in plan.keep}
+            moved = planned(name, granularity, layers={**layers, site: Count(value=count)})
+            after = preview(network, moved).after
+            found = (track.params, track.nonzero, track.macs, track.n_bytes)
+            assert [int(values[position]) for values in found] == [
+                after.params, after.nonzero, after.macs, after.n_bytes,
+            ]  # fmt: skip

@@ -1,0 +1,210 @@
+"""Scores against torch.nn.utils.prune, hand-worked numbers and the contract of every criterion."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from pruning_core.errors import InvalidRecipeError, MissingEvidenceError, UnsupportedModelError
+from pruning_core.loading.model import LoadedModel, load_model
+from pruning_core.loading.split import Split
+from pruning_core.planning.recipe import Calibration, Recipe
+from pruning_core.scoring.normalise import normalised
+from pruning_core.scoring.score import CRITERIA, score
+from pruning_core.tracing.trace import trace
+
+CHOICES = [(key, g) for key, entry in CRITERIA.items() for g in sorted(entry.supports)]
+
+
+def loaded(module: nn.Module, *shape: int) -> LoadedModel:
+    return LoadedModel("test:model", module.eval(), (torch.zeros(1, *shape),), None, None, "")
+
+
+def split(inputs: torch.Tensor, labels: torch.Tensor) -> Split:
+    return Split(inputs, labels, 1.0, 0.0, 1.0)
+
+
+def two_layers() -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, -2.0], [0.5, 0.5], [3.0, 0.0]]))
+        model[0].bias.copy_(torch.tensor([0.5, -1.0, 0.0]))
+        model[2].weight.copy_(torch.tensor([[1.0, 2.0, -1.0], [0.0, 1.0, 4.0]]))
+        model[2].bias.zero_()
+    return model
+
+
+def recipe(**changes: object) -> Recipe:
+    return Recipe(model="test:model", **changes)  # type: ignore[arg-type]
+
+
+def unit_scores(criterion: str, data: Split | None = None, **changes: object) -> np.ndarray:
+    model = loaded(two_layers(), 2)
+    network = trace(model.module, model.example_inputs)
+    asked = recipe(criterion=criterion, granularity="unit", **changes)
+    return score(model, network, asked, data).by_site["0"]
+
+
+def test_l1_of_a_neuron_sums_its_row_bias_and_outgoing_column() -> None:
+    np.testing.assert_allclose(unit_scores("l1"), [1 + 2 + 0.5 + 1, 1 + 1 + 2 + 1, 3 + 1 + 4])
+
+
+def test_l2_of_a_neuron_is_the_root_of_the_summed_squares() -> None:
+    squares = [1 + 4 + 0.25 + 1, 0.25 + 0.25 + 1 + 4 + 1, 9 + 1 + 16]
+    np.testing.assert_allclose(unit_scores("l2"), np.sqrt(squares), rtol=1e-6)
+
+
+def test_activation_norm_is_the_root_mean_square_after_the_nonlinearity() -> None:
+    data = split(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]]), torch.tensor([0, 1, 0]))
+    # inputs of the second layer: relu(Wx+b) for the three samples, unit by unit
+    hidden = np.array([[1.5, 0.0, 3.0], [0.0, 0.0, 0.0], [0.0, 1.0, 6.0]])
+    expected = np.sqrt((hidden**2).mean(axis=0))
+    np.testing.assert_allclose(unit_scores("activation_norm", data), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_taylor_and_gradient_norm_agree_with_a_plain_backward_pass(batch_size: int) -> None:
+    data = split(torch.tensor([[1.0, 0.5], [0.2, 1.0], [2.0, 2.0]]), torch.tensor([0, 1, 0]))
+    taylor, gradient = np.zeros(3), np.zeros(3)
+    starts = range(0, 3, batch_size)
+    for start in starts:
+        model = two_layers()
+        inputs, labels = data.batch(slice(start, start + batch_size))
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        products, squares = np.zeros(3), np.zeros(3)
+        for weight, axis in ((model[0].weight, 0), (model[0].bias, 0), (model[2].weight, 1)):
+            value, grad = weight.detach().numpy(), weight.grad.numpy()
+            others = tuple(a for a in range(value.ndim) if a != axis)
+            products += (value * grad).sum(axis=others)
+            squares += (grad**2).sum(axis=others)
+        taylor += products**2 / len(starts)
+        gradient += np.sqrt(squares) / len(starts)
+    calibration = Calibration(samples=3, batch_size=batch_size)
+    found = unit_scores("taylor", data, calibration=calibration)
+    np.testing.assert_allclose(found, taylor, rtol=1e-5)
+    found = unit_scores("gradient_norm", data, calibration=calibration)
+    np.testing.assert_allclose(found, gradient, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.95])
+def test_weight_l1_prunes_what_torch_prunes(ratio: float) -> None:
+    model = load_model("bundled:lenet_300_100")
+    network = trace(model.module, model.example_inputs)
+    scores = score(model, network, Recipe(model=model.identity, criterion="l1"))
+    for site, module in (("fc1", model.module.fc1), ("fc3", model.module.fc3)):
+        other = copy.deepcopy(module)
+        n_removed = round(ratio * other.weight.numel())
+        torch_prune.l1_unstructured(other, "weight", amount=n_removed)
+        ours = np.ones(other.weight.numel(), np.bool_)
+        ours[scores.order(site)[:n_removed]] = False
+        np.testing.assert_array_equal(ours, other.weight_mask.flatten().bool().numpy())
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_unit_norms_rank_like_torch_where_nothing_else_is_coupled(norm: int) -> None:
+    class Chain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 8, 3, bias=False)
+            self.head = nn.Conv2d(8, 2, 1, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.conv(x)).mean((2, 3))
+
+    torch.manual_seed(0)
+    module = Chain()
+    nn.init.constant_(module.head.weight, 0.1)  # the same outgoing weight for every channel
+    model = loaded(module, 1, 6, 6)
+    network = trace(module, model.example_inputs)
+    found = score(model, network, recipe(granularity="unit", criterion=f"l{norm}"))
+    other = copy.deepcopy(module.conv)
+    torch_prune.ln_structured(other, "weight", amount=5, n=norm, dim=0)
+    gone = ~other.weight_mask.any(dim=(1, 2, 3)).numpy()
+    assert set(found.order("conv")[:5]) == set(np.flatnonzero(gone))
+
+
+@pytest.mark.parametrize(("criterion", "granularity"), CHOICES)
+@pytest.mark.parametrize("name", ["cnn_digits", "gru_128"])
+def test_every_criterion_keeps_its_contract(name: str, criterion: str, granularity: str) -> None:
+    model = load_model(f"bundled:{name}")
+    model.module.train()
+    before = copy.deepcopy(model.module.state_dict())
+    network = trace(model.module, model.example_inputs)
+    asked = Recipe(
+        model=model.identity,
+        criterion=criterion,
+        granularity=granularity,
+        calibration=Calibration(samples=32, batch_size=16),
+    )
+    first, second = score(model, network, asked), score(model, network, asked)
+    assert first.by_site
+    for site, values in first.by_site.items():
+        assert values.dtype == np.float32
+        assert np.isfinite(values).all()
+        assert values.std() > 0
+        np.testing.assert_array_equal(values, second.by_site[site])
+    assert model.module.training
+    assert all(torch.equal(before[key], value) for key, value in model.module.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.module.parameters())
+    assert not any(child._forward_hooks for child in model.module.modules())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_scores_do_not_depend_on_the_number_of_threads(threads: int) -> None:
+    model = load_model("bundled:resnet_8")
+    network = trace(model.module, model.example_inputs)
+    asked = Recipe(
+        model=model.identity, criterion="taylor", calibration=Calibration(samples=16, batch_size=8)
+    )
+    reference = score(model, network, asked)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        again = score(model, network, asked)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for site, values in reference.by_site.items():
+        np.testing.assert_array_equal(values, again.by_site[site])
+
+
+def test_different_seeds_draw_different_random_scores() -> None:
+    assert not np.array_equal(unit_scores("random", seed=0), unit_scores("random", seed=1))
+
+
+def test_normalisation_divides_by_a_statistic_of_the_layer() -> None:
+    scores = np.array([1.0, 3.0, 4.0])
+    np.testing.assert_allclose(normalised(scores, "max"), scores / 4)
+    np.testing.assert_allclose(normalised(scores, "mean"), scores * 3 / 8)
+    np.testing.assert_allclose(normalised(scores, "sum"), scores / 8)
+    standard = normalised(scores, "standard")
+    np.testing.assert_allclose([standard.mean(), standard.std()], [0, 1], atol=1e-12)
+    np.testing.assert_array_equal(normalised(scores, "none"), scores)
+    np.testing.assert_array_equal(normalised(np.zeros(2), "max"), np.zeros(2))
+
+
+def test_a_criterion_that_cannot_rate_the_granularity_says_which_it_can() -> None:
+    model = load_model("bundled:mlp_digits")
+    network = trace(model.module, model.example_inputs)
+    asked = Recipe(model=model.identity, criterion="activation_norm", granularity="weight")
+    with pytest.raises(InvalidRecipeError, match="cannot rate the granularity 'weight'.*unit"):
+        score(model, network, asked)
+
+
+def test_a_criterion_without_its_data_says_what_is_missing() -> None:
+    model = loaded(two_layers(), 2)
+    network = trace(model.module, model.example_inputs)
+    with pytest.raises(MissingEvidenceError, match="'taylor' needs data"):
+        score(model, network, recipe(criterion="taylor"))
+
+
+def test_weights_that_are_not_numbers_are_refused_with_the_layer() -> None:
+    module = two_layers()
+    with torch.no_grad():
+        module[2].weight[0, 0] = float("nan")
+    model = loaded(module, 2)
+    with pytest.raises(UnsupportedModelError, match="layer '2' are not all finite"):
+        score(model, trace(module, model.example_inputs), recipe())
