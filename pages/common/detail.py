@@ -91,11 +91,11 @@ def _numbers(plan: "Plan", site: "Site") -> None:
     def write(make: Any) -> Any:
         return lambda value: state.set_recipe(state.recipe().with_layer(name, make(value)))
 
-    threshold, number, ratio, follow = st.columns([3, 3, 3, 3], vertical_alignment="bottom")
+    threshold, number, ratio, follow = st.columns([4, 3, 3, 3], vertical_alignment="bottom")
     span = float(scores.max() - scores.min())
     threshold.number_input(
         "Threshold",
-        format="%.6g",
+        format="%.4g",
         step=span / 50 or 1e-6,
         help=f"{plural(site.kind).capitalize()} that score below it leave.",
         **state.bound(

@@ -9,7 +9,7 @@ from pages.common.format import count, percent, plural
 from pruning_core.runs.dispatcher import submit
 
 _OPTIMISERS: Final = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with momentum"}
-_SCHEDULES: Final = {"cosine": "Falls as a cosine", "constant": "Constant"}
+_SCHEDULES: Final = {"cosine": "Cosine", "constant": "Constant"}
 _LAYERS: Final = {"all": "All layers", "pruned": "Layers that lost something"}
 _SHAPES: Final = {"cubic": "Fast first (cubic)", "linear": "In equal steps"}
 
@@ -50,7 +50,7 @@ def show() -> None:
         **_tuning("learning_rate", tuning.learning_rate),
     )
     left.selectbox(
-        "Learning rate over time",
+        "Rate over time",
         list(_SCHEDULES),
         format_func=_SCHEDULES.__getitem__,
         **_tuning("learning_rate_schedule", tuning.learning_rate_schedule),

@@ -27,7 +27,8 @@ def pool_share(removed: NDArray[np.bool_], cells: int = CELLS) -> NDArray[np.flo
     )
     heights = np.diff(np.append(rows, removed.shape[0]))
     widths = np.diff(np.append(columns, removed.shape[1]))
-    return (sums / (heights[:, None] * widths[None, :])).astype(np.float32)
+    shares: NDArray[np.float32] = (sums / (heights[:, None] * widths[None, :])).astype(np.float32)
+    return shares
 
 
 def importance_heatmap(

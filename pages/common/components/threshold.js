@@ -3,7 +3,7 @@
 // release the position is sent once; the server resolves the plan anew and its count must agree.
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 236;
-const EDGE = { left: 46, right: 14, top: 16, bottom: 40 };
+const EDGE = { left: 58, right: 14, top: 16, bottom: 40 };
 const instances = new WeakMap();
 
 function node(name, attributes, parent) {
