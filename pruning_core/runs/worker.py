@@ -45,7 +45,9 @@ def main(arguments: list[str]) -> int:
         watch.leave()
         if error:
             log.add("error", text=error)
-        store.finish(run_id, attempt, state, error)
+        if store.finish(run_id, attempt, state, error) and state == "done":
+            for checkpoint in folder.glob("epoch_*.ckpt"):
+                checkpoint.unlink(missing_ok=True)
     dispatch(store)
     return 0
 

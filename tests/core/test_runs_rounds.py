@@ -1,0 +1,116 @@
+"""Rounds of pruning: how much each reaches, and translating between dense and present units."""
+
+import numpy as np
+import pytest
+
+from pruning_core.errors import InvalidRecipeError, RunError
+from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Schedule, Threshold
+from pruning_core.runs.rounds import (
+    check_rounds,
+    composed_indices,
+    in_dense_units,
+    in_present_units,
+    reached,
+    round_recipe,
+)
+from pruning_core.scoring.score import Scores
+
+THREE = Schedule(rounds=3, shape="cubic")
+
+
+def recipe(**changes):
+    return Recipe(model="bundled:mlp_digits").replace(**changes)
+
+
+def scores(**by_site):
+    arrays = {site: np.array(values, np.float32) for site, values in by_site.items()}
+    return Scores("l1", "unit", arrays)
+
+
+def keep(text):
+    return np.array([letter == "1" for letter in text])
+
+
+def test_the_cubic_schedule_does_most_in_the_first_round() -> None:
+    # 1 - (2/3)^3 = 19/27, 1 - (1/3)^3 = 26/27, all
+    assert [reached(THREE, r) for r in (1, 2, 3)] == pytest.approx([19 / 27, 26 / 27, 1])
+
+
+def test_the_linear_schedule_does_the_same_in_each_round() -> None:
+    schedule = Schedule(rounds=4, shape="linear")
+    assert [reached(schedule, r) for r in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1]
+
+
+@pytest.mark.parametrize(
+    ("target", "first", "second"),
+    [
+        (Ratio(value=0.54), Ratio(value=0.38), Ratio(value=0.52)),
+        (Count(value=54), Count(value=38), Count(value=52)),
+        # what goes is 1 - value: 0.54 * 19/27 = 0.38, so 0.62 stays
+        (Budget(kind="macs", value=0.46), Budget(kind="macs", value=0.62), None),
+    ],
+)
+def test_a_round_scales_what_goes(target, first, second) -> None:
+    whole = recipe(target=target, schedule=THREE)
+    assert round_recipe(whole, 1).target.value == pytest.approx(first.value)
+    assert type(round_recipe(whole, 1).target) is type(target)
+    if second is not None:
+        assert round_recipe(whole, 2).target.value == pytest.approx(second.value)
+    assert round_recipe(whole, 3) is whole
+
+
+def test_targets_of_single_layers_are_scaled_too() -> None:
+    whole = recipe(layers={"a": Ratio(value=0.54), "b": Count(value=27)}, schedule=THREE)
+    first = round_recipe(whole, 1)
+    assert first.layers["a"].value == pytest.approx(0.38)
+    assert first.layers["b"] == Count(value=19)
+    assert first.pins == whole.pins
+
+
+def test_a_threshold_in_several_rounds_is_refused_with_its_place() -> None:
+    wrong = recipe(layers={"fc1": Threshold(value=0.5)}, schedule=THREE)
+    with pytest.raises(InvalidRecipeError, match=r"one round only.*is 3.*at: layers\.fc1\."):
+        check_rounds(wrong)
+    with pytest.raises(InvalidRecipeError, match=r"at: target\."):
+        check_rounds(recipe(target=Threshold(value=0.5), schedule=THREE))
+    check_rounds(recipe(target=Threshold(value=0.5)))
+
+
+def test_units_that_left_rank_below_all_that_are_there() -> None:
+    lifted = in_dense_units(
+        scores(a=[5, 3], b=[-2, 1]), {"a": keep("0110"), "b": keep("11")}, recipe()
+    )
+    assert lifted.by_site["a"].tolist() == [-5, 5, 3, -5]  # below -2: -2 - 1 - 2
+    assert lifted.by_site["b"].tolist() == [-2, 1]
+
+
+def test_masked_weights_rank_lowest_whatever_their_score() -> None:
+    lifted = in_dense_units(scores(a=[9, 5, 3]), {"a": keep("011")}, recipe())
+    assert lifted.by_site["a"].tolist() == [-1, 5, 3]  # 3 - 1 - 3
+
+
+def test_gone_units_take_no_part_in_the_normalisation() -> None:
+    lifted = in_dense_units(scores(a=[100, 2, 6]), {"a": keep("011")}, recipe(normalise="mean"))
+    assert lifted.by_site["a"][1:].tolist() == [0.5, 1.5]
+
+
+def test_a_site_that_vanished_is_a_sentence() -> None:
+    with pytest.raises(RunError, match=r"'a' cannot be told apart any more\. Prune in one round"):
+        in_dense_units(scores(b=[1]), {"a": keep("11")}, recipe())
+
+
+def test_what_stays_is_counted_in_what_is_there() -> None:
+    before, now = {"a": keep("1011")}, {"a": keep("1001")}
+    assert in_present_units(now, before, removes=True)["a"].tolist() == [True, False, True]
+    assert in_present_units(now, before, removes=False) is now
+    assert in_present_units(now, None, removes=True) is now
+
+
+def test_indices_of_two_rounds_compose_to_the_dense_ones() -> None:
+    before = {"w": (np.array([0, 2, 5]), None), "u": (np.array([1, 3]),)}
+    now = {"w": (np.array([0, 2]), np.array([1])), "v": (np.array([4]),)}
+    composed = composed_indices(before, now)
+    assert composed["w"][0].tolist() == [0, 5]
+    assert composed["w"][1].tolist() == [1]
+    assert composed["u"][0].tolist() == [1, 3]
+    assert composed["v"][0].tolist() == [4]
