@@ -62,6 +62,7 @@ def save_weights(
         safetensors.torch.save_file(
             tensors, temporary, metadata=dict(metadata) if metadata else None
         )
+        _sort_metadata(temporary)
         temporary.chmod(0o644)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -71,6 +72,24 @@ def save_weights(
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the header's text in order of name: the library writes it in a random one.
+
+    So equal tensors and texts give equal files. The header keeps its length.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        raw = file.read(length)
+        header = json.loads(raw)
+        if "__metadata__" not in header:
+            return
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) == len(raw.rstrip(b" ")):
+            file.seek(8)
+            file.write(text)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
