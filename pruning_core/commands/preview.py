@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
 from pruning_core.commands.options import add_recipe_arguments, recipe_of
 from pruning_core.commands.tables import layers_table, notes_text, totals_table
+from pruning_core.errors import DataError
 from pruning_core.exporting.wording import count, percent, table
 
 if TYPE_CHECKING:
     from pruning_core.granularities import Site
+    from pruning_core.loading.dataset import Split
+    from pruning_core.loading.model import LoadedModel
     from pruning_core.planning.recipe import Recipe
     from pruning_core.planning.resolve import Plan
     from pruning_core.preview import Preview
@@ -37,10 +40,11 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
     model = load_model(recipe.model, input_shape=recipe.input_shape)
     network = trace(model.module, model.example_inputs)
-    plan = resolve(recipe, network, score(model, network, recipe))
+    plan = resolve(recipe, network, score(model, network, recipe, _calibration(recipe, model)))
     savings = preview(network, plan)
     sites = GRANULARITIES[recipe.granularity].sites(network)
     before, after = totals_document(savings.before), totals_document(savings.after)
+    notes = _notes(recipe, plan)
     document = {
         "version": ANSWER_VERSION,
         "model": model.identity,
@@ -49,9 +53,43 @@ def answer(arguments: argparse.Namespace) -> Answer:
         **{key: {"before": before[key], "after": after[key]} for key in before},
         "layers": [layer_document(layer) for layer in savings.layers],
         "sites": [_site(site, plan) for site in sites],
-        "notes": {name: list(texts) for name, texts in plan.notes.items()},
+        "notes": {name: list(texts) for name, texts in notes.items()},
     }
     return Answer(plain(document), _text(recipe, plan, savings, sites, document))
+
+
+def _calibration(recipe: "Recipe", model: "LoadedModel") -> "Split | None":
+    """Return the calibration data the recipe names; None leaves them to the model's own data.
+
+    Raises:
+        UnknownNameError: If there is no such data set, even when the criterion reads none.
+        DataError: If its samples do not fit the model.
+    """
+    from pruning_core.loading.dataset import load_dataset
+
+    if recipe.data is None:
+        return None
+    data = load_dataset(recipe.data, source="bundled")
+    wanted = [tuple(example.shape[1:]) for example in model.example_inputs]
+    if wanted != [tuple(data.input_shape)]:
+        raise DataError(
+            f"The data set '{data.key}' has samples of shape {tuple(data.input_shape)}; the model "
+            f"'{model.identity}' takes {' and '.join(map(str, wanted))}. Choose the data the model "
+            "was made for."
+        )
+    return data.calibration
+
+
+def _notes(recipe: "Recipe", plan: "Plan") -> dict[str, tuple[str, ...]]:
+    """Return the plan's notes, and that rounds can end with other masks."""
+    notes = dict(plan.notes)
+    if recipe.schedule.rounds > 1:
+        notes[""] = (
+            *notes.get("", ()),
+            f"This is the plan in one shot. A run takes {recipe.schedule.rounds} rounds and rates "
+            "again after each, so that it may remove other units, as many in all.",
+        )
+    return notes
 
 
 def _site(site: "Site", plan: "Plan") -> dict[str, Any]:
@@ -86,7 +124,7 @@ def _text(
         totals_table(document),
         layers_table(savings),
         table(("Threshold on", "Kind", "Units", "Removed", "Share"), units, left=2),
-        notes_text(plan),
+        notes_text(document["notes"]),
         f"Mask fingerprint {plan.fingerprint}",
     ]
     return "\n\n".join(part for part in parts if part)

@@ -59,7 +59,9 @@ def answer(arguments: argparse.Namespace) -> Answer:
         from pruning_core.exporting.document import run_document
         from pruning_core.runs.pipeline import write_run
 
-        result = write_run(_execute(recipe, _data(recipe, arguments)), folder)
+        finished = _execute(recipe, _data(recipe, arguments))
+        _tell("writing the files ...")
+        result = write_run(finished, folder)
         document = run_document(result)
         return Answer(document, _text(result, document, folder))
 
@@ -110,11 +112,15 @@ def _execute(recipe: "Recipe", data: "Dataset | None") -> "RunResult":
     for event in execute(recipe, data=data):
         if isinstance(event, Finished):
             return event.result
-        line = progress_line(event)
-        if line:
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+        _tell(progress_line(event))
     raise RuntimeError("the pipeline ended without a result")
+
+
+def _tell(line: str) -> None:
+    """Write a line of progress to stderr, if there is something to say."""
+    if line:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def progress_line(event: "Event") -> str:
@@ -150,7 +156,7 @@ def _text(result: "RunResult", document: dict[str, Any], folder: Path) -> str:
         totals_table(document),
         _metrics_table(document),
         layers_table(result.preview),
-        notes_text(result.plan),
+        notes_text(document["notes"]),
         "\n".join(f"Warning: {sentence}" for sentence in document["problems"].values()),
         f"Mask fingerprint {document['mask_fingerprint']}",
         f"Written to {folder}: " + ", ".join(sorted(item.name for item in folder.iterdir())),

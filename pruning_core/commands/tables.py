@@ -1,11 +1,11 @@
 """Tables that several commands print."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pruning_core.exporting.wording import count, ratio, table
 
 if TYPE_CHECKING:
-    from pruning_core.planning.resolve import Plan
     from pruning_core.preview import Preview
 
 TOTALS: Final = (
@@ -47,10 +47,14 @@ def layers_table(preview: "Preview") -> str:
     return table(header, rows, left=2)
 
 
-def notes_text(plan: "Plan") -> str:
-    """Return why wishes were limited, one line each; empty when none was."""
+def notes_text(notes: Mapping[str, Sequence[str]]) -> str:
+    """Return why wishes were limited, one line each; empty when none was.
+
+    Args:
+        notes: Site name -> sentences; ``""`` is the whole plan.
+    """
     return "\n".join(
         f"Note: {f'{site}: ' if site else ''}{text}"
-        for site, texts in plan.notes.items()
+        for site, texts in notes.items()
         for text in texts
     )

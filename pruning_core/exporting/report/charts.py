@@ -18,8 +18,9 @@ _TOP: Final = 14
 _HEIGHT: Final = 230
 _BOTTOM: Final = 36
 _ROW: Final = 24
-_NAME: Final = 170
-_NUMBER: Final = 190
+_WIDE: Final = 980
+_NAME: Final = 180
+_NUMBER: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def _curve(axes: _Axes, line: Line, label_y: float) -> str:
 def bar_chart(bars: Sequence[Bar], *, alt: str) -> str:
     """Return an SVG with one row for each bar: outline = before, filled = after."""
     longest = max([bar.before for bar in bars] + [1])
-    span = _WIDTH + 200 - _NAME - _NUMBER
+    span = _WIDE - _NAME - _NUMBER
     parts = []
     for row, bar in enumerate(bars):
         top = row * _ROW + 4
@@ -134,7 +135,7 @@ def bar_chart(bars: Sequence[Bar], *, alt: str) -> str:
             f'<rect class="kept" x="{_NAME}" y="{top}" width="{after:.1f}" height="16"/>'
             f'<text class="tick" x="{_NAME + span + 8}" y="{top + 12}">{escape(bar.note)}</text>'
         )
-    return _svg("".join(parts), len(bars) * _ROW + 8, alt, width=_WIDTH + 200)
+    return _svg("".join(parts), len(bars) * _ROW + 8, alt, width=_WIDE)
 
 
 def nice_ticks(low: float, high: float, n_wanted: int = 5) -> list[float]:
@@ -175,6 +176,7 @@ def _short(name: str, most: int = 24) -> str:
 def _svg(body: str, height: int, alt: str, *, width: int = _WIDTH) -> str:
     text = escape(alt)
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text}">'
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'role="img" aria-label="{text}">'
         f"<title>{text}</title>{body}</svg>"
     )

@@ -26,6 +26,14 @@ _METRIC_TITLES: Final = {
     "loss": "Loss (cross-entropy)",
     "n": "Test samples n",
 }
+_DATA_TITLES: Final = {
+    "title": "Data set",
+    "source": "Copy of the data",
+    "n_calibration": "Calibration samples the criterion saw",
+    "n_train": "Training samples of one epoch",
+    "n_validation": "Validation samples",
+    "n_test": "Test samples",
+}
 _EXACT: Final = '<span class="badge exact">EXACT</span>'
 _MEASURED: Final = '<span class="badge measured">MEASURED</span>'
 
@@ -270,8 +278,11 @@ def _provenance(document: Document) -> str:
             )
         )
     data = document["data"] or {}
-    rows += [(f"Data: {key}", _text(value)) for key, value in data.items() if key != "classes"]
-    rows += [(f"Time: {stage}", duration(value)) for stage, value in document["seconds"].items()]
+    rows += [(title, _text(data[key])) for key, title in _DATA_TITLES.items() if key in data]
+    rows += [
+        (f"Seconds spent on '{stage}'", duration(value))
+        for stage, value in document["seconds"].items()
+    ]
     rows += [(key, _text(value)) for key, value in document["environment"].items()]
     return _section("Where the numbers come from", _table(("", ""), rows, n_text=2))
 

@@ -27,7 +27,7 @@ pre{background:var(--card);border:1px solid var(--line);border-radius:6px;paddin
 overflow-x:auto;font-size:13px;white-space:pre-wrap;overflow-wrap:anywhere}
 figure{margin:0 0 16px}figcaption{color:var(--soft);font-size:14px;margin-bottom:4px}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(380px,1fr));gap:16px}
-svg{width:100%;height:auto;font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+svg{max-width:100%;height:auto;font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 svg text{fill:var(--text)}svg .tick{fill:var(--soft)}
 svg .grid{stroke:var(--line);stroke-width:1}
 svg polyline{fill:none;stroke-width:2}
