@@ -58,7 +58,9 @@ ARCHITECTURES.add(
         data="digits",
         input_shape=(1, 8, 8),
         build=DigitsCNN,
-        training=Tuning(epochs=30, learning_rate=2e-3, batch_size=64, weight_decay=1e-4),
+        training=Tuning(
+            epochs=20, optimiser="adamw", learning_rate=5e-3, weight_decay=0.5, batch_size=16
+        ),
     ),
 )
 ARCHITECTURES.add(

@@ -44,7 +44,9 @@ ARCHITECTURES.add(
         data="digits",
         input_shape=(1, 8, 8),
         build=mlp_digits,
-        training=Tuning(epochs=60, learning_rate=2e-3, batch_size=64, weight_decay=1e-4),
+        training=Tuning(
+            epochs=60, optimiser="sgd", learning_rate=0.1, weight_decay=3e-3, batch_size=32
+        ),
     ),
 )
 ARCHITECTURES.add(

@@ -14,8 +14,8 @@ from pruning_core.loading.split import CALIBRATION_SAMPLES, Dataset, DatasetEntr
 KEY: Final = "digits"
 TITLE: Final = "Digits"
 SCALE: Final = 16.0
-MEAN: Final = 0.0
-STD: Final = 1.0
+MEAN: Final = 0.3051
+STD: Final = 0.3762
 SIZES: Final = {"train": 1_097, "validation": 200, "test": 500}
 PARTITION_SEED: Final = 1998
 
