@@ -1,35 +1,15 @@
-"""How large the dense safetensors file of a state dict is, from shapes alone and to the byte."""
+"""How large the safetensors file of a state dict will be, for many sets of shapes at once."""
 
 import json
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Counts = NDArray[np.int64]
+from pruning_core.loading.weights import TYPE_NAMES, TYPE_ORDER
 
-# Names in the file, in the format's own order: tensors are stored by descending place in it.
-_DTYPES = {
-    torch.bool: "BOOL",
-    torch.uint8: "U8",
-    torch.int8: "I8",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.int16: "I16",
-    torch.uint16: "U16",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int32: "I32",
-    torch.uint32: "U32",
-    torch.float32: "F32",
-    torch.complex64: "C64",
-    torch.float64: "F64",
-    torch.int64: "I64",
-    torch.uint64: "U64",
-}
-_RANK = {dtype: place for place, dtype in enumerate(_DTYPES)}
+Counts = NDArray[np.int64]
 
 
 class DenseFileSize:
@@ -45,12 +25,14 @@ class DenseFileSize:
         self._item = np.array([tensors[name].element_size() for name in names], np.int64)
         self._ndim = np.array([tensors[name].ndim for name in names], np.int64)
         self._order = np.array(
-            sorted(range(len(names)), key=lambda i: (-_RANK[tensors[names[i]].dtype], names[i])),
+            sorted(
+                range(len(names)), key=lambda i: (-TYPE_ORDER[tensors[names[i]].dtype], names[i])
+            ),
             np.int64,
         )
         entries = {
             name: {
-                "dtype": _DTYPES[tensors[name].dtype],
+                "dtype": TYPE_NAMES[tensors[name].dtype],
                 "shape": [],
                 "data_offsets": ["", ""],
             }

@@ -16,7 +16,7 @@ from torch import Tensor
 from pruning_core.errors import DataError, ExportError, UnsupportedModelError
 
 # Names of the element types in the file, in the order in which the format sorts them.
-_TYPE_NAMES: Final[Mapping[torch.dtype, str]] = {
+TYPE_NAMES: Final[Mapping[torch.dtype, str]] = {
     torch.bool: "BOOL",
     torch.uint8: "U8",
     torch.int8: "I8",
@@ -34,7 +34,7 @@ _TYPE_NAMES: Final[Mapping[torch.dtype, str]] = {
     torch.int64: "I64",
     torch.uint64: "U64",
 }
-_TYPE_ORDER: Final = {dtype: order for order, dtype in enumerate(_TYPE_NAMES)}
+TYPE_ORDER: Final = {dtype: order for order, dtype in enumerate(TYPE_NAMES)}
 _ALIGNMENT: Final = 8
 
 
@@ -126,7 +126,7 @@ def predicted_safetensors_bytes(
         shape, dtype = tensors[name]
         start, end = end, end + dtype.itemsize * torch.Size(shape).numel()
         header[name] = {
-            "dtype": _TYPE_NAMES[dtype],
+            "dtype": TYPE_NAMES[dtype],
             "shape": list(shape),
             "data_offsets": [start, end],
         }
@@ -159,8 +159,8 @@ def file_sha256(path: Path) -> str:
 
 
 def _order(name: str, dtype: torch.dtype) -> int:
-    if dtype not in _TYPE_ORDER:
+    if dtype not in TYPE_ORDER:
         raise UnsupportedModelError(
             f"'{name}' has the element type {dtype}, which safetensors files do not hold."
         )
-    return _TYPE_ORDER[dtype]
+    return TYPE_ORDER[dtype]

@@ -5,7 +5,7 @@ pruning is a constant plus a sum over kept units. Parameters, bytes and MACs are
 of such sizes, computed in 64-bit integers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +38,20 @@ class Costs:
 class CostModel:
     """Answers what a network costs when any set of units is gone."""
 
-    def __init__(self, analysis: Analysis, parameters: Sequence[str]) -> None:
-        """Compile the label vectors of ``analysis``; ``parameters`` excludes the buffers."""
+    def __init__(
+        self, analysis: Analysis, parameters: Sequence[str], stored: Mapping[str, str]
+    ) -> None:
+        """Compile the label vectors of ``analysis``.
+
+        Args:
+            analysis: Labels and units of the traced graph.
+            parameters: Names of the parameters, buffers excluded.
+            stored: Names in the state dict -> names in ``analysis.tensors``; a tied parameter is
+                stored under each of its names.
+        """
         vectors = _Vectors(analysis)
         tensors = analysis.tensors
         self.parameters = tuple(parameters)
-        self.tensors = tuple(tensors)
         self._tensor_axes = _table(
             [[vectors.index(labels) for labels in analysis.axes[name]] for name in tensors]
         )
@@ -51,8 +59,10 @@ class CostModel:
             [[vectors.index(labels) for labels in p.axes] for p in analysis.products]
         )
         self._sizes, self._use = vectors.compile()
-        self._file = DenseFileSize({name: tensors[name] for name in tensors})
-        self._is_parameter = np.array([list(tensors).index(name) for name in parameters], np.int64)
+        self._file = DenseFileSize({name: tensors[stored[name]] for name in stored})
+        place = {name: number for number, name in enumerate(tensors)}
+        self._is_stored = np.array([place[name] for name in stored.values()], np.int64)
+        self._is_parameter = np.array([place[name] for name in parameters], np.int64)
         self._zeros = [_ZeroTable.of(analysis, name) for name in parameters]
         self.n_units = analysis.n_units
 
@@ -87,7 +97,8 @@ class CostModel:
         elements = shapes.prod(axis=2)
         macs = padded[:, self._product_axes].prod(axis=2)
         stacked = np.stack(zeros, axis=1) if zeros else np.zeros((len(sizes), 0), np.int64)
-        n_bytes = self._file.n_bytes(shapes, elements)
+        stored = self._is_stored
+        n_bytes = self._file.n_bytes(shapes[:, stored], elements[:, stored])
         return Costs(elements[:, self._is_parameter], macs, stacked, n_bytes)
 
 

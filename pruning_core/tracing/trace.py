@@ -56,7 +56,7 @@ def _network(module: nn.Module, inputs: tuple[Tensor, ...], analysis: Analysis) 
     parameters = tuple(dict(module.named_parameters()))
     if not parameters:
         raise UnsupportedModelError("The model has no parameters, so there is nothing to prune.")
-    cost = CostModel(analysis, parameters)
+    cost = CostModel(analysis, parameters, _stored(module, analysis))
     groups = _groups(module, analysis, parameters)
     weights = product_weights(analysis, parameters)
     product_layers = _product_layers(analysis, weights)
@@ -72,6 +72,13 @@ def _network(module: nn.Module, inputs: tuple[Tensor, ...], analysis: Analysis) 
         unknown_operators=analysis.unknown,
         analysis=analysis,
     )
+
+
+def _stored(module: nn.Module, analysis: Analysis) -> dict[str, str]:
+    """Return for each entry of the state dict the traced tensor that it holds."""
+    names = {id(tensor): name for name, tensor in analysis.tensors.items()}
+    state = module.state_dict(keep_vars=True)
+    return {name: names[id(tensor)] for name, tensor in state.items() if id(tensor) in names}
 
 
 def owner_of(parameter: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -277,3 +278,25 @@ def test_what_cannot_be_traced_is_said_in_a_sentence(
     with pytest.raises(UnsupportedModelError) as caught:
         trace(model, inputs)
     assert words in str(caught.value)
+
+
+def test_a_tied_weight_counts_once_as_parameter_and_is_stored_under_each_name() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(11, 6)
+            self.head = nn.Linear(6, 11, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.head(torch.relu(self.table(tokens)))
+
+    model = Tied().eval()
+    network = trace(model, torch.zeros(1, 4, dtype=torch.int64))
+    keep = np.array([True, False, True, True, False, True])
+    costs = network.cost.query(keep)
+    small = remove_units(network, keep).module
+    assert costs.params.sum() == counted_params(small) == 44
+    state = {name: value.clone() for name, value in small.state_dict().items()}
+    assert len(save(state)) == costs.n_bytes[0]
+    assert small.head.weight is small.table.weight
