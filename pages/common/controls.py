@@ -29,6 +29,13 @@ _NORMALISE: Final[Mapping[str, str]] = {
     "sum": "Divided by the layer's sum",
     "standard": "Standard score in the layer",
 }
+_COMPARED: Final[Mapping[str, str]] = {
+    "none": "Scores of different layers are compared as they are.",
+    "max": "Scores are divided by the largest of their layer before layers are compared.",
+    "mean": "Scores are divided by the mean of their layer before layers are compared.",
+    "sum": "Scores are divided by the sum of their layer before layers are compared.",
+    "standard": "Scores are standardised within their layer before layers are compared.",
+}
 _BUDGETS: Final[Mapping[str, str]] = {
     "params": "parameters",
     "macs": "multiply-accumulates",
@@ -185,11 +192,11 @@ def _open_recipe() -> None:
 def _kind(recipe: Recipe, plan: "Plan", counted: "Preview") -> None:
     removes = cache.registry("granularities")[recipe.granularity].removes
     kinds = [kind for kind in _KINDS if removes or kind not in _BUDGETS]
-    st.segmented_control(
+    st.selectbox(
         "Global setting",
         kinds,
-        format_func=lambda kind: _KINDS[kind],
-        required=True,
+        format_func=_KINDS.__getitem__,
+        width=210,
         help="Moving it drops the own settings of layers that are not pinned.",
         **state.bound(
             "target_kind",
@@ -253,11 +260,12 @@ def _about(recipe: Recipe) -> None:
         if entry.needs_data
         else "Reads the weights only, no data."
     )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"**{markdown(entry.title)}**: {markdown(entry.description)} {reads}")
-        with st.popover("Formula", type="tertiary"):
-            st.latex(entry.formula)
-            st.caption(markdown(entry.source))
+    compared = _COMPARED[recipe.normalise] if recipe.scope == "global" else ""
+    text, formula = st.columns([9, 1], vertical_alignment="center")
+    text.caption(f"**{markdown(entry.title)}**: {markdown(entry.description)} {reads} {compared}")
+    with formula.popover("Formula", type="tertiary"):
+        st.latex(entry.formula)
+        st.caption(markdown(entry.source))
 
 
 def _move(make: Any) -> Any:

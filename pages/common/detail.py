@@ -1,6 +1,7 @@
 """One selected layer: draggable threshold, the same value as numbers, heatmap, coupling, notes."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import streamlit as st
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _KEY = "threshold"
 _RUG_AT_MOST = 256
+_ROWS_AT_MOST = 6
 
 
 def show(plan: "Plan", selected: str) -> None:
@@ -103,7 +105,7 @@ def _numbers(plan: "Plan", site: "Site") -> None:
         ),
     )
     number.number_input(
-        f"{plural(site.kind).capitalize()} removed",
+        "Count",
         min_value=0,
         max_value=site.n_units,
         **state.bound("own_count", removed, write(lambda x: Count(value=int(x)))),
@@ -176,19 +178,30 @@ def _coupling(plan: "Plan", site: "Site") -> None:
     with st.expander(
         f"Why {len(group.layers)} layers shrink together", icon=":material/link:", expanded=True
     ):
-        for reason in group.reasons:
-            st.markdown(f"- {markdown(reason[:1].upper() + reason[1:])}.")
+        reasons, tensors = st.columns(2, gap="medium")
+        reasons.dataframe(
+            {"Because": list(group.reasons)},
+            hide_index=True,
+            height=_table_height(group.reasons),
+            alt=f"Reasons why the layers of {site.name} shrink together",
+        )
         if group.changes_normalisation:
             st.caption(
                 "A normalisation is computed over these units, so removing them changes its "
                 "statistics: the pruned network is not the same as one with these units at zero."
             )
-        st.dataframe(
+        tensors.dataframe(
             {
                 "Tensor": [member.parameter for member in group.members],
                 "Axis": [member.axis for member in group.members],
                 f"Slices for each {group.kind}": [member.per_unit for member in group.members],
             },
             hide_index=True,
+            height=_table_height(group.members),
             alt=f"Tensors that lose slices when a {group.kind} of {site.name} leaves",
         )
+
+
+def _table_height(rows: Sequence[object]) -> int | Literal["content"]:
+    """Return the height of a table: that of its rows, at most six of them."""
+    return "content" if len(rows) <= _ROWS_AT_MOST else 36 * (_ROWS_AT_MOST + 1)

@@ -58,9 +58,19 @@ def dragged(recipe: Recipe, site: str, n_removed: int, threshold: float, n_below
 
 
 def with_granularity(recipe: Recipe, granularity: str) -> Recipe:
-    """Change what is pruned; settings of single layers do not carry over, a share does."""
-    target = recipe.target if isinstance(recipe.target, Ratio | Budget) else Ratio(value=0.0)
-    return recipe.replace(granularity=granularity, layers={}, pins=(), target=target)
+    """Change what is pruned; a share carries over, settings of single layers do not.
+
+    Sums over units of different sizes cannot be compared as they are, so units start with scores
+    divided by the mean of their layer.
+    """
+    target = recipe.target if isinstance(recipe.target, Ratio) else Ratio(value=0.0)
+    return recipe.replace(
+        granularity=granularity,
+        normalise="none" if granularity == "weight" else "mean",
+        layers={},
+        pins=(),
+        target=target,
+    )
 
 
 def with_scores(recipe: Recipe, plan: "Plan", **changes: object) -> Recipe:

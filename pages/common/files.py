@@ -1,7 +1,7 @@
 """The files of a finished run, and the same run as commands."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import streamlit as st
 
@@ -10,27 +10,24 @@ from pages.common.format import markdown, percent, reduction, size
 from pruning_core.runs import dispatcher
 from pruning_core.runs.store import Record, Store
 
-_COMMANDS = """\
+COMMANDS: Final = """\
 # The same masks and the same numbers, without this page.
 python -m pruning_core preview recipe.json
 python -m pruning_core run recipe.json --out my-run
 python -m pruning_core export my-run --format onnx"""
 
-_PYTHON = """\
+PYTHON: Final = """\
 from pathlib import Path
 
-from pruning_core import Recipe, load_dataset, load_model, prune, resolve, score, trace
-from pruning_core import evaluate, finetune
+from pruning_core import Recipe
+from pruning_core.runs.pipeline import execute, write_run
 
 recipe = Recipe.from_json(Path("recipe.json").read_bytes())
-model = load_model(recipe.model)
-network = trace(model.module, model.example_inputs)
-plan = resolve(recipe, network, score(model, network, recipe))
-pruned = prune(model, network, plan)
-data = load_dataset(recipe.data or model.data)
-for _ in finetune(pruned.module, data, recipe.tuning, seed=recipe.seed, masks=pruned.masks):
-    pass
-print(evaluate(pruned.module, data.test).accuracy)"""
+*_, finished = execute(recipe)
+folder = Path("my-run")
+folder.mkdir(exist_ok=True)
+result = write_run(finished.result, folder)
+print(result.preview.after, result.tuned)"""
 
 
 def choose() -> Record | None:
@@ -42,7 +39,7 @@ def choose() -> Record | None:
     st.selectbox(
         "Run",
         list(done),
-        format_func=lambda run: f"{run}   {markdown(done[run].title)}",
+        format_func=lambda run: f"{run}   {done[run].title}",
         **state.bound("export_run", shown, state.show_run),
     )
     return done[shown]
@@ -89,7 +86,7 @@ def headline(report: dict[str, Any]) -> str:
     ratio = reduction(report[key]["before"], report[key]["after"])
     accuracy = report["accuracy"]
     last = accuracy.get("tuned") if accuracy.get("tuned") is not None else accuracy.get("pruned")
-    text = f"{markdown(report['model_title'])}: **{ratio}** fewer {noun}"
+    text = f"{markdown(report['model_title'])}: **{ratio}** smaller in {noun}"
     if last is None or accuracy.get("dense") is None:
         return text + "."
     n_test = report["n"]["dense"]
@@ -106,11 +103,11 @@ def same_without_page(record: Record) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("**Command line**")
-        st.code(_COMMANDS, language="bash")
+        st.code(COMMANDS, language="bash")
         st.caption(f"Fingerprint of the recipe: `{record.fingerprint[:16]}`")
     with right:
         st.markdown("**Python**")
-        st.code(_PYTHON, language="python")
+        st.code(PYTHON, language="python")
 
 
 def _note(key: str, report: dict[str, Any]) -> str:

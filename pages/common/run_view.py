@@ -50,7 +50,7 @@ def _live(run: str, *, was_active: bool) -> None:
         entries = read_log(Store().folder(run) / "log.jsonl")
         now = progress.summarise(entries, record.n_epochs)
         _head(record, now)
-        _accuracies(now)
+        _accuracies(record, now)
         for note in now.notes:
             st.caption(f":material/info: {markdown(note)}")
         if record.error and record.error not in now.notes:
@@ -65,7 +65,7 @@ def _head(record: Record, now: progress.Progress) -> None:
     """Draw title, state, progress and the button to stop."""
     word, colour = _STATES[record.state]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(f"Run {markdown(record.id)}", anchor=False)
+        st.subheader(f"Run {markdown(record.id)}", anchor=False, width="content")
         st.badge(word, color=colour)  # type: ignore[arg-type]
         st.space("stretch")
         if record.is_finished:
@@ -109,10 +109,11 @@ def _doing(record: Record, now: progress.Progress) -> str:
     return " · ".join(parts)
 
 
-def _accuracies(now: progress.Progress) -> None:
+def _accuracies(record: Record, now: progress.Progress) -> None:
     """Draw the test accuracies that are known; places of the others stay reserved."""
     columns = st.columns(3)
     dense = now.accuracy.get("dense")
+    unknown = "not measured" if record.is_finished else "not yet"
     for column, (moment, title) in zip(columns, _MOMENTS.items(), strict=True):
         value = now.accuracy.get(moment)
         change = None
@@ -120,7 +121,7 @@ def _accuracies(now: progress.Progress) -> None:
             change = f"{100 * (value - dense):+.2f} points"
         column.metric(
             f"{title}, test accuracy",
-            "not measured" if value is None else percent(value, 2),
+            unknown if value is None else percent(value, 2),
             change,
             help=f"MEASURED on {now.n_test:,} held-out test examples" if value else None,
         )

@@ -78,6 +78,7 @@ def recall_change(
     )
     figure.update_layout(
         showlegend=True,
+        margin={"t": 62},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
     )
     return figure

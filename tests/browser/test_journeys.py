@@ -112,10 +112,10 @@ def test_threshold_count_and_ratio_are_views_of_one_value(page, server):
     total = int(page.locator(HANDLE).get_attribute("aria-valuemax"))
     type_number(page, "Ratio (%)", "25")
     until(lambda: removed(page), lambda n: n == total // 4)
-    count = page.get_by_label("Weights removed", exact=True)
+    count = page.get_by_label("Count", exact=True)
     until(lambda: count.input_value(), lambda text: text == str(total // 4))
     threshold = page.get_by_label("Threshold", exact=True).input_value()
-    type_number(page, "Weights removed", "10")
+    type_number(page, "Count", "10")
     until(lambda: removed(page), lambda n: n == 10)
     assert page.get_by_label("Threshold", exact=True).input_value() != threshold
     page.get_by_role("button", name="Follow global").click()

@@ -160,7 +160,9 @@ function draw(instance) {
   }
   root.querySelector("tbody").replaceChildren(...lines);
   root.querySelector(".shown").textContent =
-    rows.length === data.rows.length ? `${rows.length} layers` : `${rows.length} of ${data.rows.length} layers`;
+    rows.length === data.rows.length
+      ? `${rows.length} ${rows.length === 1 ? "layer" : "layers"}`
+      : `${rows.length} of ${data.rows.length} layers`;
   if (focused) {
     for (const candidate of root.querySelectorAll("[data-focus]")) {
       if (candidate.dataset.focus === focused) candidate.focus({ preventScroll: true });
