@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class PruningError(Exception):
-    """Base of all errors the user can repair; the text says what, the value received and what to do."""
+    """Base of all errors a user can repair; says what, the value received and what to do."""
 
 
 class UnknownNameError(PruningError):

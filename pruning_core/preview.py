@@ -92,7 +92,9 @@ def preview(network: Network, plan: Plan) -> Preview:
 
 
 def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
-    """Return the exact totals for up to 513 positions of the threshold of ``site``.
+    """Return the exact totals for 513 even positions of the threshold of ``site``, or all.
+
+    The present position is always among them.
 
     Every number is what :func:`preview` would say if the site lost that many units. Position 0
     keeps everything, the last one keeps one unit.
@@ -125,12 +127,14 @@ def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
 def _masked_track(
     network: Network, plan: Plan, site: str, order: Counts, positions: Counts
 ) -> tuple[Costs, Counts]:
-    """Return costs ``[P, ...]`` (all alike: shapes stay) and non-zeros ``[P]`` for masked weights."""
+    """Return costs ``[P, ...]`` (shapes stay, so all alike) and non-zeros ``[P]`` under masks."""
     keep = np.ones((1, network.cost.n_units), np.bool_)
     one = network.cost.query(keep)
     repeat = len(positions)
     costs = Costs(
-        *(np.repeat(part, repeat, 0) for part in (one.params, one.macs, one.zeros)),
+        np.repeat(one.params, repeat, 0),
+        np.repeat(one.macs, repeat, 0),
+        np.repeat(one.zeros, repeat, 0),
         np.repeat(one.n_bytes, repeat),
     )
     parameter = next(s.parameter for s in _sites(network, plan) if s.name == site)

@@ -1,4 +1,4 @@
-"""One generic registry; every kind of plug-in (criterion, data set, exporter ...) is an instance of it."""
+"""One generic registry; each kind of plug-in (criterion, data set, exporter) has an instance."""
 
 import importlib
 import pkgutil

@@ -51,7 +51,7 @@ class DenseFileSize:
         digits = (_digits(shapes) * own).sum(axis=(1, 2))
         header = self._constant + digits + _digits(starts).sum(axis=1) + _digits(ends).sum(axis=1)
         total = ends[:, -1] if ends.shape[1] else np.zeros(len(ends), np.int64)
-        return 8 + (header + 7) // 8 * 8 + total
+        return np.asarray(8 + (header + 7) // 8 * 8 + total, np.int64)
 
 
 def _digits(numbers: Counts) -> Counts:

@@ -47,7 +47,7 @@ class Plan:
         return digest.hexdigest()
 
     def unit_keep(self, network: Network) -> Keep:
-        """Return ``[n_units]`` which units of all groups stay; all, when only weights are masked."""
+        """Return ``[n_units]`` which units of all groups stay; all of them under masks."""
         if not network.groups:
             return np.ones(0, np.bool_)
         return np.concatenate(

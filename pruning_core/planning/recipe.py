@@ -1,4 +1,4 @@
-"""The recipe: what a person wants pruned and how, as a small strict JSON document without code or paths."""
+"""The recipe: what a person wants pruned and how, as small strict JSON without code or paths."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ class Threshold(_Strict):
 
 
 class Budget(_Strict):
-    """Remove as few units as needed to keep at most ``value`` of the dense network's MACs, parameters or bytes."""
+    """Remove as few units as keep at most ``value`` of the dense MACs, parameters or bytes."""
 
     kind: Literal["macs", "params", "bytes"]
     value: Kept
@@ -55,14 +55,14 @@ Target = Annotated[Ratio | Count | Threshold | Budget, Field(discriminator="kind
 
 
 class Calibration(_Strict):
-    """The data that activation and gradient criteria read: the first samples of the training split."""
+    """What activation and gradient criteria read: the first samples of the training split."""
 
     samples: Annotated[int, Field(ge=1, le=2000)] = 512
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 64
 
 
 class Schedule(_Strict):
-    """How the target is reached: in one shot (``rounds`` 1) or in rounds of pruning and fine-tuning."""
+    """How the target is reached: in one shot, or in rounds of pruning and fine-tuning."""
 
     rounds: Annotated[int, Field(ge=1, le=50)] = 1
     shape: Literal["cubic", "linear"] = "cubic"
@@ -123,7 +123,7 @@ class Recipe(_Strict):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_json(self) -> str:
-        """Return the recipe as indented JSON that :meth:`from_json` reads back to an equal recipe."""
+        """Return indented JSON that :meth:`from_json` reads back to an equal recipe."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
     def replace(self, **changes: Any) -> "Recipe":
@@ -139,7 +139,7 @@ class Recipe(_Strict):
             raise InvalidRecipeError(_sentence(error)) from None
 
     def with_layer(self, name: str, target: Ratio | Count | Threshold | None) -> "Recipe":
-        """Return a copy in which layer ``name`` has its own target, or follows the global one (None)."""
+        """Return a copy in which layer ``name`` has its own target, or None: follows the rest."""
         layers = {key: value for key, value in self.layers.items() if key != name}
         return self.replace(layers=layers if target is None else {**layers, name: target})
 
@@ -162,7 +162,7 @@ class Recipe(_Strict):
 
 
 def _check_json(raw: bytes) -> None:
-    """Refuse what lenient JSON readers let through: size, NaN, duplicate keys, depth, wrong version."""
+    """Refuse what lenient JSON readers let through: size, NaN, duplicate keys, depth, version."""
     if len(raw) > MAX_RECIPE_BYTES:
         raise InvalidRecipeError(
             f"The recipe has {len(raw):,} bytes; at most {MAX_RECIPE_BYTES:,} are read."

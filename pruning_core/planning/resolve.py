@@ -100,7 +100,7 @@ def _meet_budget(
             f"A budget in {budget.kind} cannot be met by setting weights to zero: shapes, MACs and "
             "the dense file stay as they are. Choose granularity 'unit', or a ratio."
         )
-    limit = budget.value * cost({name: 0 for name in (*scores, *fixed)})
+    limit = budget.value * cost(dict.fromkeys((*scores, *fixed), 0))
     steps = _together(scores, limits) if recipe.scope == "global" else _alike(scores, limits)
     n_steps, counts_at = steps
 
@@ -155,7 +155,7 @@ def _together(scores: SiteScores, limits: Limits) -> Steps:
 
 
 def _alike(scores: SiteScores, limits: Limits) -> Steps:
-    """Return the choices of one common ratio: every ratio at which some layer loses one unit more."""
+    """Return the choices of one common ratio: every one at which some layer loses a unit more."""
     sizes = {name: len(values) for name, values in scores.items()}
     turns = np.unique([(j - 0.5) / n for n in set(sizes.values()) for j in range(1, n + 1)])
 

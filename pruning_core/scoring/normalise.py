@@ -17,7 +17,7 @@ def normalised(scores: Scores64, method: str) -> Scores64:
     if method == "standard":
         spread = scores.std()
         centred = scores - scores.mean()
-        return centred / spread if spread > 0 else centred
+        return np.asarray(centred / spread if spread > 0 else centred)
     divisors = {"max": scores.max(), "mean": scores.mean(), "sum": scores.sum()}
     divisor = divisors.get(method, 0.0)
     return scores / divisor if divisor > 0 else scores

@@ -70,6 +70,6 @@ def _embedding(module: nn.Embedding) -> None:
 
 @resizes(nn.RNNBase)
 def _recurrent(module: nn.RNNBase) -> None:
-    module.input_size = module.weight_ih_l0.shape[1]  # type: ignore[assignment]
-    module.hidden_size = module.weight_hh_l0.shape[1]  # type: ignore[assignment]
+    module.input_size = module.get_parameter("weight_ih_l0").shape[1]
+    module.hidden_size = module.get_parameter("weight_hh_l0").shape[1]
     module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]

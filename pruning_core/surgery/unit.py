@@ -89,24 +89,20 @@ def _sliced(network: Network, kept: Kept) -> nn.Module:
         tensor = _lookup(module, name)
         replaced[id(tensor)] = _take(tensor, axes)
     for child in module.modules():
-        changed = False
-        for table in (child._parameters, child._buffers):
-            for leaf, tensor in table.items():
-                if tensor is not None and id(tensor) in replaced:
-                    table[leaf] = replaced[id(tensor)]  # type: ignore[assignment]
-                    changed = True
-        if changed:
+        own = {**child._parameters, **child._buffers}
+        smaller = {leaf: replaced[id(old)] for leaf, old in own.items() if id(old) in replaced}
+        for leaf, tensor in smaller.items():
+            setattr(child, leaf, tensor)
+        if smaller:
             resize(child)
     return module
 
 
 def _lookup(module: nn.Module, name: str) -> Tensor:
     path, _, leaf = name.rpartition(".")
-    owner = module.get_submodule(path)
-    tensor = owner._parameters.get(leaf)
-    tensor = owner._buffers[leaf] if tensor is None else tensor
-    if tensor is None:
-        raise ValueError(f"{name} is no tensor")
+    tensor = getattr(module.get_submodule(path), leaf)
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is no tensor")
     return tensor
 
 

@@ -122,7 +122,7 @@ def _components(links: Links) -> NDArray[np.int32]:
 
 
 def _rectangular_components(links: Links, values: Sequence[Value]) -> NDArray[np.int32]:
-    """Return the component of each label, after coupling joint blocks that would not stay rectangles.
+    """Return the component of each label, with joint blocks coupled that are no rectangles.
 
     What stays of a joint block must be a rectangle, so its labels may vary along one axis only.
     Where they vary along several, everything is coupled along the axis that keeps the most units.
@@ -176,12 +176,12 @@ def _group(
         by_members[tuple(members)].append(number)
     born = _birth(component, products)
     groups = []
-    for members, numbers in by_members.items():
+    for touches, numbers in by_members.items():
         ordered = np.array(sorted(numbers, key=lambda number: first_label[number]), np.int32)
         order = min(born.get(int(number), len(products)) for number in ordered)
-        groups.append((order, int(first_label[ordered[0]]), ordered, members))
+        groups.append((order, int(first_label[ordered[0]]), ordered, touches))
     groups.sort(key=lambda group: group[:2])
-    return [(ordered, members) for _, _, ordered, members in groups]
+    return [(ordered, touches) for _, _, ordered, touches in groups]
 
 
 def _birth(component: NDArray[np.int32], products: Sequence[Product]) -> dict[int, int]:

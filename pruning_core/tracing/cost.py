@@ -74,7 +74,7 @@ class CostModel:
         return self._costs(sizes, [table.count(keep) for table in self._zeros])
 
     def sweep(self, keep: NDArray[np.bool_], order: NDArray[np.int64], positions: Counts) -> Costs:
-        """Return the cost after removing the first ``positions[p]`` units of ``order`` from ``keep``.
+        """Return the cost after removing the first ``positions[p]`` units of ``order``.
 
         Args:
             keep: ``[n_units]`` the starting point, in which the units of ``order`` stay.
@@ -165,7 +165,7 @@ class _ZeroTable:
         if not len(self.counts):
             return np.zeros(len(keep), np.int64)
         padded = np.concatenate([keep, np.ones((len(keep), 1), np.bool_)], axis=1)
-        return padded[:, self.units].all(axis=2) @ self.counts
+        return np.asarray(padded[:, self.units].all(axis=2) @ self.counts, np.int64)
 
     def count_along(self, leaves_at: Counts, positions: Counts) -> Counts:
         """Return the zeros left at each position; unit ``u`` is gone after ``leaves_at[u] + 1``."""
@@ -175,4 +175,5 @@ class _ZeroTable:
         first = never[self.units].min(axis=1, initial=np.iinfo(np.int64).max)
         order = np.argsort(first, kind="stable")
         gone = np.concatenate([[0], np.cumsum(self.counts[order])])
-        return self.counts.sum() - gone[np.searchsorted(first[order], positions, side="left")]
+        left = self.counts.sum() - gone[np.searchsorted(first[order], positions, side="left")]
+        return np.asarray(left, np.int64)

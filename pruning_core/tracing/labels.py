@@ -35,7 +35,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """A tensor of the graph as the analysis sees it: its shape and its blocks, one for each axis."""
+    """A tensor of the graph as the analysis sees it: its shape, and a block for each axis."""
 
     shape: tuple[int, ...]
     blocks: tuple[Block, ...]
@@ -94,7 +94,7 @@ def split_constant_axes(axes: Sequence[int], labels: LabelArray) -> list[Block]:
         first = labels.take([0], axis=position)
         if (labels == first).all():
             blocks.append(Block((remaining.pop(position),), fixed(labels.shape[position])))
-            labels = labels.take(0, axis=position)
+            labels = np.asarray(labels.take(0, axis=position))
         else:
             position += 1
     blocks.append(Block(tuple(remaining), labels))
@@ -124,7 +124,7 @@ class Links:
         return np.arange(start, start + size, dtype=np.int32)
 
     def link(self, left: LabelArray, right: LabelArray) -> LabelArray:
-        """Tie two equally shaped label arrays position by position and return one that stands for both."""
+        """Tie two equally shaped label arrays position by position; return one for both."""
         if left.shape != right.shape:
             raise ValueError(f"cannot link {left.shape} labels to {right.shape} labels")
         differ = left != right
@@ -143,7 +143,7 @@ class Links:
             self.lock_labels(block.labels)
 
     def couple_rows(self, labels: LabelArray) -> LabelArray:
-        """Tie everything that shares an index of axis 0 and return one label for each such index."""
+        """Tie everything that shares an index of axis 0; return one label for each index."""
         rows = labels.reshape(labels.shape[0], -1)
         self.link(np.repeat(rows[:, :1], rows.shape[1], axis=1), rows)
         return rows[:, 0].copy()
@@ -160,7 +160,7 @@ class Links:
         return [outer, *inner]
 
     def axes(self, tensor: Labelled) -> list[LabelArray]:
-        """Return one label vector for each axis; joint blocks are coupled along their outermost axis."""
+        """Return a label vector for each axis; joint blocks are coupled along their first axis."""
         singles = [single for block in tensor.blocks for single in self.single_axes(block)]
         singles.sort(key=lambda block: block.axes)
         return [block.labels for block in singles]
@@ -237,7 +237,7 @@ def _axis_pairs(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int],
     return pairs
 
 
-def pick(links: Links, tensor: Labelled, axis: int, selection: "slice | LabelArray") -> Labelled:
+def pick(tensor: Labelled, axis: int, selection: "slice | LabelArray") -> Labelled:
     """Carry labels through taking part of ``axis`` (a slice or an index vector)."""
     blocks: list[Block] = []
     size = len(np.arange(tensor.shape[axis])[selection])
@@ -259,7 +259,7 @@ def pick_one(links: Links, tensor: Labelled, axis: int, index: int) -> Labelled:
             blocks.append(block)
             continue
         place = block.axes.index(axis)
-        labels = block.labels.take(index, axis=place)
+        labels = np.asarray(block.labels.take(index, axis=place))
         rest = tuple(other for other in block.axes if other != axis)
         if rest:
             blocks += split_constant_axes(rest, labels)

@@ -194,7 +194,7 @@ class _Rebuilder:
             target, arguments = rewriter(self, node)
         arguments = self._follow_batch(node, arguments)
         mapped = fx.map_arg((arguments, node.kwargs), lambda old: self.env.get(old, old))
-        return self.graph.create_node("call_function", target, *mapped, name=node.name)  # type: ignore[misc]
+        return self.graph.create_node("call_function", target, *mapped, name=node.name)
 
     def _follow_batch(self, node: fx.Node, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         slopes = self.slopes.get(node)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from pruning_core.errors import UnsupportedModelError
 from pruning_core.modes import evaluating

@@ -20,7 +20,7 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register the rule of the ATen operators ``names`` (without namespace, overload, underscores)."""
+    """Register the rule of the ATen operators ``names``, written as :func:`operator_name` does."""
 
     def register(function: Rule) -> Rule:
         for name in names:

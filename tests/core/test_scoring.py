@@ -190,7 +190,7 @@ def test_a_criterion_that_cannot_rate_the_granularity_says_which_it_can() -> Non
     model = load_model("bundled:mlp_digits")
     network = trace(model.module, model.example_inputs)
     asked = Recipe(model=model.identity, criterion="activation_norm", granularity="weight")
-    with pytest.raises(InvalidRecipeError, match="cannot rate the granularity 'weight'.*unit"):
+    with pytest.raises(InvalidRecipeError, match=r"cannot rate the granularity 'weight'.*unit"):
         score(model, network, asked)
 
 

@@ -15,7 +15,7 @@ def uniform(walk: Walk, node: fx.Node) -> Value:
 
 
 @rule("arange", "scalar_tensor", "linspace", "eye")
-def ordered(walk: Walk, node: fx.Node) -> Value:
+def ordered(_walk: Walk, node: fx.Node) -> Value:
     """Each position has a value of its own: nothing can leave."""
     return Labelled.fixed(output_shape(node))
 
@@ -35,7 +35,7 @@ def index(walk: Walk, node: fx.Node) -> Value:
     indexed = [axis for axis, entry in enumerate(indices) if entry is not None]
     for axis in indexed:
         walk.links.lock_labels(axes[axis])
-        value = walk.values.get(indices[axis])  # type: ignore[call-overload]
+        value = walk.values.get(indices[axis])
         if isinstance(value, Labelled):
             walk.links.lock(value)
     shape = output_shape(node)

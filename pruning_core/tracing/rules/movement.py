@@ -113,7 +113,7 @@ def slice_(walk: Walk, node: fx.Node) -> Value:
     axis = walk.axis(node, 1, tensor)
     start, end = argument(node, 2, "start"), argument(node, 3, "end")
     step = argument(node, 4, "step", 1)
-    return pick(walk.links, tensor, axis, slice(start, end, step))
+    return pick(tensor, axis, slice(start, end, step))
 
 
 @rule("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "chunk")
@@ -123,7 +123,7 @@ def split(walk: Walk, node: fx.Node) -> Value:
     axis = walk.axis(node, 2, tensor)
     parts, start = [], 0
     for shape in output_shapes(node):
-        parts.append(pick(walk.links, tensor, axis, slice(start, start + shape[axis])))
+        parts.append(pick(tensor, axis, slice(start, start + shape[axis])))
         start += shape[axis]
     return parts
 
