@@ -41,7 +41,7 @@ def open_run(folder: Path) -> RunResult:
     """
     recipe = Recipe.from_json(_read(folder / "recipe.json", MAX_RECIPE_BYTES))
     document = read_document(folder / "report.json")
-    if recipe.fingerprint != document["recipe_fingerprint"]:
+    if recipe.fingerprint != document.get("recipe_fingerprint"):
         raise ExportError(
             f"recipe.json and report.json in '{folder}' belong to different runs. Run again."
         )
