@@ -1,0 +1,32 @@
+"""The app in-process, with runs kept in a folder of the test's own."""
+
+import json
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """The started app on its first page."""
+    monkeypatch.setenv("PRUNING_STUDIO_STATE", str(tmp_path / "state"))
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+
+
+@pytest.fixture
+def component():
+    """Read what a page hands to a component: ``component(app, "strip")``."""
+
+    def read(app, name):
+        found = [
+            element.proto
+            for element in app.get("bidi_component")
+            if element.proto.component_name == f"pruning_studio_{name}"
+        ]
+        assert len(found) == 1, f"{len(found)} components called {name}"
+        return json.loads(found[0].json)
+
+    return read

@@ -1,0 +1,254 @@
+"""Every page runs, shows the numbers of the core, and turns bad input into a sentence."""
+
+import random
+
+import pytest
+
+from pruning_core import Recipe, load_model, preview, resolve, score, trace
+from pruning_core.loading.model import bundled_models
+from pruning_core.planning.recipe import Count, Ratio, Threshold
+
+MODELS = [card.identity for card in bundled_models()]
+PAGES = ["pages/model.py", "pages/plan.py", "pages/run.py", "pages/export.py"]
+
+
+def visit(app, page, recipe=None):
+    app.run()
+    if recipe is not None:
+        app.session_state["recipe"] = recipe
+    app.switch_page(page).run()
+    assert not app.exception
+    return app
+
+
+def widget(elements, label):
+    return next(element for element in elements if element.label == label)
+
+
+def shown_totals(data):
+    return {item["key"]: (item["before"], item["after"]) for item in data["items"] if item["key"]}
+
+
+def random_recipe(model, network, draw):
+    """Return a recipe with a global ratio, and own settings and pins of some layers."""
+    from pruning_core.granularities import GRANULARITIES
+
+    granularity = draw.choice(["weight", "unit"])
+    sites = GRANULARITIES[granularity].sites(network)
+    chosen = draw.sample(sites, k=draw.randint(0, len(sites)))
+    return Recipe(
+        model=model.identity,
+        granularity=granularity,
+        criterion=draw.choice(["l1", "l2", "random"]),
+        scope=draw.choice(["local", "global"]),
+        target=Ratio(value=draw.uniform(0, 0.95)),
+        layers={
+            site.name: draw.choice(
+                [Ratio(value=draw.uniform(0, 0.9)), Count(value=draw.randint(0, site.n_units - 1))]
+            )
+            for site in chosen
+        },
+        pins=tuple(site.name for site in chosen[::2]),
+        min_kept=draw.choice([1, 2]),
+        round_to=draw.choice([1, 4]),
+        seed=draw.randint(0, 99),
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_runs_and_shows_the_strip(app, component, page):
+    visit(app, page)
+    assert not app.error
+    totals = shown_totals(component(app, "strip"))
+    assert totals["params"] == (266_610, 266_610)
+
+
+@pytest.mark.parametrize("identity", MODELS)
+def test_the_strip_shows_what_the_core_counts_for_random_plans(app, component, identity):
+    model = load_model(identity)
+    network = trace(model.module, model.example_inputs)
+    draw = random.Random(identity)
+    app.run()
+    for _ in range(4):
+        recipe = random_recipe(model, network, draw)
+        plan = resolve(recipe, network, score(model, network, recipe))
+        expected = preview(network, plan)
+        visit(app, "pages/plan.py", recipe)
+        assert not app.error
+        assert shown_totals(component(app, "strip")) == {
+            name: (getattr(expected.before, name), getattr(expected.after, name))
+            for name in ("params", "nonzero", "macs", "n_bytes")
+        }
+        rows = component(app, "layers")["rows"]
+        assert {row["name"]: row["removed"] for row in rows} == {
+            site: plan.n_removed(site) for site in plan.keep
+        }
+        data = component(app, "threshold")
+        here = data["positions"]["n_removed"].index(data["removed"])
+        assert data["positions"]["params"][here] == expected.after.params
+        assert data["positions"]["nonzero"][here] == expected.after.nonzero
+        assert data["positions"]["macs"][here] == expected.after.macs
+
+
+def test_the_first_page_shows_importance_without_a_click(app):
+    visit(app, "pages/model.py")
+    titles = [chart.proto.spec for chart in app.get("plotly_chart")]
+    assert len(titles) == 4
+    assert "Largest |w|" in titles[0]
+    assert len(app.radio[0].options) == len(MODELS)
+
+
+def test_choosing_a_model_shows_its_numbers(app, component):
+    app.run()
+    app.radio[0].set_value("bundled:gru_128").run()
+    assert not app.exception
+    card = next(card for card in bundled_models() if card.identity == "bundled:gru_128")
+    assert shown_totals(component(app, "strip"))["params"][0] == card.n_params
+    assert app.session_state["recipe"].model == "bundled:gru_128"
+
+
+def test_a_typed_ratio_count_and_threshold_are_committed_as_they_are(app):
+    visit(app, "pages/plan.py", Recipe(model="bundled:mlp_digits"))
+    widget(app.number_input, "Ratio (%)").set_value(12.5).run()
+    assert app.session_state["recipe"].layers == {"fc1": Ratio(value=0.125)}
+    widget(app.number_input, "Count").set_value(77).run()
+    assert app.session_state["recipe"].layers == {"fc1": Count(value=77)}
+    widget(app.number_input, "Threshold").set_value(0.0625).run()
+    assert app.session_state["recipe"].layers == {"fc1": Threshold(value=0.0625)}
+    assert widget(app.number_input, "Count").value > 0
+
+
+def test_the_global_setting_drops_own_settings_but_not_those_of_pinned_layers(app):
+    recipe = Recipe(
+        model="bundled:mlp_digits",
+        layers={"fc1": Ratio(value=0.2), "fc2": Ratio(value=0.3)},
+        pins=("fc1",),
+    )
+    visit(app, "pages/plan.py", recipe)
+    widget(app.number_input, "Share to remove (%)").set_value(60.0).run()
+    changed = app.session_state["recipe"]
+    assert changed.target == Ratio(value=0.6)
+    assert changed.layers == {"fc1": Ratio(value=0.2)}
+    assert changed.pins == ("fc1",)
+
+
+@pytest.mark.parametrize("identity", ["bundled:lenet_5", "bundled:vit_tiny", "bundled:gru_128"])
+def test_switching_to_units_and_back_works(app, component, identity):
+    visit(app, "pages/plan.py", Recipe(model=identity))
+    app.button_group[0].set_value("unit").run()
+    assert not app.exception
+    assert not app.error
+    words = {row["unit"] for row in component(app, "layers")["rows"]}
+    assert words <= {"channels", "neurons", "heads", "features", "hidden units"}
+    app.button_group[0].set_value("weight").run()
+    assert {row["unit"] for row in component(app, "layers")["rows"]} == {"weights"}
+
+
+def test_a_criterion_that_reads_data_is_rated_on_calibration_data(app):
+    visit(app, "pages/plan.py", Recipe(model="bundled:mlp_digits"))
+    widget(app.selectbox, "Rated by").set_value("taylor").run()
+    assert not app.exception
+    assert not app.error
+    assert any("calibration examples" in caption.value for caption in app.caption)
+
+
+def test_a_budget_is_met(app, component):
+    recipe = Recipe(model="bundled:lenet_5", granularity="unit", normalise="mean")
+    visit(app, "pages/plan.py", recipe)
+    widget(app.selectbox, "Global setting").set_value("macs").run()
+    share = next(n for n in app.number_input if n.label.startswith("Keep at most"))
+    share.set_value(50.0).run()
+    before, after = shown_totals(component(app, "strip"))["macs"]
+    assert 0.3 * before < after <= 0.5 * before
+
+
+def test_a_budget_that_cannot_be_met_says_so_and_keeps_the_plan(app):
+    recipe = Recipe(model="bundled:lenet_5", granularity="unit", normalise="mean")
+    visit(app, "pages/plan.py", recipe)
+    widget(app.selectbox, "Global setting").set_value("macs").run()
+    share = next(n for n in app.number_input if n.label.startswith("Keep at most"))
+    share.set_value(0.1).run()
+    assert not app.exception
+    assert "cannot be reached" in app.error[0].value
+    assert app.session_state["recipe"].target.value > 0.001
+
+
+BAD_FILES = {
+    "brackets": (b"[" * 900_000, "nested too deeply"),
+    "nan": (b'{"version": 1, "model": "bundled:lenet_5", "seed": NaN}', "NaN"),
+    "ratio of one": (
+        b'{"version": 1, "model": "bundled:lenet_5", "target": {"kind": "ratio", "value": 1}}',
+        "less than 1",
+    ),
+    "wrong version": (b'{"version": 7, "model": "bundled:lenet_5"}', "version 1"),
+    "unknown model": (b'{"version": 1, "model": "bundled:lenet_6"}', "No bundled model is called"),
+    "unknown layer": (
+        b'{"version": 1, "model": "bundled:lenet_5", "pins": ["conv9"]}',
+        "No prunable layer is called",
+    ),
+    "code": (b'{"version": 1, "model": "python:os:system"}', "run code when they are loaded"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_recipe_gets_a_sentence_and_changes_nothing(app, name):
+    content, sentence = BAD_FILES[name]
+    visit(app, "pages/plan.py", Recipe(model="bundled:mlp_digits"))
+    app.get("file_uploader")[0].upload("recipe.json", content, "application/json").run()
+    assert not app.exception
+    assert sentence in app.error[0].value.replace("\\", "")
+    assert app.session_state["recipe"] == Recipe(model="bundled:mlp_digits")
+
+
+def test_a_good_recipe_is_taken_over(app):
+    recipe = Recipe(model="bundled:lenet_5", granularity="unit", target=Ratio(value=0.25))
+    visit(app, "pages/plan.py")
+    app.get("file_uploader")[0].upload(
+        "r.json", recipe.to_json().encode(), "application/json"
+    ).run()
+    assert not app.error
+    assert app.session_state["recipe"] == recipe
+
+
+@pytest.mark.parametrize("identity", ["bundled:nothing", "python:os:system", "<script>"])
+def test_an_address_with_a_bad_model_gets_a_sentence_and_a_working_page(app, component, identity):
+    app.query_params["model"] = identity
+    app.run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert shown_totals(component(app, "strip"))["params"] == (266_610, 266_610)
+
+
+def test_a_run_that_does_not_exist_gets_a_sentence(app):
+    app.query_params["run"] = "20200101-000000-abcdef"
+    visit(app, "pages/run.py")
+    assert "No run is called" in app.error[0].value.replace("\\", "")
+
+
+def test_an_error_of_ours_shows_an_id_and_no_traceback(app, monkeypatch, caplog):
+    from pages.common import overview
+
+    def fails(_network):
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(overview, "layer_table", fails)
+    app.run()
+    assert not app.exception
+    shown = app.error[0].value
+    assert "Something went wrong" in shown
+    assert "secret detail" not in shown
+    identifier = shown.split("(error ")[1].split(")")[0]
+    assert any(identifier in record.getMessage() for record in caplog.records)
+
+
+def test_pruning_starts_a_run_and_the_address_names_it(app):
+    visit(app, "pages/run.py", Recipe(model="bundled:mlp_digits"))
+    widget(app.number_input, "Epochs").set_value(0).run()
+    widget(app.button, "Prune").click().run()
+    assert not app.exception
+    run = app.session_state["run"]
+    assert app.query_params["run"] in (run, [run])
+    assert any(run in element.value.replace("\\", "") for element in app.subheader)
+    from pruning_core.runs import dispatcher
+
+    dispatcher.cancel(run)
