@@ -425,4 +425,5 @@ def _data_summary(recipe: Recipe, data: Dataset | None) -> DataSummary | None:
         n_validation=len(data.validation),
         n_test=len(data.test),
         n_calibration=n_seen if CRITERIA[recipe.criterion].needs_data else 0,
+        classes=tuple(data.classes),
     )
