@@ -62,8 +62,9 @@ class Attempt:
         resume, damaged = newest_checkpoint(self._folder)
         if damaged:
             self._note(f"Damaged and therefore not used: {', '.join(damaged)}.")
-        if resume is not None:
-            self._note(f"Going on after epoch {resume.epoch}.")
+        if self._number > 1:
+            where = f"on after epoch {resume.epoch}" if resume else "back to the beginning"
+            self._note(f"The worker before this one ended early; going {where}.")
         events = execute(
             self._spec.recipe,
             allow_python=False,

@@ -43,7 +43,7 @@ from pruning_core.runs.events import (
 from pruning_core.runs.process import default_threads
 from pruning_core.runs.rounds import (
     check_rounds,
-    composed_indices,
+    composed,
     in_dense_units,
     in_present_units,
     round_recipe,
@@ -287,11 +287,10 @@ def _prune(run: _Run, number: int, *, known: bool) -> Iterator[Event]:
     with run.stage("prune"):
         kept = run.plans[-2].keep if number > 1 else None
         present = replace(plan, keep=in_present_units(plan.keep, kept, removes=run.removes))
-        before = run.surgery.kept if number > 1 else {}
         surgery = prune(run.present, run.traced, present)
         if not known:
             check_counts(surgery, preview(run.traced, present).after)
-        run.surgery = replace(surgery, kept=composed_indices(before, surgery.kept))
+        run.surgery = composed(run.surgery, surgery) if number > 1 else surgery
         run.present = replace(run.present, module=surgery.module)
     if known:
         return

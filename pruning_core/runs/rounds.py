@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruning_core.errors import InvalidRecipeError, RunError
+from pruning_core.granularities import GRANULARITIES
 from pruning_core.planning.recipe import (
     Budget,
     Count,
@@ -23,9 +24,9 @@ from pruning_core.planning.recipe import (
 )
 from pruning_core.scoring.normalise import normalised
 from pruning_core.scoring.score import Scores
+from pruning_core.surgery.prune import Pruned
 
 Keep: TypeAlias = Mapping[str, NDArray[np.bool_]]
-Indices: TypeAlias = Mapping[str, tuple[NDArray[np.int64] | None, ...]]
 
 
 def check_rounds(recipe: Recipe) -> None:
@@ -109,15 +110,20 @@ def in_dense_units(scores: Scores, kept: Keep, recipe: Recipe) -> Scores:
     Raises:
         RunError: If the network no longer has the sites of the dense one.
     """
+    removes = GRANULARITIES[scores.granularity].removes
     present = {}
     for site, stays in kept.items():
+        n_left = int(stays.sum())
+        if removes and n_left == 1:
+            present[site] = np.zeros(1)  # it stays; the trace may not even see it as a unit
+            continue
         values = scores.by_site.get(site)
-        if values is None or values.size not in {stays.size, int(stays.sum())}:
+        if values is None or values.size != (n_left if removes else stays.size):
             raise RunError(
                 f"After a round of pruning the units of '{site}' cannot be told apart any more. "
                 "Prune in one round."
             )
-        living = values[stays] if values.size == stays.size else values
+        living = values if removes else values[stays]
         present[site] = normalised(living.astype(np.float64), recipe.normalise)
     lowest = min((float(values.min()) for values in present.values()), default=0.0)
     below = np.float32(lowest - 1 - abs(lowest))
@@ -129,7 +135,7 @@ def in_dense_units(scores: Scores, kept: Keep, recipe: Recipe) -> Scores:
 
 
 def in_present_units(keep: Keep, kept: Keep | None, *, removes: bool) -> Keep:
-    """Return which of the units that are still there stay.
+    """Return which of the units that are still there stay; sites with one unit left are left out.
 
     Args:
         keep: By site bool ``[U]`` over the units of the dense network.
@@ -138,21 +144,21 @@ def in_present_units(keep: Keep, kept: Keep | None, *, removes: bool) -> Keep:
     """
     if kept is None or not removes:
         return keep
-    return {site: stays[kept[site]] for site, stays in keep.items()}
+    return {site: stays[kept[site]] for site, stays in keep.items() if int(kept[site].sum()) > 1}
 
 
-def composed_indices(before: Indices, now: Indices) -> Indices:
-    """Return original indices, from those kept by earlier rounds and those kept of the rest.
+def composed(before: Pruned, now: Pruned) -> Pruned:
+    """Return ``now`` as pruned from the dense network, of which ``before`` is what was left.
 
-    Args:
-        before: Parameter -> for each axis the original indices that were left, None for all.
-        now: The same, counted in what was left.
+    Once a graph stands in for the user's class, later rounds keep it.
     """
-    composed = dict(before)
-    for name, axes in now.items():
-        earlier = before.get(name, (None,) * len(axes))
-        composed[name] = tuple(
+    indices = dict(before.kept)
+    for name, axes in now.kept.items():
+        earlier = before.kept.get(name, (None,) * len(axes))
+        indices[name] = tuple(
             inner if outer is None else outer if inner is None else outer[inner]
             for outer, inner in zip(earlier, axes, strict=True)
         )
-    return composed
+    if before.form == "graph":
+        return replace(now, form="graph", reason=before.reason, kept=indices)
+    return replace(now, kept=indices)

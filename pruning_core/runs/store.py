@@ -383,11 +383,11 @@ class Store:
                 "DELETE FROM runs WHERE id = ? AND state IN ('done', 'failed', 'cancelled')",
                 (run_id,),
             ).rowcount
-        if not gone:
-            raise RunError(f"Run {run_id} is {record.state}. Cancel it before you delete it.")
-        folder = self.folder(run_id)
-        (folder / "spec.json").unlink(missing_ok=True)  # a half-deleted run must not be rebuilt
-        shutil.rmtree(folder, ignore_errors=True)
+            if not gone:
+                raise RunError(f"Run {run_id} is {record.state}. Cancel it before you delete it.")
+            # Without its description a half-deleted run is never rebuilt.
+            (self.folder(run_id) / "spec.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder(run_id), ignore_errors=True)
 
     def tidy(self) -> None:
         """Fold the write-ahead log back when it has grown; only the dispatcher calls this."""

@@ -1,19 +1,23 @@
 """Rounds of pruning: how much each reaches, and translating between dense and present units."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from torch import nn
 
 from pruning_core.errors import InvalidRecipeError, RunError
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Schedule, Threshold
 from pruning_core.runs.rounds import (
     check_rounds,
-    composed_indices,
+    composed,
     in_dense_units,
     in_present_units,
     reached,
     round_recipe,
 )
 from pruning_core.scoring.score import Scores
+from pruning_core.surgery.prune import Pruned
 
 THREE = Schedule(rounds=3, shape="cubic")
 
@@ -85,12 +89,13 @@ def test_units_that_left_rank_below_all_that_are_there() -> None:
 
 
 def test_masked_weights_rank_lowest_whatever_their_score() -> None:
-    lifted = in_dense_units(scores(a=[9, 5, 3]), {"a": keep("011")}, recipe())
+    masked = replace(scores(a=[9, 5, 3]), granularity="weight")
+    lifted = in_dense_units(masked, {"a": keep("011")}, recipe())
     assert lifted.by_site["a"].tolist() == [-1, 5, 3]  # 3 - 1 - 3
 
 
 def test_gone_units_take_no_part_in_the_normalisation() -> None:
-    lifted = in_dense_units(scores(a=[100, 2, 6]), {"a": keep("011")}, recipe(normalise="mean"))
+    lifted = in_dense_units(scores(a=[2, 6]), {"a": keep("011")}, recipe(normalise="mean"))
     assert lifted.by_site["a"][1:].tolist() == [0.5, 1.5]
 
 
@@ -106,11 +111,28 @@ def test_what_stays_is_counted_in_what_is_there() -> None:
     assert in_present_units(now, None, removes=True) is now
 
 
-def test_indices_of_two_rounds_compose_to_the_dense_ones() -> None:
-    before = {"w": (np.array([0, 2, 5]), None), "u": (np.array([1, 3]),)}
-    now = {"w": (np.array([0, 2]), np.array([1])), "v": (np.array([4]),)}
-    composed = composed_indices(before, now)
-    assert composed["w"][0].tolist() == [0, 5]
-    assert composed["w"][1].tolist() == [1]
-    assert composed["u"][0].tolist() == [1, 3]
-    assert composed["v"][0].tolist() == [4]
+def test_the_last_unit_of_a_site_stays_even_when_the_trace_no_longer_sees_it() -> None:
+    kept = {"head": keep("0100"), "a": keep("11")}
+    lifted = in_dense_units(scores(a=[1, 2]), kept, recipe())
+    assert np.argmax(lifted.by_site["head"]) == 1
+    assert set(in_present_units(kept, kept, removes=True)) == {"a"}
+
+
+def test_two_rounds_compose_to_one_of_the_dense_network() -> None:
+    module = nn.Identity()
+    before = Pruned(
+        module,
+        "graph",
+        "its class cannot run",
+        kept={"w": (np.array([0, 2, 5]), None), "u": (np.array([1, 3]),)},
+    )
+    now = Pruned(
+        module, "module", kept={"w": (np.array([0, 2]), np.array([1])), "v": (np.array([4]),)}
+    )
+    both = composed(before, now)
+    assert both.kept["w"][0].tolist() == [0, 5]
+    assert both.kept["w"][1].tolist() == [1]
+    assert both.kept["u"][0].tolist() == [1, 3]
+    assert both.kept["v"][0].tolist() == [4]
+    assert (both.form, both.reason) == ("graph", "its class cannot run")
+    assert composed(replace(before, form="module", reason=""), now).form == "module"
