@@ -45,7 +45,7 @@ def read_archive(path: Path, *, scale: float, mean: float, std: float) -> dict[s
                 )
                 for name in SPLITS
             }
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"The bundled data file '{path.name}' cannot be read: {str(error)[:160]}. Install "
             "Pruning Studio again."
