@@ -410,7 +410,8 @@ def _has_convolution(module: nn.Module) -> bool:
 
 
 def _arranged(tensor: Tensor, layout: torch.memory_format) -> Tensor:
-    return tensor.contiguous(memory_format=layout if tensor.ndim == 4 else torch.contiguous_format)
+    """Return a copy; ``contiguous`` would keep the slow strides of axes of size 1."""
+    return tensor.clone(memory_format=layout if tensor.ndim == 4 else torch.contiguous_format)
 
 
 def _copy(tensor: Tensor) -> Tensor:
