@@ -140,7 +140,7 @@ def bar_chart(bars: Sequence[Bar], *, alt: str) -> str:
 
 def nice_ticks(low: float, high: float, n_wanted: int = 5) -> list[float]:
     """Return at least two round numbers, evenly spaced, that enclose ``low`` and ``high``."""
-    if not high > low:
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # flat, but for rounding
         pad = abs(low) * 0.05 or 0.5
         low, high = low - pad, high + pad
     rough = (high - low) / n_wanted
