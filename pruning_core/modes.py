@@ -1,9 +1,28 @@
-"""Modules in eval mode for a moment."""
+"""Copies of modules, and modules in eval mode for a moment."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+
+from pruning_core.errors import UnsupportedModelError
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """Return a deep copy of ``module`` in eval mode.
+
+    Raises:
+        UnsupportedModelError: If the module cannot be copied.
+    """
+    try:
+        return copy.deepcopy(module).eval()
+    except Exception as error:  # whatever the user's class raises
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise UnsupportedModelError(
+            f"The model cannot be copied, so it cannot be pruned: {first_line} Use torch.nn.utils."
+            "parametrizations instead of hooks that store tensors."
+        ) from error
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """Set weights to zero in a copy of the model."""
 
-import copy
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pruning_core.granularities import GRANULARITIES
+from pruning_core.modes import copied
 from pruning_core.planning.plan import Plan
 from pruning_core.tracing.network import Network
 
@@ -23,7 +23,7 @@ def weight_masks(network: Network, plan: Plan) -> dict[str, Tensor]:
 
 def apply_masks(network: Network, masks: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of the model, in eval mode, with the masked weights at zero."""
-    module = copy.deepcopy(network.module).eval()
+    module = copied(network.module)
     parameters = dict(module.named_parameters())
     with torch.no_grad():
         for name, mask in masks.items():

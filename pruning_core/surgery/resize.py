@@ -68,8 +68,19 @@ def _embedding(module: nn.Embedding) -> None:
     module.num_embeddings, module.embedding_dim = module.weight.shape
 
 
+@resizes(nn.RNNCellBase)
+def _recurrent_cell(module: nn.RNNCellBase) -> None:
+    module.hidden_size, module.input_size = module.weight_hh.shape[1], module.weight_ih.shape[1]
+
+
+_GATES = {"LSTM": 4, "GRU": 3}
+
+
 @resizes(nn.RNNBase)
 def _recurrent(module: nn.RNNBase) -> None:
     module.input_size = module.get_parameter("weight_ih_l0").shape[1]
-    module.hidden_size = module.get_parameter("weight_hh_l0").shape[1]
+    n_rows = module.get_parameter("weight_hh_l0").shape[0]
+    module.hidden_size = n_rows // _GATES.get(module.mode, 1)
+    if module.proj_size:
+        module.proj_size = module.get_parameter("weight_hr_l0").shape[0]
     module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]

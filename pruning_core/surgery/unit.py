@@ -1,6 +1,5 @@
 """Remove units from a copy of the user's own module, and prove that it computes the right thing."""
 
-import copy
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pruning_core.modes import copied
 from pruning_core.surgery.resize import resize
-from pruning_core.tracing.analysis import NO_UNIT
+from pruning_core.tracing.analysis import staying
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.rebuild import rebuild
 
@@ -37,8 +37,7 @@ def kept_indices(network: Network, keep: Keep) -> Kept:
     for name, tensor in network.analysis.tensors.items():
         axes: list[NDArray[np.int64] | None] = []
         for axis in range(tensor.ndim):
-            units = network.analysis.units_along(name, axis)
-            stays = (units == NO_UNIT) | keep[units]
+            stays = staying(network.analysis.units_along(name, axis), keep)
             axes.append(None if stays.all() else np.flatnonzero(stays))
         if any(axis is not None for axis in axes):
             kept[name] = tuple(axes)
@@ -56,7 +55,7 @@ def remove_units(network: Network, keep: Keep) -> Removal:
         keep: ``[n_units]`` True for the units that stay.
     """
     if keep.all():
-        return Removal(copy.deepcopy(network.module).eval(), "")
+        return Removal(copied(network.module), "")
     graph = rebuild(network, keep)
     try:
         module = _sliced(network, kept_indices(network, keep))
@@ -71,7 +70,7 @@ def remove_units(network: Network, keep: Keep) -> Removal:
 
 def zero_units(network: Network, keep: Keep) -> nn.Module:
     """Return a copy of the model in which every slice of the removed units is zero."""
-    module = copy.deepcopy(network.module).eval()
+    module = copied(network.module)
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     with torch.no_grad():
         for name, axes in kept_indices(network, keep).items():
@@ -83,7 +82,7 @@ def zero_units(network: Network, keep: Keep) -> nn.Module:
 
 
 def _sliced(network: Network, kept: Kept) -> nn.Module:
-    module = copy.deepcopy(network.module).eval()
+    module = copied(network.module)
     replaced: dict[int, Tensor] = {}
     for name, axes in kept.items():
         tensor = _lookup(module, name)

@@ -68,6 +68,11 @@ class Analysis:
         return self.unit_of[self.axes[name][axis]]
 
 
+def staying(units: NDArray[np.int32], keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which positions stay, given the unit of each and which units stay."""
+    return np.append(keep, True)[units]  # NO_UNIT reads the last entry: what is fixed stays
+
+
 def analyse(capture: Capture) -> Analysis:
     """Find the units of a captured graph and sort them into groups."""
     state, axes = walk(capture)

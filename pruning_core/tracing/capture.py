@@ -40,6 +40,7 @@ def capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Capture:
     spans: list[tuple[str, int, int]] = []
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = _watch_modules(module, spans, shapes)
+    attributes = [(child, _plain_tensors(child)) for child in module.modules()]
 
     def forward(state: dict[str, Tensor], *arguments: Tensor) -> list[Tensor]:
         output = torch.func.functional_call(module, state, arguments)
@@ -59,7 +60,13 @@ def capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Capture:
     finally:
         for hook in hooks:
             hook.remove()
+        for child, stored in attributes:  # some hooks (old weight norm) leave fake tensors behind
+            child.__dict__.update(stored)
     return Capture(graph, tensors, _innermost(graph, spans), shapes)
+
+
+def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
 
 
 def _watch_modules(

@@ -106,12 +106,14 @@ class Links:
 
     Attributes:
         n_labels: Labels handed out so far; label 0 is the fixed one.
+        n_stored: Labels below this number belong to parameters and buffers.
         step: Index of the graph node being walked, kept with every link as its reason.
     """
 
     def __init__(self) -> None:
         """Start with the fixed label only."""
         self.n_labels = 1
+        self.n_stored = 1
         self.step = 0
         self._edges: list[tuple[LabelArray, LabelArray, int]] = []
         self.renormalised: list[LabelArray] = []
@@ -147,6 +149,11 @@ class Links:
         rows = labels.reshape(labels.shape[0], -1)
         self.link(np.repeat(rows[:, :1], rows.shape[1], axis=1), rows)
         return rows[:, 0].copy()
+
+    def worth(self, block: Block) -> tuple[bool, int]:
+        """Return how much is lost when ``block`` is locked: stored indices first, then many."""
+        stored = (block.labels > FIXED) & (block.labels < self.n_stored)
+        return bool(stored.any()), len(np.unique(block.labels))
 
     def single_axes(self, block: Block) -> list[Block]:
         """Split a joint block into one block an axis, coupled along its outermost axis."""
@@ -198,7 +205,7 @@ def _move(
     links: Links, live: list[Block], sources: list[tuple[int, int]], outputs: list[tuple[int, int]]
 ) -> list[Block]:
     """Carry the labelled blocks of merged source axes over to the output axes they become."""
-    live = sorted(live, key=lambda block: -len(np.unique(block.labels)))
+    live = sorted(live, key=links.worth, reverse=True)
     for block in live[1:]:
         links.lock_labels(block.labels)
     if live and not outputs:

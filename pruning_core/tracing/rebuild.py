@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from pruning_core.errors import UnsupportedModelError
-from pruning_core.tracing.analysis import NO_UNIT, Analysis, analyse
+from pruning_core.tracing.analysis import Analysis, analyse, staying
 from pruning_core.tracing.capture import Capture, capture
 from pruning_core.tracing.labels import Labelled
 from pruning_core.tracing.network import Network
@@ -156,20 +156,17 @@ class _Rebuilder:
         tensor = self.analysis.tensors[name]
         kept = tensor.detach()
         for axis in range(tensor.ndim):
-            stays = self._stays(self.analysis.units_along(name, axis))
+            stays = staying(self.analysis.units_along(name, axis), self.keep)
             if not stays.all():
                 kept = kept.index_select(axis, torch.from_numpy(np.flatnonzero(stays)))
         kept = kept.clone()
         return nn.Parameter(kept) if isinstance(tensor, nn.Parameter) else kept
 
-    def _stays(self, units: NDArray[np.int32]) -> Keep:
-        return np.where(units == NO_UNIT, True, self.keep[units])
-
     def along(self, tensor: Labelled, axis: int) -> Keep:
         """Return which positions of an axis stay."""
         for block in tensor.blocks:
             if axis in block.axes:
-                stays = self._stays(self.analysis.unit_of[block.labels])
+                stays = staying(self.analysis.unit_of[block.labels], self.keep)
                 others = tuple(p for p, other in enumerate(block.axes) if other != axis)
                 return np.asarray(stays.any(axis=others))
         raise ValueError(f"no labels for axis {axis}")

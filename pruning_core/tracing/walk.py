@@ -155,6 +155,7 @@ def _number(
         value = node.meta.get("val")
         return Labelled.fixed(value.shape) if isinstance(value, Tensor) else None
     vectors = tuple(state.links.fresh(size) for size in tensor.shape)
+    state.links.n_stored = state.links.n_labels
     tensor_labels[name] = vectors
     labelled = Labelled.of_axes(vectors)
     if not node.users or not tensor.is_floating_point():

@@ -158,6 +158,74 @@ def tied() -> Small:
     return Small(forward, w=nn.Parameter(torch.randn(10, 192) / 14), fc=nn.Linear(192, 5))
 
 
+def pixel_shuffled() -> Small:
+    return Small(
+        lambda m, x: m.fc(m.b(functional.pixel_shuffle(m.a(x), 2)).mean((2, 3))),
+        a=nn.Conv2d(3, 16, 3, padding=1),
+        b=nn.Conv2d(4, 6, 3),
+        fc=nn.Linear(6, 5),
+    )
+
+
+def gated_linear_unit() -> Small:
+    return Small(
+        lambda m, x: m.b(functional.glu(m.a(x.flatten(1)))),
+        a=nn.Linear(192, 12),
+        b=nn.Linear(6, 4),
+    )
+
+
+def instance_normalised() -> Small:
+    return Small(
+        lambda m, x: m.b(m.p(m.n(m.a(x)))).mean((2, 3)),
+        a=nn.Conv2d(3, 8, 3),
+        n=nn.InstanceNorm2d(8, affine=True),
+        p=nn.PReLU(8),
+        b=nn.Conv2d(8, 4, 3),
+    )
+
+
+def encoder_decoder() -> Small:
+    def forward(m: Small, x: Tensor) -> Tensor:
+        a = m.a(x).relu()
+        b = m.b(functional.max_pool2d(a, 2)).relu()
+        c = m.c(functional.interpolate(b, scale_factor=2))
+        return m.o(functional.pad(torch.cat([a, c, m.up(b)], 1), (1, 1, 1, 1), mode="reflect"))
+
+    return Small(
+        forward,
+        a=nn.Conv2d(3, 8, 3, padding=1),
+        b=nn.Conv2d(8, 12, 3, padding=1),
+        c=nn.Conv2d(12, 8, 1),
+        up=nn.ConvTranspose2d(12, 6, 2, stride=2),
+        o=nn.Conv2d(22, 2, 1),
+    )
+
+
+def token_mixer() -> Small:
+    def forward(m: Small, x: Tensor) -> Tensor:
+        tokens = m.embed(x.flatten(2).transpose(1, 2))
+        mixed = m.t2(functional.gelu(m.t1(tokens.transpose(1, 2)))).transpose(1, 2)
+        return m.fc(torch.einsum("bnd,de->bne", tokens + mixed, m.w).mean(1))
+
+    return Small(
+        forward,
+        embed=nn.Linear(3, 16),
+        t1=nn.Linear(64, 20),
+        t2=nn.Linear(20, 64),
+        w=nn.Parameter(torch.randn(16, 8)),
+        fc=nn.Linear(8, 4),
+    )
+
+
+def projected_lstm() -> Small:
+    return Small(
+        lambda m, x: m.fc(m.rnn(x.flatten(1, 2))[0][:, -1]),
+        rnn=nn.LSTM(8, 12, batch_first=True, proj_size=6),
+        fc=nn.Linear(6, 5),
+    )
+
+
 MODELS = (
     grouped,
     depthwise,
@@ -171,6 +239,12 @@ MODELS = (
     chunked_gate,
     multihead_attention,
     tied,
+    pixel_shuffled,
+    gated_linear_unit,
+    instance_normalised,
+    encoder_decoder,
+    token_mixer,
+    projected_lstm,
 )
 
 
@@ -178,7 +252,7 @@ MODELS = (
 def test_predicted_counts_and_outputs_hold_for_random_removals(build: Callable[[], Small]) -> None:
     torch.manual_seed(0)
     model, inputs = build().eval(), images(3)
-    if isinstance(getattr(model, "rnn", None), nn.LSTM):
+    if isinstance(getattr(model, "rnn", None), nn.LSTM):  # reads the rows of one image
         inputs = images(1)
     network = trace(model, inputs)
     assert not network.unknown_operators
@@ -300,3 +374,56 @@ def test_a_tied_weight_counts_once_as_parameter_and_is_stored_under_each_name() 
     state = {name: value.clone() for name, value in small.state_dict().items()}
     assert len(save(state)) == costs.n_bytes[0]
     assert small.head.weight is small.table.weight
+
+
+def test_several_inputs_and_a_dictionary_of_outputs() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.p, self.q, self.head = nn.Linear(6, 8), nn.Linear(4, 5), nn.Linear(13, 3)
+
+        def forward(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+            joint = torch.cat([self.p(a).relu(), self.q(b).relu()], 1)
+            return {"logits": self.head(joint), "joint": joint.sum(1)}
+
+    network = trace(Two().eval(), (torch.randn(1, 6), torch.randn(1, 4)))
+    assert [(group.name, group.n_units) for group in network.groups] == [("p", 8), ("q", 5)]
+    keep = np.arange(13) % 3 > 0
+    small, zeroed = remove_units(network, keep).module, zero_units(network, keep)
+    inputs = torch.randn(4, 6), torch.randn(4, 4)
+    with torch.no_grad():
+        for name, value in zeroed(*inputs).items():
+            assert relative_difference(small(*inputs)[name], value) <= 1e-5
+
+
+def test_parametrised_weights_are_traced_and_pruned() -> None:
+    model = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(6, 8)), nn.ReLU(), nn.Linear(8, 2)
+    ).eval()
+    network = trace(model, torch.randn(1, 6))
+    (group,) = network.groups
+    assert group.n_units == 8
+    keep = np.arange(8) > 2
+    small, inputs = remove_units(network, keep).module, torch.randn(3, 6)
+    dense = model[0](inputs).relu()[:, 3:]
+    with torch.no_grad():
+        expected = dense @ model[2].weight[:, 3:].T + model[2].bias
+        assert relative_difference(small(inputs), expected) <= 1e-5
+
+
+def test_a_model_that_cannot_be_copied_says_so() -> None:
+    class Stubborn(nn.Linear):
+        def __deepcopy__(self, memo: object) -> None:
+            raise RuntimeError("no copies of me")
+
+    network = trace(Stubborn(4, 2), torch.randn(1, 4))
+    with pytest.raises(UnsupportedModelError, match="no copies of me"):
+        remove_units(network, np.ones(0, np.bool_))
+
+
+def test_a_network_in_which_nothing_can_leave_is_left_whole() -> None:
+    model = nn.Sequential(nn.Linear(4, 3)).eval()
+    network = trace(model, torch.randn(1, 4))
+    assert not network.groups
+    removal = remove_units(network, np.ones(0, np.bool_))
+    assert counted_params(removal.module) == network.cost.query(np.ones(0, np.bool_)).params.sum()

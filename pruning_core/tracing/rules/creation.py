@@ -20,7 +20,7 @@ def ordered(_walk: Walk, node: fx.Node) -> Value:
     return Labelled.fixed(output_shape(node))
 
 
-@rule("hardtanh", "where", "masked_fill", "fill", "clamp", "copy")
+@rule("hardtanh", "prelu_kernel", "where", "masked_fill", "fill", "clamp", "copy")
 def elementwise(walk: Walk, node: fx.Node) -> Value:
     """Element-wise operators that torch does not tag as such."""
     return walk.pointwise(node)

@@ -9,6 +9,7 @@ from pruning_core.tracing.labels import (
     Block,
     LabelArray,
     Labelled,
+    combine,
     fixed,
     pick,
     pick_one,
@@ -61,7 +62,7 @@ def like(walk: Walk, node: fx.Node) -> Value:
 
 @rule("expand")
 def expand(walk: Walk, node: fx.Node) -> Value:
-    """Repeat axes of size 1; a labelled index that is repeated can no longer leave."""
+    """Repeat axes of size 1: copies are alike, so any of them may leave, but not the original."""
     tensor, shape = walk.tensor(node, 0), output_shape(node)
     while tensor.ndim < len(shape):
         tensor = tensor.with_axis(0)
@@ -69,7 +70,7 @@ def expand(walk: Walk, node: fx.Node) -> Value:
     for block in tensor.blocks:
         if len(block.axes) == 1 and tensor.shape[block.axes[0]] != shape[block.axes[0]]:
             walk.links.lock_labels(block.labels)
-            blocks.append(Block(block.axes, fixed(shape[block.axes[0]])))
+            blocks.append(Block(block.axes, walk.links.fresh(shape[block.axes[0]])))
         else:
             blocks.append(block)
     return Labelled(shape, tuple(blocks))
@@ -166,6 +167,38 @@ def _join(walk: Walk, node: fx.Node, parts: list[Any]) -> Labelled:
             labels = walk.links.link(labels, column)
         axes.append(labels)
     return Labelled.of_axes(axes)
+
+
+@rule("repeat")
+def repeat(walk: Walk, node: fx.Node) -> Value:
+    """Lay copies one after the other; the copies of an index leave together."""
+    times = [int(n) for n in node.args[1]]  # type: ignore[union-attr, arg-type]
+    tensor = walk.tensor(node, 0)
+    while tensor.ndim < len(times):
+        tensor = tensor.with_axis(0)
+    axes = walk.links.axes(tensor)
+    return Labelled.of_axes([np.tile(v, n) for v, n in zip(axes, times, strict=True)])
+
+
+@rule("glu")
+def glu(walk: Walk, node: fx.Node) -> Value:
+    """One half of the axis gates the other: an index leaves with its partner."""
+    tensor = walk.tensor(node, 0)
+    axis = walk.axis(node, 1, tensor, default=-1)
+    half = tensor.shape[axis] // 2
+    left = pick(tensor, axis, slice(0, half))
+    right = pick(tensor, axis, slice(half, 2 * half))
+    return combine(walk.links, [left, right], output_shape(node))
+
+
+@rule("pixel_shuffle")
+def pixel_shuffle(walk: Walk, node: fx.Node) -> Value:
+    """Consecutive channels become one channel's pixels; they leave together."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    factor = int(node.args[1])  # type: ignore[arg-type]
+    axes[-3] = walk.links.couple_rows(axes[-3].reshape(-1, factor * factor))
+    shape = output_shape(node)
+    return Labelled.of_axes([*axes[:-2], *(fixed(size) for size in shape[-2:])])
 
 
 @rule("constant_pad_nd")

@@ -49,6 +49,20 @@ def group_norm(walk: Walk, node: fx.Node) -> Value:
     return [Labelled.of_axes(axes), None, None]
 
 
+@rule("weight_norm_interface")
+def weight_norm(walk: Walk, node: fx.Node) -> Value:
+    """Direction and length of each row belong together; a row of zeros has no direction."""
+    direction, length = walk.tensor(node, 0), walk.tensor(node, 1)
+    axis = walk.axis(node, 2, direction)
+    axes, lengths = walk.links.axes(direction), walk.links.axes(length)
+    axes[axis] = walk.links.link(axes[axis], lengths[axis])
+    walk.links.renormalised.append(axes[axis])
+    for other, labels in enumerate(lengths):
+        if other != axis:
+            walk.links.lock_labels(labels)
+    return [Labelled.of_axes(axes), length]
+
+
 @rule("softmax", "log_softmax", "safe_softmax")
 def softmax(walk: Walk, node: fx.Node) -> Value:
     """Each position is divided by a sum over the axis."""

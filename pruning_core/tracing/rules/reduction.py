@@ -32,9 +32,12 @@ def statistic(walk: Walk, node: fx.Node) -> Value:
     return _reduced(walk, node)
 
 
-@rule("var_mean")
-def variance_and_mean(walk: Walk, node: fx.Node) -> Value:
-    """Two statistics at once."""
+@rule("var_mean", "max", "min", "median", "mode")
+def two_statistics(walk: Walk, node: fx.Node) -> Value:
+    """Two statistics at once, or a value and where it stands; element-wise for two tensors."""
+    if isinstance(node.meta["val"], Tensor):
+        several = walk.optional(node, 1) is not None
+        return walk.pointwise(node) if several else statistic(walk, node)
     both = statistic(walk, node)
     return [both, both]
 
@@ -71,8 +74,22 @@ def _reduced(walk: Walk, node: fx.Node) -> Labelled:
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
     "adaptive_max_pool2d",
+    "max_pool1d",
+    "adaptive_max_pool3d",
+    "lp_pool2d",
+    "upsample_nearest1d",
     "upsample_nearest2d",
+    "upsample_nearest3d",
+    "upsample_linear1d",
     "upsample_bilinear2d",
+    "upsample_bicubic2d",
+    "upsample_trilinear3d",
+    "reflection_pad1d",
+    "reflection_pad2d",
+    "reflection_pad3d",
+    "replication_pad1d",
+    "replication_pad2d",
+    "replication_pad3d",
 )
 def pool(walk: Walk, node: fx.Node) -> Value:
     """Pooling works on each channel by itself; space is fixed."""
