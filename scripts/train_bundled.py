@@ -14,9 +14,11 @@ from pruning_core.loading.architecture import Architecture, build_initial
 from pruning_core.loading.architectures import ARCHITECTURES
 from pruning_core.loading.card import MODELS_FOLDER, ModelCard, weights_path, write_card
 from pruning_core.loading.dataset import load_dataset
+from pruning_core.loading.provider import example_input
 from pruning_core.loading.split import Dataset
 from pruning_core.loading.weights import digest, file_sha256, save_weights
 from pruning_core.planning.recipe import Tuning
+from pruning_core.tracing.trace import trace
 from pruning_core.tuning.finetune import EpochResult, FineTuner
 
 SEED = 0
@@ -47,6 +49,7 @@ def write(architecture: Architecture, data: Dataset, settings: Tuning, module: n
             description=architecture.description,
             architecture=architecture.key,
             data=data.key,
+            data_title=data.title,
             data_source=data.source,
             n_train=len(data.train),
             training=settings,
@@ -57,6 +60,7 @@ def write(architecture: Architecture, data: Dataset, settings: Tuning, module: n
             validation_accuracy=validation.accuracy,
             n_validation=validation.n,
             n_params=sum(parameter.numel() for parameter in module.parameters()),
+            first_layer=trace(module, example_input(architecture.input_shape)).weights[0],
             sha256=file_sha256(path),
             initial_digest=digest(build_initial(architecture, SEED).state_dict()),
             trained_with=f"torch {torch.__version__}",

@@ -6,6 +6,7 @@ and read-only. PyTorch is imported by the first call that needs it, not by the p
 
 import gc
 import json
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -45,12 +46,45 @@ def engine() -> bool:
     return True
 
 
+def is_ready() -> bool:
+    """Tell whether PyTorch is there, so that no page has to wait for it."""
+    return "pruning_core.scoring.score" in sys.modules
+
+
+def reads_data(recipe: Recipe) -> bool:
+    """Tell whether the criterion of the recipe reads data, so that rating may take a while."""
+    criteria = registry("criteria")
+    return recipe.criterion in criteria and bool(criteria[recipe.criterion].needs_data)
+
+
 @st.cache_resource(show_spinner=False)
 def cards() -> "tuple[ModelCard, ...]":
-    """Return the cards of the bundled models, the smallest first."""
-    from pruning_core.loading.model import bundled_models
+    """Return the cards of the bundled models, the smallest first; needs no PyTorch."""
+    from pruning_core.loading.card import read_cards
 
-    return bundled_models()
+    return read_cards()
+
+
+def card(identity: str) -> "ModelCard | None":
+    """Return the card of a model; None unless it is bundled."""
+    return next((found for found in cards() if found.identity == identity), None)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def first_weights(identity: str) -> "tuple[str, NDArray[np.float32]]":
+    """Return name and magnitudes ``[out, in]`` of the first layer's weights.
+
+    Bundled models need no PyTorch for that: their card names the layer.
+    """
+    from pruning_core.loading.glance import first_weights as glance
+
+    found = card(identity)
+    if found is not None and found.first_layer:
+        return found.first_layer, glance(found)
+    from pruning_core.figures.matrix import layer_matrix
+
+    traced = network(identity)
+    return traced.weights[0], layer_matrix(traced, traced.weights[0], single_weights=True).values
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)

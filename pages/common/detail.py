@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts, edits, state
+from pages.common import cache, edits, pictures, state
 from pages.common.components import mount_threshold
 from pages.common.format import markdown, plural
 from pruning_core.planning.recipe import Count, Ratio, Threshold
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
 
 _KEY = "threshold"
-_RUG_AT_MOST = 256
 _ROWS_AT_MOST = 6
 
 
@@ -63,7 +62,6 @@ def threshold_data(plan: "Plan", site: "Site") -> dict[str, Any]:
     """Return what the component draws and counts with, as plain data."""
     recipe = plan.recipe
     scores = cache.scores(recipe).by_site[site.name]
-    bins = cache.bins(recipe, site.name)
     track = cache.track(recipe, site.name)
     reachable = cache.reachable(recipe, site)
     names = ("n_removed", "threshold", "params", "nonzero", "macs", "n_bytes")
@@ -74,9 +72,9 @@ def threshold_data(plan: "Plan", site: "Site") -> dict[str, Any]:
         "units": plural(site.kind),
         "criterion": cache.registry("criteria")[recipe.criterion].title,
         "granularity_removes": cache.registry("granularities")[recipe.granularity].removes,
-        "edges": bins.edges.tolist(),
-        "counts": bins.counts.tolist(),
-        "rug": scores.tolist() if scores.size <= _RUG_AT_MOST else [],
+        "height": 236,
+        "alt": f"Scores of the {site.n_units:,} {plural(site.kind)} of {site.name}",
+        **pictures.bars(scores, cache.bins(recipe, site.name)),
         "positions": {name: getattr(track, name)[reachable].tolist() for name in names},
         "removed": plan.n_removed(site.name),
         "total": site.n_units,
@@ -136,7 +134,6 @@ def _numbers(plan: "Plan", site: "Site") -> None:
 
 def _heatmap(plan: "Plan", site: "Site") -> None:
     """Draw the weights of the layer, or of one it is coupled with, and what leaves of them."""
-    from pruning_core.figures.heatmap import importance_heatmap, pool_max
     from pruning_core.figures.matrix import layer_matrix, parameters_of
 
     network = cache.network(plan.recipe.model)
@@ -154,18 +151,13 @@ def _heatmap(plan: "Plan", site: "Site") -> None:
             help="Every tensor that shrinks when units of this layer leave.",
         )
     matrix = layer_matrix(network, parameter, plan, single_weights=bool(site.parameter))
-    pooled = pool_max(matrix.values)
-    charts.show(
-        importance_heatmap(
-            matrix.values,
-            charts.colours(),
-            layer=parameter,
-            value=matrix.value,
-            removed=matrix.removed,
-            height=372,
-        ),
+    pictures.heatmap(
+        matrix.values,
+        matrix.removed,
         key="layer_heatmap",
-        table={str(column): pooled[:, column] for column in range(pooled.shape[1])},
+        layer=parameter,
+        value=matrix.value,
+        height=330,
     )
 
 

@@ -5,44 +5,63 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts
-from pages.common.format import markdown, plural
+from pages.common import cache, charts, pictures, state
+from pages.common.format import count, markdown, percent, plural, size
 
 if TYPE_CHECKING:
+    from pruning_core.preview import Totals
     from pruning_core.tracing.network import Layer, Network
 
 
-def data_title(key: str) -> str:
-    """Return the title of a data set."""
-    return str(cache.registry("datasets")[key].title)
+def chooser() -> None:
+    """Draw the bundled models to choose from."""
+    cards = {card.identity: card for card in cache.cards()}
+    st.radio(
+        "Bundled models",
+        list(cards),
+        format_func=lambda identity: markdown(cards[identity].title),
+        captions=[
+            f"{markdown(card.data_title)} · {percent(card.accuracy)} of {card.n_test:,} test "
+            f"examples right · {count(card.n_params)} parameters"
+            for card in cards.values()
+        ],
+        **state.bound("model_choice", state.recipe().model, state.choose_model),
+    )
+    st.caption(
+        "Models of your own run from the command line and from Python: "
+        "`python -m pruning_core inspect python:package.module:factory`."
+    )
 
 
-def first_layer(network: "Network") -> None:
+def first_layer(identity: str) -> None:
     """Draw heatmap and histogram of the L1 importance of the first layer's weights."""
-    from pruning_core.figures.heatmap import importance_heatmap, pool_max
-    from pruning_core.figures.histogram import bin_scores, score_histogram
-    from pruning_core.figures.matrix import layer_matrix
-
-    parameter = network.weights[0]
-    matrix = layer_matrix(network, parameter, single_weights=True)
-    palette = charts.colours()
+    card = cache.card(identity)
+    st.subheader(markdown(card.title if card else identity), anchor=False)
+    if card is not None:
+        st.markdown(markdown(card.description))
+    parameter, values = cache.first_weights(identity)
     st.markdown(f"**Importance in the first layer**, {markdown(parameter)}: L1 norm of each weight")
     left, right = st.columns(2)
     with left:
-        pooled = pool_max(matrix.values)
-        charts.show(
-            importance_heatmap(matrix.values, palette, layer=parameter, value=matrix.value),
-            key="first_heatmap",
-            table={str(column): pooled[:, column] for column in range(pooled.shape[1])},
-        )
+        pictures.heatmap(values, key="first_heatmap", layer=parameter, value="|w|")
     with right:
-        scores = matrix.values.ravel()
-        bins = bin_scores(scores)
-        charts.show(
-            score_histogram(scores, palette, unit="weights", criterion="L1 norm", height=340),
-            key="first_histogram",
-            table={"from": bins.edges[:-1], "to": bins.edges[1:], "weights": bins.counts},
+        pictures.histogram(
+            values.ravel(), key="first_histogram", unit="weights", criterion="L1 norm"
         )
+
+
+def totals(network: "Network", before: "Totals") -> None:
+    """Draw the numbers of the whole model."""
+    facts = (
+        ("Parameters", count(before.params)),
+        ("MACs per sample", count(before.macs)),
+        ("Weights file", size(before.n_bytes)),
+        ("Layers", str(len(network.layers))),
+        ("Coupled groups", str(len(network.groups))),
+        ("Units that can leave", count(sum(group.n_units for group in network.groups))),
+    )
+    for column, (label, value) in zip(st.columns(len(facts)), facts, strict=True):
+        column.metric(label, value)
 
 
 def layer_table(network: "Network") -> None:

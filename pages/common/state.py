@@ -10,8 +10,8 @@ from typing import Any, Final, TypedDict
 
 import streamlit as st
 
-from pages.common import edits
-from pruning_core.errors import PruningError
+from pages.common import cache, edits
+from pruning_core.errors import PruningError, UnknownNameError
 from pruning_core.planning.recipe import Recipe
 
 DEFAULT_MODEL: Final = "bundled:lenet_300_100"
@@ -35,14 +35,13 @@ def open_session() -> None:
     parameters = st.query_params
     if _RECIPE not in st.session_state:
         identity = parameters.get("model", DEFAULT_MODEL)[:_LONGEST]
-        known = identity.startswith("bundled:")
-        st.session_state[_RECIPE] = edits.for_model(identity if known else DEFAULT_MODEL)
+        known = [card.identity for card in cache.cards()]
+        if identity not in known:
+            problem = UnknownNameError("model on these pages", identity, known)
+            st.session_state[_MESSAGE] = f"{problem} Others run from the command line and Python."
+            identity = DEFAULT_MODEL
+        st.session_state[_RECIPE] = edits.for_model(identity)
         st.session_state[_LAYER] = parameters.get("layer", "")[:_LONGEST]
-        if not known:
-            st.session_state[_MESSAGE] = (
-                f"The address names the model '{identity}'; the pages open bundled models only. "
-                "Run other models from the command line or from Python."
-            )
     if _RUN in parameters:
         st.session_state[_RUN] = parameters[_RUN][:64]
     _write_address()

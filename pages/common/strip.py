@@ -1,5 +1,6 @@
 """The savings strip: what the plan does to the whole model, on every page."""
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
@@ -10,6 +11,8 @@ from pages.common.format import percent
 from pruning_core.errors import PruningError
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from pruning_core.preview import Preview
 
 _EXACT: Final = "Counted from the shapes and masks of this plan"
@@ -21,22 +24,34 @@ _QUANTITIES: Final = (
 )
 
 
-def show() -> None:
-    """Draw the strip for the current recipe; it keeps its place while the numbers are counted."""
+def reserve() -> "DeltaGenerator":
+    """Return the place of the strip, which keeps its height until :func:`show` fills it."""
     with st.container(key="strip"):
         place = st.empty()
-        with place.container(height=66, border=False):
-            counted = _counted()
-        with place.container():
-            mount_strip(key="strip_numbers", data={"items": items(counted)})
+    if not cache.is_ready():
+        place.caption(
+            ":material/hourglass_top: Starting PyTorch; the exact numbers follow at once."
+        )
+    return place
+
+
+def show(place: "DeltaGenerator | None" = None) -> None:
+    """Draw the strip for the current recipe.
+
+    Args:
+        place: From :func:`reserve`, for pages that draw something before; None draws it here.
+    """
+    place = place or reserve()
+    counted = _counted()
+    with place.container():
+        mount_strip(key="strip_numbers", data={"items": items(counted)})
 
 
 def _counted() -> "Preview":
     """Count the current recipe; one that cannot be carried out is taken back."""
     try:
-        with st.spinner("Starting PyTorch…"):
-            cache.engine()
-        with st.spinner("Rating and counting…"):
+        cache.engine()
+        with st.spinner("Rating on data…") if cache.reads_data(state.recipe()) else nullcontext():
             counted = cache.preview(state.recipe())
     except PruningError as error:
         if state.go_back(str(error)):

@@ -68,7 +68,7 @@ def importance_heatmap(
     )
     if removed is not None and removed.any():
         _cover(figure, removed, x, y, colours)
-    title = _finding(matrix, removed, value)
+    title = finding(matrix, removed, value)
     note = "" if pooled.shape == matrix.shape else " (a cell is the largest of its block)"
     return finish(
         figure,
@@ -115,8 +115,8 @@ def _cover(
             )
 
 
-def _finding(matrix: NDArray[np.float32], removed: NDArray[np.bool_] | None, value: str) -> str:
-    """Say what leaves; without anything removed, where the largest value is."""
+def finding(matrix: NDArray[np.float32], removed: NDArray[np.bool_] | None, value: str) -> str:
+    """Say in a sentence what leaves; without anything removed, where the largest value is."""
     if removed is not None and removed.any():
         parts = [
             f"{int(whole.sum())} of {whole.size} {word}"

@@ -41,6 +41,12 @@ def bin_scores(scores: NDArray[np.float32], n_bins: int | None = None) -> Bins:
     return Bins(edges=edges.astype(np.float64), counts=counts.astype(np.int64))
 
 
+def half_below(scores: NDArray[np.float32], unit: str) -> str:
+    """Say in a sentence where the middle of the scores is."""
+    median = numbers.significant(float(np.median(scores)), 3)
+    return f"Half of the {numbers.count(scores.size)} {unit} score below {median}"
+
+
 def score_histogram(
     scores: NDArray[np.float32],
     colours: Palette,
@@ -80,9 +86,8 @@ def score_histogram(
             )
     if threshold is not None:
         figure.add_vline(x=threshold, line={"color": colours.text, "width": 2})
-    median = numbers.significant(float(np.median(scores)), 3)
     title = (
-        f"Half of the {numbers.count(scores.size)} {unit} score below {median}"
+        half_below(scores, unit)
         if n_pruned == 0
         else f"{numbers.count(n_pruned)} of {numbers.count(scores.size)} {unit} are pruned"
     )

@@ -6,10 +6,9 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pruning_core.errors import DataError
-from pruning_core.loading.archive import ASSETS
 from pruning_core.planning.recipe import Tuning
 
-MODELS_FOLDER: Final = ASSETS / "models"
+MODELS_FOLDER: Final = Path(__file__).parent / "assets" / "models"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -24,6 +23,7 @@ class ModelCard(BaseModel):
         description: One or two sentences for the screen.
         architecture: Name in ``ARCHITECTURES``.
         data: Name in ``DATASETS``.
+        data_title: Name of the data set on the screen.
         data_source: Which copy of the data it was trained on.
         n_train: Training examples.
         training: Settings of the training; all of it started from the initial weights of ``seed``.
@@ -34,6 +34,8 @@ class ModelCard(BaseModel):
         validation_accuracy: Share of correct answers on the validation split, 0..1.
         n_validation: Examples of the validation split.
         n_params: Number of parameters.
+        first_layer: Name of the parameter that the first layer multiplies with, so that it can be
+            shown before PyTorch is there.
         sha256: Of the weights file.
         initial_digest: Digest of the initial weights.
         trained_with: Version of PyTorch.
@@ -46,6 +48,7 @@ class ModelCard(BaseModel):
     description: str
     architecture: str
     data: str
+    data_title: str = ""
     data_source: str
     n_train: int
     training: Tuning
@@ -56,6 +59,7 @@ class ModelCard(BaseModel):
     validation_accuracy: Share
     n_validation: int
     n_params: int
+    first_layer: str = ""
     sha256: Sha256
     initial_digest: Sha256
     trained_with: str
@@ -93,6 +97,16 @@ def read_card(name: str) -> ModelCard:
         f"The card '{path.name}' of a bundled model cannot be read: {problem}. Install Pruning "
         "Studio again."
     )
+
+
+def read_cards() -> tuple[ModelCard, ...]:
+    """Return the cards of the bundled models, the smallest model first; needs no PyTorch.
+
+    Raises:
+        DataError: If a card is damaged.
+    """
+    names = sorted(path.stem for path in MODELS_FOLDER.glob("*.json"))
+    return tuple(sorted(map(read_card, names), key=lambda card: card.n_params))
 
 
 def write_card(card: ModelCard) -> None:

@@ -58,11 +58,12 @@ def type_number(page, label, text):
 
 def test_first_picture_and_totals_appear_without_a_click(page, cold_server):
     page.goto(cold_server.url)
-    page.locator("[role=figure] .js-plotly-plot .main-svg").first.wait_for()
-    page.get_by_label("Savings of the plan").wait_for()
+    picture = page.locator(".st-key-first_heatmap canvas")
+    picture.wait_for()
+    assert "Heatmap of |w|" in picture.get_attribute("aria-label")
+    page.locator(f"{STRIP} .item").first.wait_for()
     assert strip_values(page)["Parameters"] == "267 k"
-    figures = page.locator("[role=figure]")
-    assert "Heatmap of |w|" in figures.first.get_attribute("aria-label")
+    page.locator("[role=figure] .js-plotly-plot .main-svg").first.wait_for()
     assert "LeNet-300-100" in page.locator("h3").all_inner_texts()
 
 

@@ -90,12 +90,28 @@ def test_the_strip_shows_what_the_core_counts_for_random_plans(app, component, i
         assert data["positions"]["macs"][here] == expected.after.macs
 
 
-def test_the_first_page_shows_importance_without_a_click(app):
+def test_the_first_page_shows_importance_without_a_click(app, component):
     visit(app, "pages/model.py")
-    titles = [chart.proto.spec for chart in app.get("plotly_chart")]
-    assert len(titles) == 4
-    assert "Largest |w|" in titles[0]
+    picture = component(app, "heatmap")
+    assert (picture["n_out"], picture["n_in"]) == (300, 784)
+    assert picture["title"].startswith("Largest |w| is")
+    histogram = component(app, "threshold")
+    assert sum(histogram["counts"]) == 300 * 784
+    assert len(app.get("plotly_chart")) == 2
     assert len(app.radio[0].options) == len(MODELS)
+
+
+def test_the_first_picture_is_the_first_layer_of_every_model():
+    from pruning_core.figures.matrix import layer_matrix
+    from pruning_core.loading.glance import first_weights
+
+    for card in bundled_models():
+        model = load_model(card.identity)
+        network = trace(model.module, model.example_inputs)
+        assert card.first_layer == network.weights[0]
+        assert card.data_title
+        expected = layer_matrix(network, network.weights[0], single_weights=True).values
+        assert (first_weights(card) == expected).all()
 
 
 def test_choosing_a_model_shows_its_numbers(app, component):

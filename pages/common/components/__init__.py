@@ -1,4 +1,4 @@
-"""Three small components (plain JavaScript, no build step): savings strip, threshold, layer table.
+"""Four small components in plain JavaScript: savings strip, threshold, heatmap, layer table.
 
 Each mounts a function with ``key``, ``data`` and callbacks. Foreign names reach the browser as data
 and are set as text there, never as HTML.
@@ -16,6 +16,7 @@ _STRIP_HTML: Final = """<div class="strip" role="group"
   aria-label="Savings of the plan"></div>"""
 
 _THRESHOLD_HTML: Final = """<div class="threshold">
+  <div class="heading"></div>
   <dl class="readout" aria-live="off">
     <div><dt class="units"></dt><dd class="count"></dd></div>
     <div><dt>share pruned</dt><dd class="share"></dd></div>
@@ -23,9 +24,15 @@ _THRESHOLD_HTML: Final = """<div class="threshold">
     <div><dt class="what"></dt><dd class="params"></dd></div>
     <div><dt>MACs left</dt><dd class="macs"></dd></div>
   </dl>
-  <svg preserveAspectRatio="none"></svg>
+  <svg role="group" preserveAspectRatio="none"></svg>
   <div class="warning" role="alert"></div>
 </div>"""
+
+_HEATMAP_HTML: Final = """<figure class="heatmap">
+  <figcaption></figcaption>
+  <canvas role="img"></canvas>
+  <div class="readout" aria-hidden="true"></div>
+</figure>"""
 
 _LAYERS_HTML: Final = """<div class="layers">
   <div class="tools">
@@ -47,6 +54,7 @@ def _component(name: str, html: str) -> ComponentRenderer:
     return st.components.v2.component(f"pruning_studio_{name}", html=html, css=style, js=script)
 
 
+mount_heatmap: Final = _component("heatmap", _HEATMAP_HTML)
 mount_strip: Final = _component("strip", _STRIP_HTML)
 mount_threshold: Final = _component("threshold", _THRESHOLD_HTML)
 mount_layers: Final = _component("layers", _LAYERS_HTML)

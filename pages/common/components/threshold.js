@@ -2,7 +2,6 @@
 // and the totals of the whole model come from a table of exact positions that the server made. On
 // release the position is sent once; the server resolves the plan anew and its count must agree.
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 236;
 const EDGE = { left: 58, right: 14, top: 16, bottom: 40 };
 const instances = new WeakMap();
 
@@ -72,10 +71,12 @@ function announce(totals) {
 // Everything that depends on data and width only.
 function draw(instance) {
   const { data, root, width } = instance;
+  const height = data.height;
   const svg = root.querySelector("svg");
   svg.replaceChildren();
-  svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-  const inner = { width: width - EDGE.left - EDGE.right, height: HEIGHT - EDGE.top - EDGE.bottom };
+  svg.style.height = `${height}px`;
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const inner = { width: width - EDGE.left - EDGE.right, height: height - EDGE.top - EDGE.bottom };
   const low = data.edges[0];
   const high = data.edges[data.edges.length - 1];
   instance.toX = (score) => EDGE.left + ((score - low) / (high - low)) * inner.width;
@@ -92,7 +93,7 @@ function draw(instance) {
   }, definitions);
   node("rect", { width: 6, height: 6, class: "pruned-ground" }, hatch);
   node("rect", { width: 2.4, height: 6, class: "pruned-stripe" }, hatch);
-  const clip = (id) => node("rect", { y: 0, height: HEIGHT, x: 0, width: 0 },
+  const clip = (id) => node("rect", { y: 0, height, x: 0, width: 0 },
     node("clipPath", { id }, definitions));
   instance.clipPruned = clip("left-of-line");
   instance.clipKept = clip("right-of-line");
@@ -124,9 +125,9 @@ function draw(instance) {
     label(svg, formatScore(tick, 3), { x: instance.toX(tick), y: floor + 19, class: "tick middle" });
   }
   label(svg, `score of one of the ${data.units} (${data.criterion})`, {
-    x: EDGE.left + inner.width / 2, y: HEIGHT - 4, class: "tick middle title",
+    x: EDGE.left + inner.width / 2, y: height - 4, class: "tick middle title",
   });
-  drawHandle(instance, svg, floor);
+  if (!data.fixed) drawHandle(instance, svg, floor);
 }
 
 function drawHandle(instance, svg, floor) {
@@ -211,7 +212,7 @@ function listen(instance) {
     announce(place(instance, positionAt(instance.data, score), x));
   };
   svg.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || instance.data.fixed) return;
     event.preventDefault();
     svg.setPointerCapture(event.pointerId);
     instance.dragging = true;
@@ -243,9 +244,13 @@ function listen(instance) {
 }
 
 function refresh(instance) {
-  const focused = instance.handle && instance.handle.getRootNode().activeElement === instance.handle;
+  const focused = !instance.data.fixed && instance.handle && instance.handle.getRootNode().activeElement === instance.handle;
   draw(instance);
   const { data } = instance;
+  if (data.fixed) {
+    instance.clipKept.setAttribute("width", String(instance.width));
+    return;
+  }
   place(instance, positionOf(data, data.removed), instance.toX(data.threshold), data.removed);
   instance.root.querySelector(".score").textContent = formatScore(data.threshold);
   if (focused) instance.handle.focus({ preventScroll: true });
@@ -258,6 +263,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     instance = { root, width: Math.round(root.clientWidth) || 640, dragging: false, pending: null };
     instances.set(parentElement, instance);
     instance.data = data;
+    root.classList.toggle("fixed", data.fixed === true);
     listen(instance);
   }
   instance.send = setTriggerValue;
@@ -268,6 +274,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   warning.textContent = differs
     ? `The preview said ${instance.pending} pruned, the plan holds ${data.removed}.` : "";
   instance.pending = null;
+  instance.root.querySelector(".heading").textContent = data.title || "";
+  instance.root.querySelector("svg").setAttribute("aria-label", data.alt);
   instance.root.querySelector(".units").textContent = data.units + " pruned";
   instance.root.querySelector(".what").textContent =
     data.granularity_removes ? "parameters left" : "non-zeros left";

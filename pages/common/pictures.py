@@ -1,0 +1,121 @@
+"""Quick pictures of one layer, and the same enlarged: zoom, values under the pointer, numbers."""
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from pages.common import charts
+from pages.common.components import mount_heatmap, mount_threshold
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_RUG_AT_MOST = 256
+
+
+def heatmap(
+    values: "NDArray[np.float32]",
+    removed: "NDArray[np.bool_] | None" = None,
+    *,
+    key: str,
+    layer: str,
+    value: str,
+    height: int = 300,
+) -> None:
+    """Draw ``[out, in]`` values on a canvas that changes in place, and a button to enlarge it."""
+    from pruning_core.figures.raster import rasterise
+
+    raster = rasterise(values, removed, value)
+    n_out, n_in = raster.shape
+    note = " (a cell is the largest of its block)" if raster.is_pooled else ""
+    mount_heatmap(
+        key=key,
+        data={
+            "rows": raster.cells.shape[0],
+            "columns": raster.cells.shape[1],
+            "n_out": n_out,
+            "n_in": n_in,
+            "cells": _encoded(raster.cells),
+            "gone": None if raster.gone is None else _encoded(raster.gone),
+            "low": float(raster.cells.min()),
+            "high": float(raster.cells.max()),
+            "value": value,
+            "x_title": f"input{note}",
+            "y_title": "output",
+            "title": raster.title,
+            "alt": f"Heatmap of {value} in layer {layer}, {n_out} outputs by {n_in} inputs. "
+            f"{raster.title}.",
+            "hint": "Point at a cell to read its value.",
+            "height": height,
+        },
+    )
+    if st.button("Enlarge", key=f"{key}_enlarge", type="tertiary", icon=":material/open_in_full:"):
+        _enlarged_heatmap(values, removed, layer, value)
+
+
+def histogram(scores: "NDArray[np.float32]", *, key: str, unit: str, criterion: str) -> None:
+    """Draw how scores are spread, and a button to enlarge it."""
+    from pruning_core.figures.histogram import bin_scores, half_below
+
+    title = half_below(scores, unit)
+    mount_threshold(
+        key=key,
+        data=bars(scores, bin_scores(scores))
+        | {
+            "fixed": True,
+            "units": unit,
+            "criterion": criterion,
+            "title": title,
+            "alt": f"Histogram of {criterion} scores. {title}.",
+            "log": False,
+            "height": 319,
+        },
+    )
+    if st.button("Enlarge", key=f"{key}_enlarge", type="tertiary", icon=":material/open_in_full:"):
+        _enlarged_histogram(scores, unit, criterion)
+
+
+def bars(scores: "NDArray[np.float32]", bins: Any) -> dict[str, Any]:
+    """Return bins, and the single scores when there are few, as plain data."""
+    return {
+        "edges": bins.edges.tolist(),
+        "counts": bins.counts.tolist(),
+        "rug": scores.tolist() if scores.size <= _RUG_AT_MOST else [],
+    }
+
+
+@st.dialog("Heatmap", width="large")
+def _enlarged_heatmap(
+    values: "NDArray[np.float32]", removed: "NDArray[np.bool_] | None", layer: str, value: str
+) -> None:
+    from pruning_core.figures.heatmap import importance_heatmap, pool_max
+
+    pooled = pool_max(values)
+    figure = importance_heatmap(
+        values, charts.colours(), layer=layer, value=value, removed=removed, height=560
+    )
+    charts.show(
+        figure.update_layout(dragmode="zoom"),
+        key="enlarged",
+        table={str(column): pooled[:, column] for column in range(pooled.shape[1])},
+    )
+
+
+@st.dialog("Histogram", width="large")
+def _enlarged_histogram(scores: "NDArray[np.float32]", unit: str, criterion: str) -> None:
+    from pruning_core.figures.histogram import bin_scores, score_histogram
+
+    bins = bin_scores(scores)
+    figure = score_histogram(scores, charts.colours(), unit=unit, criterion=criterion, height=460)
+    charts.show(
+        figure.update_layout(dragmode="zoom"),
+        key="enlarged",
+        table={"from": bins.edges[:-1], "to": bins.edges[1:], unit: bins.counts},
+    )
+
+
+def _encoded(array: "NDArray[Any]") -> str:
+    """Return the bytes of an array as text that JSON can hold."""
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")

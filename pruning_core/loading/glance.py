@@ -1,0 +1,27 @@
+"""A first look at a bundled model before PyTorch is imported."""
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from pruning_core.errors import DataError
+from pruning_core.loading.card import ModelCard, weights_path
+
+
+def first_weights(card: ModelCard) -> NDArray[np.float32]:
+    """Return the magnitudes of the first layer's weights, ``[out, in]`` with kernels laid flat.
+
+    Raises:
+        DataError: If the file is missing or damaged, or the card names no first layer.
+    """
+    path = weights_path(card.name)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            weights = np.asarray(file.get_tensor(card.first_layer), np.float32)
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"The weights '{path.name}' of a bundled model cannot be read ({error}). Install "
+            "Pruning Studio again."
+        ) from None
+    magnitudes: NDArray[np.float32] = np.abs(weights).reshape(weights.shape[0], -1)
+    return magnitudes
