@@ -28,7 +28,8 @@ def run_document(result: RunResult) -> Document:
     """Return everything a run measured as JSON-ready data; null where nothing was measured.
 
     ``after`` is what was counted on the real pruned module. ``keep`` holds the masks (see
-    :func:`pack_mask`), so that a run folder is enough to rebuild the pruned network.
+    :func:`pack_mask`), so that a run folder is enough to rebuild the pruned network; ``kept`` leads
+    from each smaller tensor to the original indices of each axis, null where the axis is whole.
     """
     before, after = result.preview.before, result.counted
     evaluations = {stage: getattr(result, stage) for stage in STAGES}
@@ -67,6 +68,7 @@ def run_document(result: RunResult) -> Document:
         "problems": dict(result.problems),
         "notes": {site: list(texts) for site, texts in result.plan.notes.items()},
         "thresholds": dict(result.plan.thresholds),
+        "kept": dict(result.surgery.kept),
         "keep": {site: pack_mask(mask) for site, mask in result.plan.keep.items()},
     }
     return {key: plain(value) for key, value in document.items()}

@@ -96,9 +96,11 @@ def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, 
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-    refusals = [
-        x for x in vars(native).values() if isinstance(x, type) and issubclass(x, Exception)
-    ]
+    kinds = (kind for kind in vars(native).values() if isinstance(kind, type))
+    refusals: tuple[type[Exception], ...] = (
+        ValueError,
+        *(kind for kind in kinds if issubclass(kind, Exception)),
+    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -115,7 +117,7 @@ def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, 
                 _outputs(module, batch),
             )
         )
-    except (*refusals, ValueError) as error:
+    except refusals as error:
         raise ExportError(f"onnxruntime cannot run the exported file: {_first(error)}.") from error
     if not worst < TOLERANCE:
         raise ExportError(

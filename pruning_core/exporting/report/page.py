@@ -110,8 +110,8 @@ def _savings(document: Document) -> str:
         _table(header, rows)
         + "<p class='note'>Counted from the tensors of the pruned network, not estimated. A MAC is "
         "one multiply-accumulate of a matrix product or convolution (2 FLOPs). MACs say nothing "
-        "about time: masked weights are still multiplied. Bytes are those of the plain weights "
-        "file; the exported file adds a few lines of notes.</p>",
+        "about time: masked weights are still multiplied. Bytes are those of the file "
+        "model.safetensors.</p>",
     )
 
 
