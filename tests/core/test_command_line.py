@@ -444,3 +444,78 @@ def test_names_that_stdout_cannot_show_become_escapes(tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert b"Traceback" not in err
+
+
+# The caller's own model
+
+
+OWN_MODEL = """
+import torch
+from torch import nn
+
+class Sum(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left, self.right, self.out = nn.Linear(4, 16), nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x, y):
+        return {"answer": self.out(torch.relu(self.left(x) + self.right(y)))}
+
+def two_inputs():
+    return Sum(), (torch.randn(1, 4), torch.randn(1, 6))
+
+def one_input():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+def no_onnx():
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return torch.linalg.qr(self.layer(x).reshape(-1, 2, 2))[0].flatten(1)
+
+    return Fixed(), torch.randn(1, 4)
+"""
+
+
+@pytest.fixture
+def own_model(tmp_path, monkeypatch):
+    """Let ``python:own_nets:...`` be found, as if the command were started in its folder."""
+    (tmp_path / "own_nets.py").write_text(OWN_MODEL)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_the_callers_own_model_is_trained_on_named_data(call, own_model, tmp_path):
+    recipe = write(tmp_path, model="python:own_nets:one_input")
+    options = ("--data", "digits", "--input-shape", "1,8,8", "--out", tmp_path / "run", "--json")
+    code, out, err = call("run", recipe, *options)
+    report = json.loads(out)
+    assert code == 0, err
+    assert report["n"]["tuned"] == 500
+    assert report["params"]["after"] == 64 * 16 + 16 + 16 * 10 + 10
+    assert call("export", tmp_path / "run", "--format", "onnx")[0] == 0
+
+
+def test_a_model_with_two_inputs_and_no_data_is_pruned_and_exported(call, own_model, tmp_path):
+    recipe = write(tmp_path, model="python:own_nets:two_inputs")
+    code, out, err = call("run", recipe, "--out", tmp_path / "run", "--json")
+    report = json.loads(out)
+    assert code == 0, err
+    assert report["params"]["after"] == 4 * 8 + 8 + 6 * 8 + 8 + 8 * 3 + 3
+    assert report["accuracy"] == {"dense": None, "pruned": None, "tuned": None}
+    assert report["onnx"]["n"] == 8
+    assert "no accuracy is measured" in err
+
+
+def test_a_model_without_onnx_form_keeps_its_other_files_and_is_told(call, own_model, tmp_path):
+    recipe = write(tmp_path, model="python:own_nets:no_onnx", granularity="weight")
+    code, out, _ = call("run", recipe, "--out", tmp_path / "run")
+    assert code == 0
+    assert "Warning: The pruned network cannot be written as ONNX" in out
+    assert not (tmp_path / "run" / "model.onnx").exists()
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    code, out, err = call("export", tmp_path / "run", "--format", "onnx")
+    assert (code, out) == (2, "")
+    assert "linalg_qr" in err
