@@ -38,9 +38,7 @@ TYPE_ORDER: Final = {dtype: order for order, dtype in enumerate(TYPE_NAMES)}
 _ALIGNMENT: Final = 8
 
 
-def save_weights(
-    state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
-) -> None:
+def save_weights(state: Mapping[str, Tensor], path: Path) -> None:
     """Write ``state`` to ``path``; the file appears whole or not at all.
 
     Tensors that share memory are written once under each of their names.
@@ -48,7 +46,6 @@ def save_weights(
     Args:
         state: Tensors by name.
         path: The file, in an existing folder.
-        metadata: Text to keep in the header; a dense file as it is counted has none.
 
     Raises:
         ExportError: If the file cannot be written.
@@ -59,10 +56,7 @@ def save_weights(
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         temporary = Path(name)
-        safetensors.torch.save_file(
-            tensors, temporary, metadata=dict(metadata) if metadata else None
-        )
-        _sort_metadata(temporary)
+        safetensors.torch.save_file(tensors, temporary)
         temporary.chmod(0o644)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -72,24 +66,6 @@ def save_weights(
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-
-
-def _sort_metadata(path: Path) -> None:
-    """Put the header's text in order of name: the library writes it in a random one.
-
-    So equal tensors and texts give equal files. The header keeps its length.
-    """
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        raw = file.read(length)
-        header = json.loads(raw)
-        if "__metadata__" not in header:
-            return
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(text) == len(raw.rstrip(b" ")):
-            file.seek(8)
-            file.write(text)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -109,18 +85,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def predicted_safetensors_bytes(
     tensors: Mapping[str, tuple[tuple[int, ...], torch.dtype]],
-    metadata: Mapping[str, str] | None = None,
 ) -> int:
     """Return the exact size in bytes of the file ``save_weights`` would write.
 
     Args:
         tensors: Shape and element type of every tensor by name.
-        metadata: As given to ``save_weights``.
 
     Raises:
         UnsupportedModelError: If the format does not know an element type.
     """
-    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    header: dict[str, object] = {}
     end = 0
     for name in sorted(tensors, key=lambda name: (-_order(name, tensors[name][1]), name)):
         shape, dtype = tensors[name]

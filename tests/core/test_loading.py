@@ -334,17 +334,14 @@ tensors = st.tuples(
 )
 
 
-@given(
-    layout=st.dictionaries(names, tensors, max_size=12),
-    metadata=st.none() | st.dictionaries(names, names, max_size=3),
-)
+@given(layout=st.dictionaries(names, tensors, max_size=12))
 @settings(max_examples=150, deadline=None)
-def test_the_size_of_a_weights_file_is_predicted_to_the_byte(tmp_path_factory, layout, metadata):
+def test_the_size_of_a_weights_file_is_predicted_to_the_byte(tmp_path_factory, layout):
     state = {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in layout.items()}
     path = tmp_path_factory.mktemp("weights") / "a.safetensors"
-    save_weights(state, path, metadata)
-    size = predicted_safetensors_bytes(layout, metadata)
-    assert path.stat().st_size == size == len(safetensors_bytes(state, metadata or None))
+    save_weights(state, path)
+    size = predicted_safetensors_bytes(layout)
+    assert path.stat().st_size == size == len(safetensors_bytes(state))
 
 
 @every_model
@@ -363,7 +360,7 @@ def test_weights_come_back_bit_for_bit_and_shared_memory_is_written_under_each_n
     shared = torch.randn(3, 4)
     state = {"a": shared, "b": shared, "c": shared.T, "d": torch.tensor(7)}
     path = tmp_path / "w.safetensors"
-    save_weights(state, path, {"note": "é"})
+    save_weights(state, path)
     back = read_weights(path)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) for name in state)
