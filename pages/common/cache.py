@@ -30,17 +30,18 @@ _SCORE_FIELDS: Final = ("granularity", "criterion", "normalise", "calibration", 
 
 
 @st.cache_resource(show_spinner=False)
-def engine() -> bool:
-    """Import everything the pages call, once, and take it out of the garbage collector's sight.
+def engine(_identity: str) -> bool:
+    """Import everything the pages call, trace a first model, and take all that from the collector.
 
     Streamlit collects garbage after every run of a script; with PyTorch imported each collection
     would walk some 250,000 objects which never die.
     """
+    import pruning_core.exporting.exporter
     import pruning_core.planning.resolve
     import pruning_core.preview
-    import pruning_core.scoring.score
-    import pruning_core.tracing.trace  # noqa: F401
+    import pruning_core.scoring.score  # noqa: F401
 
+    network(_identity)
     gc.collect()
     gc.freeze()
     return True
@@ -101,7 +102,6 @@ def network(identity: str) -> "Network":
     from pruning_core.tracing.trace import trace
 
     loaded = model(identity)
-    engine()
     return trace(loaded.module, loaded.example_inputs)
 
 

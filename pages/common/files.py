@@ -51,7 +51,7 @@ def downloads(record: Record) -> None:
     report = measured.report(record.id) or {}
     if report:
         st.markdown(headline(report))
-    entries = list(cache.registry("exporters").values())
+    entries = sorted(cache.registry("exporters").values(), key=lambda entry: entry.file_name)
     columns = st.columns(len(entries))
     for column, entry in zip(columns, entries, strict=True):
         path = folder / entry.file_name

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from pruning_core.errors import RunError
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.store import Record, Store
 
@@ -41,9 +42,16 @@ def report(run: str) -> dict[str, Any] | None:
 
 
 def of_recipe(recipe: Recipe) -> Accuracy | None:
-    """Return what the newest finished run of exactly this recipe measured, if there is one."""
+    """Return what the newest finished run of exactly this recipe measured, if there is one.
+
+    Runs that cannot be read just now are no reason not to show a plan; the Run page says why.
+    """
     fingerprint = recipe.fingerprint
-    for record in Store().all():
+    try:
+        records = Store().all()
+    except RunError:
+        return None
+    for record in records:
         if record.state == "done" and record.fingerprint == fingerprint:
             return _accuracy(record)
     return None

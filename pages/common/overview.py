@@ -21,8 +21,8 @@ def chooser() -> None:
         list(cards),
         format_func=lambda identity: markdown(cards[identity].title),
         captions=[
-            f"{markdown(card.data_title)} · {percent(card.accuracy)} of {card.n_test:,} test "
-            f"examples right · {count(card.n_params)} parameters"
+            f"{markdown(card.data_title)} · accuracy {percent(card.accuracy)} (n = "
+            f"{card.n_test:,}) · {count(card.n_params)} parameters"
             for card in cards.values()
         ],
         **state.bound("model_choice", state.recipe().model, state.choose_model),

@@ -9,8 +9,6 @@ from pages.common.format import markdown
 from pruning_core.runs import dispatcher
 from pruning_core.runs.store import Record, Store
 
-_KEY = "run_list"
-
 
 def show() -> None:
     """Draw the list of runs."""
@@ -23,16 +21,17 @@ def show() -> None:
         return
 
     def select() -> None:
-        rows = st.session_state[_KEY]["selection"]["rows"]
+        rows = st.session_state[key]["selection"]["rows"]
         if rows:
             state.show_run(records[rows[0]].id)
 
+    key = f"run_list_{state.run_id()}_{len(records)}"
     shown = [index for index, record in enumerate(records) if record.id == state.run_id()]
     st.dataframe(
         table(records),
         hide_index=True,
         placeholder="",
-        key=_KEY,
+        key=key,
         on_select=select,
         selection_mode="single-row",
         selection_default={"selection": {"rows": shown, "columns": [], "cells": []}},

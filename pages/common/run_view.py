@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.common import cache, charts, measured, progress, shell, state
 from pages.common.format import count, duration, markdown, percent
+from pruning_core.errors import RunError
 from pruning_core.runs import dispatcher
 from pruning_core.runs.log import read_log
 from pruning_core.runs.store import Record, Store
@@ -37,7 +38,11 @@ _MOMENTS: Final[Mapping[str, str]] = {
 
 def show(run: str) -> None:
     """Draw a run; while it is active, this part of the page refreshes itself every second."""
-    active = not dispatcher.poll(run).is_finished
+    try:
+        active = not dispatcher.poll(run).is_finished
+    except RunError as error:
+        st.error(markdown(str(error)))
+        return
     st.fragment(_live, run_every=1.0 if active else None)(run, was_active=active)
 
 

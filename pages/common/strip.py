@@ -50,7 +50,7 @@ def show(place: "DeltaGenerator | None" = None) -> None:
 def _counted() -> "Preview":
     """Count the current recipe; one that cannot be carried out is taken back."""
     try:
-        cache.engine()
+        cache.engine(state.recipe().model)
         with st.spinner("Rating on data…") if cache.reads_data(state.recipe()) else nullcontext():
             counted = cache.preview(state.recipe())
     except PruningError as error:
