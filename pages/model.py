@@ -15,6 +15,7 @@ with chooser:
     overview.chooser()
 with picture:
     overview.first_layer(identity)
+    st.page_link("pages/plan.py", label="Plan what leaves", icon=":material/arrow_forward:")
 
 strip.show(place)
 network = cache.network(identity)

@@ -53,6 +53,10 @@ def show(plan: "Plan", counted: "Preview") -> None:
             _scope(recipe)
             _more(recipe, plan)
             _recipe_file(recipe)
+            st.space("stretch")
+            st.page_link(
+                "pages/run.py", label="Prune and fine-tune", icon=":material/arrow_forward:"
+            )
         with st.container(horizontal=True, vertical_alignment="bottom"):
             _kind(recipe, plan, counted)
             _amount(recipe, plan)
@@ -70,9 +74,18 @@ def _granularity(recipe: Recipe) -> None:
         **state.bound(
             "granularity",
             recipe.granularity,
-            lambda key: state.set_recipe(edits.with_granularity(state.recipe(), key)),
+            _change_granularity,
         ),
     )
+
+
+def _change_granularity(key: str) -> None:
+    """Prune something else, by the same criterion when it can rate that."""
+    recipe, entries = state.recipe(), cache.registry("criteria")
+    able = [name for name, entry in entries.items() if key in entry.supports]
+    plain = [name for name in able if not entries[name].needs_data]
+    criterion = recipe.criterion if recipe.criterion in able else (plain or able)[0]
+    state.set_recipe(edits.with_granularity(recipe, key).replace(criterion=criterion))
 
 
 def _criterion(recipe: Recipe, plan: "Plan") -> None:
@@ -169,6 +182,7 @@ def _recipe_file(recipe: Recipe) -> None:
             mime="application/json",
             on_click="ignore",
         )
+        st.button("Start over", icon=":material/restart_alt:", on_click=state.start_over)
         st.file_uploader(
             "Open a recipe",
             type="json",
@@ -210,7 +224,7 @@ def _amount(recipe: Recipe, plan: "Plan") -> None:
     target = recipe.target
     match target:
         case Ratio():
-            _share("Share to remove (%)", target.value, lambda x: Ratio(value=x), 0.0, 99.9)
+            _share("Share to remove (%)", target.value, lambda x: Ratio(value=x), 0.0, 99.99)
         case Budget():
             label = f"Keep at most this share of the {_BUDGETS[target.kind]} (%)"
             kind = target.kind
@@ -222,7 +236,9 @@ def _amount(recipe: Recipe, plan: "Plan") -> None:
                 min_value=0,
                 max_value=most,
                 width=220,
-                **state.bound("target_count", target.value, _move(lambda x: Count(value=x))),
+                **state.bound(
+                    "target_count", min(target.value, most), _move(lambda x: Count(value=x))
+                ),
             )
         case Threshold():
             st.number_input(
@@ -239,7 +255,7 @@ def _amount(recipe: Recipe, plan: "Plan") -> None:
 def _share(label: str, value: float, make: Any, low: float, high: float) -> None:
     """Draw a slider and a field for one share, both views of the same value."""
     shown = min(high, max(low, round(100 * value, 2)))
-    write = _move(lambda shares: make(round(shares / 100, 6)))
+    write = _move(lambda shares: make(round(shares / 100, 8)))
     st.slider(label, low, high, step=0.5, width=420, **state.bound("target_slider", shown, write))
     st.number_input(
         label,

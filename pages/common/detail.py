@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _KEY = "threshold"
 _ROWS_AT_MOST = 6
+_LARGEST_SHARE = 99.9999
 
 
 def show(plan: "Plan", selected: str) -> None:
@@ -111,13 +112,13 @@ def _numbers(plan: "Plan", site: "Site") -> None:
     ratio.number_input(
         "Ratio (%)",
         min_value=0.0,
-        max_value=99.99,
+        max_value=_LARGEST_SHARE,
         step=5.0,
         format="%.2f",
         **state.bound(
             "own_ratio",
-            round(100 * plan.ratio(name), 2),
-            write(lambda x: Ratio(value=round(x / 100, 6))),
+            min(_LARGEST_SHARE, round(100 * plan.ratio(name), 4)),
+            write(lambda x: Ratio(value=round(x / 100, 8))),
         ),
     )
     own = name in plan.recipe.layers or name in plan.recipe.pins

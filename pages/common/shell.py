@@ -4,8 +4,6 @@ Streamlit runs a file of a folder called ``pages`` on its own when the first vis
 server opens a deep link. :func:`enter` notices that and starts over through ``app.py``.
 """
 
-import logging
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +12,9 @@ from typing import Final
 import streamlit as st
 from streamlit.navigation.page import Page
 
-from pages.common import state
+from pages.common import problems, state
 from pages.common.format import markdown
-from pruning_core.errors import PruningError
 
-_LOG: Final = logging.getLogger("pruning_studio")
 _HERE: Final = Path(__file__).resolve().parent
 _INSIDE: Final = "_inside_shell"
 
@@ -59,23 +55,11 @@ def enter() -> None:
 
 @contextmanager
 def shows_errors() -> Iterator[None]:
-    """Turn an error into a sentence on the page and stop drawing it.
-
-    A PruningError is shown as it is. Of any other error the page shows only an id; what happened
-    is in the server's log under the same id.
-    """
+    """Turn an error into a sentence on the page, and stop drawing it."""
     try:
         yield
-    except PruningError as error:
-        st.error(markdown(str(error)))
-        st.stop()
-    except Exception:
-        identifier = secrets.token_hex(4)
-        _LOG.exception("Error %s", identifier)
-        st.error(
-            f"Something went wrong in Pruning Studio (error {identifier}). The server's log says "
-            "what; your settings are kept."
-        )
+    except Exception as error:  # whatever it is, the visitor gets a sentence and the log the rest
+        st.error(markdown(problems.sentence(error)))
         st.stop()
 
 

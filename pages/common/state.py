@@ -10,8 +10,8 @@ from typing import Any, Final, TypedDict
 
 import streamlit as st
 
-from pages.common import cache, edits
-from pruning_core.errors import PruningError, UnknownNameError
+from pages.common import cache, edits, problems
+from pruning_core.errors import UnknownNameError
 from pruning_core.planning.recipe import Recipe
 
 DEFAULT_MODEL: Final = "bundled:lenet_300_100"
@@ -86,6 +86,11 @@ def layer(known: tuple[str, ...]) -> str:
     return selected if selected in known else (known[0] if known else "")
 
 
+def start_over() -> None:
+    """Go back to the recipe the model starts with."""
+    set_recipe(edits.for_model(recipe().model))
+
+
 def select_layer(name: str) -> None:
     """Select the layer ``name``."""
     st.session_state[_LAYER] = name
@@ -117,11 +122,11 @@ def bound(key: str, value: Any, write: Callable[[Any], None]) -> Bound:
 
 
 def attempt(action: Callable[[], None]) -> None:
-    """Carry out ``action``, for use in callbacks: a PruningError becomes a message on the page."""
+    """Carry out ``action``, for use in callbacks: an error becomes a message on the page."""
     try:
         action()
-    except PruningError as error:
-        st.session_state[_MESSAGE] = str(error)
+    except Exception as error:  # the next run of the page shows it
+        st.session_state[_MESSAGE] = problems.sentence(error)
 
 
 def take_message() -> str:

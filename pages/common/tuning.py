@@ -43,7 +43,7 @@ def show() -> None:
     )
     right.number_input(
         "Learning rate",
-        min_value=1e-6,
+        min_value=0.0,
         max_value=10.0,
         format="%.2g",
         step=tuning.learning_rate / 2,
@@ -102,7 +102,7 @@ def _more(recipe: Any) -> None:
     right.number_input(
         "Momentum",
         min_value=0.0,
-        max_value=0.999,
+        max_value=1.0,
         step=0.05,
         disabled=tuning.optimiser != "sgd",
         **_tuning("momentum", tuning.momentum),
