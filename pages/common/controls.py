@@ -53,13 +53,13 @@ def show(plan: "Plan", counted: "Preview") -> None:
             _scope(recipe)
             _more(recipe, plan)
             _recipe_file(recipe)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            _kind(recipe, plan, counted)
+            _amount(recipe, plan)
             st.space("stretch")
             st.page_link(
                 "pages/run.py", label="Prune and fine-tune", icon=":material/arrow_forward:"
             )
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            _kind(recipe, plan, counted)
-            _amount(recipe, plan)
         _about(recipe)
 
 
@@ -97,10 +97,8 @@ def _criterion(recipe: Recipe, plan: "Plan") -> None:
     st.selectbox(
         "Rated by",
         list(entries),
-        format_func=lambda key: (
-            entries[key].title + (" (reads data)" if entries[key].needs_data else "")
-        ),
-        width=260,
+        format_func=lambda key: entries[key].title + (" · data" if entries[key].needs_data else ""),
+        width=290,
         **state.bound("criterion", recipe.criterion, _rescore(plan, "criterion")),
     )
 

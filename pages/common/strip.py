@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from pruning_core.preview import Preview
 
+    Place = tuple[DeltaGenerator, DeltaGenerator]
+
 _EXACT: Final = "Counted from the shapes and masks of this plan"
 _QUANTITIES: Final = (
     ("params", "Parameters", "count"),
@@ -24,35 +26,38 @@ _QUANTITIES: Final = (
 )
 
 
-def reserve() -> "DeltaGenerator":
-    """Return the place of the strip, which keeps its height until :func:`show` fills it."""
-    with st.container(key="strip"):
-        place = st.empty()
+def reserve() -> "Place":
+    """Return the place of the strip; until :func:`show` fills it, it keeps its height.
+
+    The numbers of the run before stay in sight meanwhile, so that nothing flickers.
+    """
+    with st.container(key="strip", gap=None):
+        status, numbers = st.empty(), st.container()
     if not cache.is_ready():
-        place.caption(
-            ":material/hourglass_top: Starting PyTorch; the exact numbers follow at once."
-        )
-    return place
+        status.caption(":material/hourglass_top: Starting PyTorch; the exact numbers follow.")
+    return status, numbers
 
 
-def show(place: "DeltaGenerator | None" = None) -> None:
+def show(place: "Place | None" = None) -> None:
     """Draw the strip for the current recipe.
 
     Args:
         place: From :func:`reserve`, for pages that draw something before; None draws it here.
     """
-    place = place or reserve()
-    counted = _counted()
-    with place.container():
+    status, numbers = place or reserve()
+    counted = _counted(status)
+    status.empty()
+    with numbers:
         mount_strip(key="strip_numbers", data={"items": items(counted)})
 
 
-def _counted() -> "Preview":
+def _counted(status: "DeltaGenerator") -> "Preview":
     """Count the current recipe; one that cannot be carried out is taken back."""
+    recipe = state.recipe()
     try:
-        cache.engine(state.recipe().model)
-        with st.spinner("Rating on data…") if cache.reads_data(state.recipe()) else nullcontext():
-            counted = cache.preview(state.recipe())
+        cache.engine(recipe.model)
+        with status, st.spinner("Rating on data…") if cache.reads_data(recipe) else nullcontext():
+            counted = cache.preview(recipe)
     except PruningError as error:
         if state.go_back(str(error)):
             st.rerun()

@@ -103,7 +103,7 @@ function draw(instance) {
     : ticks(0, most, 4).filter((n) => Number.isInteger(n) && n > 0);
   for (const n of steps) {
     node("line", { x1: EDGE.left, x2: width - EDGE.right, y1: toY(n), y2: toY(n), class: "grid" }, svg);
-    label(svg, formatCount(n), { x: EDGE.left - 6, y: toY(n) + 4, class: "tick end" });
+    label(svg, formatCount(n), { x: EDGE.left - 11, y: toY(n) + 4, class: "tick end" });
   }
   let outline = "";
   data.counts.forEach((n, i) => {
