@@ -189,10 +189,12 @@ def _group(
     return [(ordered, touches) for _, _, ordered, touches in groups]
 
 
-def _birth(component: NDArray[np.int32], products: Sequence[Product]) -> dict[int, int]:
-    """Return for each component the first product that makes it."""
-    born: dict[int, int] = {}
+def _birth(component: NDArray[np.int32], products: Sequence[Product]) -> dict[int, float]:
+    """Return for each component the first product that makes it, or else just before it is read."""
+    born: dict[int, float] = {}
     for position, product in enumerate(products):
+        for number in np.unique(component[product.consumed]).tolist():
+            born.setdefault(number, position - 0.5)
         for number in np.unique(component[product.produced]).tolist():
             born.setdefault(number, position)
     return born

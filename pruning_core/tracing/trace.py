@@ -205,6 +205,8 @@ def _unit_word(layers: Sequence[nn.Module], analysis: Analysis, units: slice) ->
         return "hidden unit"
     if analysis.stacked[units].any():
         return "head"
+    if isinstance(layers[0], nn.Embedding):
+        return "feature"
     if analysis.renormalised[units].any() and any(isinstance(x, nn.Linear) for x in layers):
         return "feature"
     return "channel" if isinstance(layers[0], nn.modules.conv._ConvNd) else "neuron"
