@@ -142,7 +142,7 @@ def test_prune_reload_in_between_see_accuracies_and_download(page, server, tmp_p
     open_plan(page, server.url, "mlp_digits")
     type_number(page, "Share to remove (%)", "50")
     until(lambda: strip_values(page)["Non-zeros"], lambda text: text != "17.2 k")
-    page.get_by_role("link", name="Run").click()
+    page.get_by_role("link", name="Run", exact=True).click()
     type_number(page, "Epochs", "2")
     settle(page)
     page.get_by_role("button", name="Prune", exact=True).click()
@@ -157,7 +157,7 @@ def test_prune_reload_in_between_see_accuracies_and_download(page, server, tmp_p
     report = json.loads((server.state / "runs" / run / "export" / "report.json").read_text())
     shown = page.locator("[data-testid=stMetricValue]").all_inner_texts()
     assert shown == [f"{100 * report['accuracy'][m]:.2f} %" for m in ("dense", "pruned", "tuned")]
-    page.get_by_role("link", name="Export").click()
+    page.get_by_role("link", name="Export", exact=True).click()
     page.get_by_text("model.onnx").first.wait_for()
     for name in ("model.safetensors", "model.onnx", "recipe.json", "report.html"):
         with page.expect_download() as download:
