@@ -122,29 +122,14 @@ def _scope(recipe: Recipe) -> None:
 
 
 def _more(recipe: Recipe, plan: "Plan") -> None:
-    removes = cache.registry("granularities")[recipe.granularity].removes
     with st.popover("More", icon=":material/tune:"):
         st.selectbox(
             "Scores of different layers are compared",
             list(_NORMALISE),
-            format_func=lambda key: _NORMALISE[key],
+            format_func=_NORMALISE.__getitem__,
             **state.bound("normalise", recipe.normalise, _rescore(plan, "normalise")),
         )
-        st.number_input(
-            "At least this many stay in each layer",
-            min_value=1,
-            max_value=10**6,
-            disabled=not removes,
-            **state.bound("min_kept", recipe.min_kept, _replace("min_kept")),
-        )
-        st.number_input(
-            "Kept units are a multiple of",
-            min_value=1,
-            max_value=1024,
-            disabled=not removes,
-            help="Widths that are multiples of 8 or 16 run faster on most processors.",
-            **state.bound("round_to", recipe.round_to, _replace("round_to")),
-        )
+        _limits(recipe)
         st.number_input(
             "Calibration examples",
             min_value=1,
@@ -165,6 +150,26 @@ def _more(recipe: Recipe, plan: "Plan") -> None:
             help="Decides everything that is drawn at random.",
             **state.bound("seed", recipe.seed, _rescore(plan, "seed")),
         )
+
+
+def _limits(recipe: Recipe) -> None:
+    """Draw what holds for granularities that remove units."""
+    removes = cache.registry("granularities")[recipe.granularity].removes
+    st.number_input(
+        "At least this many stay in each layer",
+        min_value=1,
+        max_value=10**6,
+        disabled=not removes,
+        **state.bound("min_kept", recipe.min_kept, _replace("min_kept")),
+    )
+    st.number_input(
+        "Kept units are a multiple of",
+        min_value=1,
+        max_value=1024,
+        disabled=not removes,
+        help="Widths that are multiples of 8 or 16 run faster on most processors.",
+        **state.bound("round_to", recipe.round_to, _replace("round_to")),
+    )
 
 
 def _recipe_file(recipe: Recipe) -> None:

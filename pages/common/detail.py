@@ -12,6 +12,8 @@ from pages.common.format import markdown, plural
 from pruning_core.planning.recipe import Count, Ratio, Threshold
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from pruning_core.granularities import Site
     from pruning_core.planning.plan import Plan
 
@@ -121,8 +123,13 @@ def _numbers(plan: "Plan", site: "Site") -> None:
             write(lambda x: Ratio(value=round(x / 100, 8))),
         ),
     )
+    _follow(plan, name, follow)
+
+
+def _follow(plan: "Plan", name: str, place: "DeltaGenerator") -> None:
+    """Draw the button that gives up the own setting of a layer."""
     own = name in plan.recipe.layers or name in plan.recipe.pins
-    follow.button(
+    place.button(
         "Follow global",
         disabled=not own,
         width="stretch",

@@ -22,7 +22,9 @@ _INSIDE: Final = "_inside_shell"
 _STYLE: Final = """<style>
 .st-key-strip { min-height: 65px; position: relative; }
 .st-key-strip .stSpinner { position: absolute; right: 0; top: 100%; }
-[data-testid="stLayoutWrapper"]:has(> .st-key-strip) { position: sticky; top: 3.75rem; z-index: 90; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-strip) {
+  position: sticky; top: 3.75rem; z-index: 90;
+}
 .stMainBlockContainer { max-width: 1720px; }
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 </style>"""

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.common import cache, edits, state
 from pages.common.format import count, percent, plural
+from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.dispatcher import submit
 
 _OPTIMISERS: Final = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with momentum"}
@@ -17,7 +18,6 @@ _SHAPES: Final = {"cubic": "Fast first (cubic)", "linear": "In equal steps"}
 def show() -> None:
     """Draw the settings and the button."""
     recipe = state.recipe()
-    tuning = recipe.tuning
     plan = cache.plan(recipe)
     removed = sum(plan.n_removed(site) for site in plan.keep)
     total = sum(mask.size for mask in plan.keep.values())
@@ -32,6 +32,21 @@ def show() -> None:
             "The plan takes nothing away yet: decide what leaves on the Plan page. A run without "
             "pruning is still useful as a control: the dense model with the same extra epochs."
         )
+    _settings(recipe)
+    with st.expander("More settings"):
+        _more(recipe)
+    st.button(
+        "Prune",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        on_click=lambda: state.attempt(_submit),
+    )
+
+
+def _settings(recipe: Recipe) -> None:
+    """Draw the settings of fine-tuning."""
+    tuning = recipe.tuning
     left, right = st.columns(2)
     _number(left, "Epochs", "epochs", tuning.epochs, low=0, high=1000)
     _number(right, "Batch size", "batch_size", tuning.batch_size, low=2, high=8192)
@@ -76,18 +91,9 @@ def show() -> None:
         "epochs count for each round.",
         **state.bound("rounds", recipe.schedule.rounds, _schedule("rounds")),
     )
-    with st.expander("More settings"):
-        _more(recipe)
-    st.button(
-        "Prune",
-        type="primary",
-        icon=":material/play_arrow:",
-        width="stretch",
-        on_click=lambda: state.attempt(_submit),
-    )
 
 
-def _more(recipe: Any) -> None:
+def _more(recipe: Recipe) -> None:
     """Draw the settings that are rarely touched."""
     tuning = recipe.tuning
     left, right = st.columns(2)

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from pruning_core.figures import numbers
-from pruning_core.figures.canvas import finish
+from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import PRUNED_PATTERN, Palette
 
 MAX_LAYERS = 40
@@ -32,46 +32,41 @@ def share_bars(
         quantity: The plural word, e.g. ``parameters``.
         after: ``[L]``, what is left of it; None leaves everything.
     """
-    left = before if after is None else after
-    labels, dense, kept = _largest(names, before, left)
-    total = int(before.sum())
-    ticks = [numbers.plotly_text(label, 28) for label in labels]
+    labels, dense, kept = _largest(names, before, before if after is None else after)
     figure = go.Figure()
-    figure.add_bar(
-        y=ticks,
-        x=kept,
-        orientation="h",
-        name="kept",
-        marker={"color": colours.kept},
-        hovertemplate="%{y}: %{x:,} kept<extra></extra>",
-    )
-    if after is not None:
-        figure.add_bar(
-            y=ticks,
-            x=dense - kept,
-            orientation="h",
-            name="leaves",
-            marker={"color": colours.pruned, "pattern": {"shape": PRUNED_PATTERN}},
-            hovertemplate="%{y}: %{x:,} leave<extra></extra>",
-        )
-    top = int(np.argmax(before)) if before.size else 0
-    share = numbers.percent(before[top] / total, 0) if total else "0 %"
-    title = (
-        f"{numbers.plotly_text(names[top] or 'model', 40)} holds {share} of the {quantity}"
-        if total
-        else f"No {quantity}"
-    )
+    for name, values, colour, pattern in (
+        ("kept", kept, colours.kept, ""),
+        ("leave", dense - kept, colours.pruned, PRUNED_PATTERN),
+    ):
+        if name == "kept" or after is not None:
+            figure.add_bar(
+                y=[numbers.plotly_text(label, 28) for label in labels],
+                x=values,
+                orientation="h",
+                name=name,
+                marker={"color": colour, "pattern": {"shape": pattern}},
+                hovertemplate=f"%{{y}}: %{{x:,}} {name}<extra></extra>",
+            )
+    total = numbers.count(int(before.sum()))
     finish(
         figure,
         colours,
-        title=title,
-        alt=f"Bars of {quantity} by layer, {numbers.count(total)} in all. {title}.",
+        Caption(_finding(names, before, quantity), f"Bars of {quantity} by layer, {total} in all"),
         height=90 + 20 * max(len(labels), 3),
         x={"title": {"text": quantity}},
         y={"autorange": "reversed", "showgrid": False, "tickfont": {"size": 12}},
     )
-    figure.update_layout(barmode="stack", bargap=0.3)
-    return figure
+    return figure.update_layout(barmode="stack", bargap=0.3)
+
+
+def _finding(names: Sequence[str], values: NDArray[np.int64], quantity: str) -> str:
+    """Say which layer holds most of it."""
+    total = int(values.sum())
+    if not total:
+        return f"No {quantity}"
+    top = int(np.argmax(values))
+    share = numbers.percent(values[top] / total, 0)
+    return f"{numbers.plotly_text(names[top] or 'model', 40)} holds {share} of the {quantity}"
 
 
 def _largest(

@@ -1,5 +1,6 @@
 """What every figure shares: fixed height, a title that says the finding, units, alt text."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -7,23 +8,39 @@ import plotly.graph_objects as go
 from pruning_core.figures.palette import Palette
 
 
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What a figure says in words.
+
+    Attributes:
+        title: The finding or the question, in a sentence without its full stop.
+        subject: What is drawn, for people who do not see the picture.
+    """
+
+    title: str
+    subject: str
+
+    @property
+    def alt(self) -> str:
+        """The sentences that stand for the picture; the title holds the main number."""
+        return f"{self.subject}. {self.title}."
+
+
 def finish(
     figure: go.Figure,
     colours: Palette,
+    caption: Caption,
     *,
-    title: str,
-    alt: str,
     height: int,
-    x: dict[str, Any] | None = None,
-    y: dict[str, Any] | None = None,
+    x: dict[str, Any],
+    y: dict[str, Any],
 ) -> go.Figure:
-    """Give ``figure`` its layout and return it; :func:`alt_text` reads ``alt`` back.
+    """Give ``figure`` its layout and return it; :func:`alt_text` reads the words back.
 
     Args:
         figure: Changed in place.
         colours: Palette of the page it is drawn on.
-        title: The finding or the question, in a sentence.
-        alt: The same in words for people who do not see the picture, with the main number.
+        caption: Title and description.
         height: In pixels; fixed, so that the page does not jump.
         x: Options of the x axis, at least its title with the unit.
         y: Options of the y axis.
@@ -31,7 +48,7 @@ def finish(
     axis = {"gridcolor": colours.grid, "zeroline": False, "automargin": True}
     figure.update_layout(
         title={
-            "text": title,
+            "text": caption.title,
             "font": {"size": 14},
             "x": 0,
             "xref": "container",
@@ -39,7 +56,7 @@ def finish(
             "yanchor": "top",
             "yref": "container",
         },
-        meta={"alt": alt},
+        meta={"alt": caption.alt},
         height=height,
         margin={"l": 8, "r": 8, "t": 40, "b": 8},
         font={"color": colours.text},
@@ -49,8 +66,8 @@ def finish(
         dragmode=False,
         bargap=0.0,
     )
-    figure.update_xaxes(**(axis | (x or {})))
-    figure.update_yaxes(**(axis | (y or {})))
+    figure.update_xaxes(**(axis | x))
+    figure.update_yaxes(**(axis | y))
     return figure
 
 

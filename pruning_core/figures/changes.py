@@ -1,13 +1,13 @@
 """What pruning and fine-tuning changed in the predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from pruning_core.figures import numbers
-from pruning_core.figures.canvas import finish
+from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import Palette
 
 MAX_CLASSES = 40
@@ -34,54 +34,53 @@ def recall_change(
     shown = np.sort(np.argsort(-np.abs(change), kind="stable")[:MAX_CLASSES])
     labels = [numbers.plotly_text(classes[index], 24) for index in shown]
     figure = go.Figure()
-    for row, index in enumerate(shown):
-        figure.add_shape(
-            type="line",
-            x0=100 * dense[index],
-            x1=100 * after[index],
-            y0=labels[row],
-            y1=labels[row],
-            line={"color": colours.muted, "width": 3},
-        )
-    for name, values, colour, symbol in (
-        ("dense", dense, colours.muted, "circle-open"),
-        (after_name, after, colours.kept, "diamond"),
-    ):
-        figure.add_scatter(
-            x=100 * values[shown],
-            y=labels,
-            name=name,
-            mode="markers",
-            marker={
-                "color": colour,
-                "symbol": symbol,
-                "size": 10,
-                "line": {"width": 2, "color": colour},
-            },
-            hovertemplate=f"%{{y}}: recall %{{x:.1f}} %<extra>{name}</extra>",
-        )
-    worst = int(np.argmin(change))
-    title = (
-        f"{numbers.plotly_text(classes[worst], 24)} moved most: "
-        f"{100 * change[worst]:+.1f} points of recall"
-        if change[worst] < 0
-        else "No class lost recall"
-    )
+    ends = {"dense": 100 * dense[shown], after_name: 100 * after[shown]}
+    _add_dumbbells(figure, labels, ends, colours)
+    most = int(np.argmax(np.abs(change)))
     finish(
         figure,
         colours,
-        title=title,
-        alt=f"Recall of each class, dense and {after_name}. {title}.",
+        Caption(
+            f"{numbers.plotly_text(classes[most], 24)} moved most: "
+            f"{100 * change[most]:+.1f} points of recall",
+            f"Recall of each class, dense and {after_name}",
+        ),
         height=110 + 24 * max(len(labels), 3),
         x={"title": {"text": "recall on test data (%)"}},
         y={"autorange": "reversed"},
     )
-    figure.update_layout(
-        showlegend=True,
-        margin={"t": 62},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
-    )
-    return figure
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"}
+    return figure.update_layout(showlegend=True, margin={"t": 62}, legend=legend)
+
+
+def _add_dumbbells(
+    figure: go.Figure,
+    labels: Sequence[str],
+    ends: Mapping[str, NDArray[np.float64]],
+    colours: Palette,
+) -> None:
+    """Add a line a class, with a differently shaped point at either end."""
+    first, last = ends.values()
+    for row, label in enumerate(labels):
+        figure.add_shape(
+            type="line",
+            x0=first[row],
+            x1=last[row],
+            y0=label,
+            y1=label,
+            line={"color": colours.muted, "width": 3},
+        )
+    looks = ((colours.muted, "circle-open"), (colours.kept, "diamond"))
+    for (name, values), (colour, symbol) in zip(ends.items(), looks, strict=True):
+        line = {"width": 2, "color": colour}
+        figure.add_scatter(
+            x=values,
+            y=labels,
+            name=name,
+            mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 10, "line": line},
+            hovertemplate=f"%{{y}}: recall %{{x:.1f}} %<extra>{name}</extra>",
+        )
 
 
 def confusion_change(
@@ -102,8 +101,6 @@ def confusion_change(
         after_name: ``pruned`` or ``fine-tuned``.
     """
     change = (after - dense).astype(np.float32)
-    wrong = change - np.diag(np.diag(change))
-    row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
     labels = [numbers.plotly_text(name, 16) for name in classes]
     limit = max(1.0, float(np.abs(change).max()))
     figure = go.Figure(
@@ -114,25 +111,27 @@ def confusion_change(
             zmin=-limit,
             zmax=limit,
             colorscale=[[0, colours.kept], [0.5, colours.background], [1, colours.pruned]],
-            colorbar={
-                "title": {"text": "examples more", "side": "right"},
-                "thickness": 12,
-                "outlinewidth": 0,
-            },
+            colorbar={"title": {"text": "examples more", "side": "right"}, "thickness": 12},
             hovertemplate="%{y} called %{x}: %{z:+.0f}<extra></extra>",
         )
-    )
-    title = (
-        f"{int(wrong.max())} more of {labels[row]} are called {labels[column]}"
-        if wrong.max() > 0
-        else "No confusion became more frequent"
     )
     return finish(
         figure,
         colours,
-        title=title,
-        alt=f"Change of the confusion matrix from dense to {after_name}. {title}.",
+        Caption(
+            _new_confusion(change, labels),
+            f"Change of the confusion matrix from dense to {after_name}",
+        ),
         height=110 + 24 * max(len(labels), 3),
         x={"title": {"text": "answer"}, "showgrid": False},
         y={"title": {"text": "true class"}, "showgrid": False, "autorange": "reversed"},
     )
+
+
+def _new_confusion(change: NDArray[np.float32], labels: Sequence[str]) -> str:
+    """Say which wrong answer became most frequent."""
+    wrong = change - np.diag(np.diag(change))
+    row, column = divmod(int(wrong.argmax()), wrong.shape[1])
+    if wrong[row, column] <= 0:
+        return "No confusion became more frequent"
+    return f"{int(wrong[row, column])} more of {labels[row]} are called {labels[column]}"

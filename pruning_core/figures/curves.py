@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from pruning_core.figures import numbers
-from pruning_core.figures.canvas import finish
+from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import Palette
 
 _DASHES = ("dot", "dash", "dashdot")
@@ -18,16 +18,10 @@ def loss_curves(
 ) -> go.Figure:
     """Draw training and validation loss of the epochs ``[E]`` that are done, of ``n_epochs``."""
     figure = _two_curves(training, validation, colours, hover="%{y:.4f}")
-    title = (
-        f"Validation loss {validation[-1]:.3f} after epoch {validation.size}"
-        if validation.size
-        else "No epoch is finished yet"
-    )
     finish(
         figure,
         colours,
-        title=title,
-        alt=f"Loss over epochs. {title}.",
+        Caption(_finding("loss", validation, "{:.3f}"), "Loss over epochs"),
         height=280,
         x=_epoch_axis(n_epochs),
         y={"title": {"text": "loss (cross-entropy)"}, "rangemode": "tozero"},
@@ -53,7 +47,29 @@ def accuracy_curves(
         levels: Accuracies to compare with, e.g. ``{"dense": 0.91}``.
     """
     figure = _two_curves(100 * training, 100 * validation, colours, hover="%{y:.2f} %")
-    for index, (name, level) in enumerate((levels or {}).items()):
+    _add_levels(figure, levels or {}, colours)
+    finish(
+        figure,
+        colours,
+        Caption(_finding("accuracy", 100 * validation, "{:.1f} %"), "Accuracy over epochs"),
+        height=280,
+        x=_epoch_axis(n_epochs),
+        y={"title": {"text": "accuracy (%)"}},
+    )
+    figure.update_layout(margin={"r": 90} if levels else {})
+    return _with_legend(figure)
+
+
+def _finding(name: str, validation: NDArray[np.float64], form: str) -> str:
+    """Say how far it is."""
+    if not validation.size:
+        return "No epoch is finished yet"
+    return f"Validation {name} {form.format(validation[-1])} after epoch {validation.size}"
+
+
+def _add_levels(figure: go.Figure, levels: Mapping[str, float], colours: Palette) -> None:
+    """Add lines to compare with, each with its name and value beside it."""
+    for index, (name, level) in enumerate(levels.items()):
         figure.add_hline(
             y=100 * level,
             line={"color": colours.muted, "width": 1.5, "dash": _DASHES[index % len(_DASHES)]},
@@ -67,22 +83,6 @@ def accuracy_curves(
             showarrow=False,
             font={"size": 11, "color": colours.text},
         )
-    title = (
-        f"Validation accuracy {100 * validation[-1]:.1f} % after epoch {validation.size}"
-        if validation.size
-        else "No epoch is finished yet"
-    )
-    finish(
-        figure,
-        colours,
-        title=title,
-        alt=f"Accuracy over epochs. {title}.",
-        height=280,
-        x=_epoch_axis(n_epochs),
-        y={"title": {"text": "accuracy (%)"}},
-    )
-    figure.update_layout(margin={"r": 90} if levels else {})
-    return _with_legend(figure)
 
 
 def _two_curves(

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from pruning_core.figures import numbers
-from pruning_core.figures.canvas import finish
+from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import SEQUENTIAL, Palette
 
 CELLS = 128
@@ -52,30 +52,25 @@ def importance_heatmap(
     """
     pooled = pool_max(matrix)
     y, x = (_centres(length) for length in matrix.shape)
+    scale = {"title": {"text": value, "side": "right"}, "thickness": 12, "outlinewidth": 0}
     figure = go.Figure(
         go.Heatmap(
             z=pooled,
             x=x,
             y=y,
             colorscale=SEQUENTIAL,
-            colorbar={
-                "title": {"text": value, "side": "right"},
-                "thickness": 12,
-                "outlinewidth": 0,
-            },
+            colorbar=scale,
             hovertemplate="output %{y:.0f}, input %{x:.0f}<br>%{z:.4g}<extra></extra>",
         )
     )
     if removed is not None and removed.any():
         _cover(figure, removed, x, y, colours)
-    title = finding(matrix, removed, value)
+    size = f"{matrix.shape[0]} outputs by {matrix.shape[1]} inputs"
     note = "" if pooled.shape == matrix.shape else " (a cell is the largest of its block)"
     return finish(
         figure,
         colours,
-        title=title,
-        alt=f"Heatmap of {value} in layer {layer}, {matrix.shape[0]} outputs by "
-        f"{matrix.shape[1]} inputs. {title}.",
+        Caption(finding(matrix, removed, value), f"Heatmap of {value} in layer {layer}, {size}"),
         height=height,
         x={"title": {"text": f"input{note}"}, "showgrid": False},
         y={"title": {"text": "output"}, "showgrid": False, "autorange": "reversed"},

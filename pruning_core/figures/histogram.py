@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from pruning_core.figures import numbers
-from pruning_core.figures.canvas import finish
+from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import PRUNED_PATTERN, Palette
 
 MAX_BARS = 512
@@ -66,11 +66,30 @@ def score_histogram(
         threshold: Units scoring less than this are pruned; None prunes nothing.
         height: In pixels.
     """
-    bins = bin_scores(scores)
+    figure = go.Figure()
+    _add_bars(figure, bin_scores(scores), colours, unit, threshold)
+    if threshold is not None:
+        figure.add_vline(x=threshold, line={"color": colours.text, "width": 2})
     n_pruned = 0 if threshold is None else int((scores < np.float32(threshold)).sum())
+    title = f"{numbers.count(n_pruned)} of {numbers.count(scores.size)} {unit} are pruned"
+    return finish(
+        figure,
+        colours,
+        Caption(
+            title if n_pruned else half_below(scores, unit), f"Histogram of {criterion} scores"
+        ),
+        height=height,
+        x={"title": {"text": f"score ({criterion})"}},
+        y={"title": {"text": f"number of {unit}"}},
+    )
+
+
+def _add_bars(
+    figure: go.Figure, bins: Bins, colours: Palette, unit: str, threshold: float | None
+) -> None:
+    """Add the bars on either side of the threshold, told apart by colour and pattern."""
     centres = (bins.edges[:-1] + bins.edges[1:]) / 2
     below = np.zeros(centres.shape, bool) if threshold is None else bins.edges[1:] <= threshold
-    figure = go.Figure()
     for name, chosen, colour, pattern in (
         ("kept", ~below, colours.kept, ""),
         ("pruned", below, colours.pruned, PRUNED_PATTERN),
@@ -84,19 +103,3 @@ def score_histogram(
                 marker={"color": colour, "pattern": {"shape": pattern}, "line": {"width": 0}},
                 hovertemplate=f"score %{{x:.4g}}<br>%{{y}} {unit}<extra>{name}</extra>",
             )
-    if threshold is not None:
-        figure.add_vline(x=threshold, line={"color": colours.text, "width": 2})
-    title = (
-        half_below(scores, unit)
-        if n_pruned == 0
-        else f"{numbers.count(n_pruned)} of {numbers.count(scores.size)} {unit} are pruned"
-    )
-    return finish(
-        figure,
-        colours,
-        title=title,
-        alt=f"Histogram of {criterion} scores. {title}.",
-        height=height,
-        x={"title": {"text": f"score ({criterion})"}},
-        y={"title": {"text": f"number of {unit}"}},
-    )
