@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from pruning_core.errors import UnknownNameError, UnsupportedModelError
+from pruning_core.errors import DataError, UnknownNameError, UnsupportedModelError
 from pruning_core.loading.architecture import build_initial
 from pruning_core.loading.architectures import ARCHITECTURES
 from pruning_core.loading.card import ModelCard, read_card
@@ -16,6 +16,7 @@ __all__ = [
     "LoadedModel",
     "ModelCard",
     "bundled_models",
+    "check_fits",
     "initial_module",
     "load_model",
 ]
@@ -50,6 +51,26 @@ def load_model(
             "line and Python load them. Choose another model here."
         )
     return provider.load(name, input_shape)
+
+
+def check_fits(model: LoadedModel, input_shape: tuple[int, ...], data: str) -> None:
+    """Refuse examples whose shape is not that of the model's input.
+
+    Args:
+        model: Its example input says what it takes.
+        input_shape: Shape of one example, without the batch axis.
+        data: Name of the data, for the message.
+
+    Raises:
+        DataError: With both shapes.
+    """
+    taken = [tuple(tensor.shape[1:]) for tensor in model.example_inputs]
+    if taken != [tuple(input_shape)]:
+        raise DataError(
+            f"The data set '{data}' has samples of shape {tuple(input_shape)}; the model "
+            f"'{model.identity}' takes {' and '.join(map(str, taken))}. Choose the data the model "
+            "was made for."
+        )
 
 
 def bundled_models() -> tuple[ModelCard, ...]:

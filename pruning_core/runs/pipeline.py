@@ -14,14 +14,14 @@ from typing import Final
 
 import torch
 
-from pruning_core.errors import DataError, RunError
+from pruning_core.errors import RunError
 from pruning_core.evaluation.evaluate import Evaluation, evaluate
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.exporting.exporter import write_files
 from pruning_core.exporting.result import DataSummary, RunResult
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.dataset import Dataset, load_dataset
-from pruning_core.loading.model import LoadedModel, load_model
+from pruning_core.loading.model import LoadedModel, check_fits, load_model
 from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview
@@ -177,7 +177,7 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
         if run.data is None and key is not None:
             run.data = load_dataset(key)
         if run.data is not None:
-            _check_data(run.model, run.data)
+            check_fits(run.model, run.data.input_shape, run.data.key)
         run.present = run.model
     tensors = run.model.module.state_dict().values()
     yield Loaded(
@@ -190,21 +190,6 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
     if run.data is None:
         tuning = " and fine-tuning is left out" if recipe.tuning.epochs else ""
         yield Note(f"Neither the recipe nor the model names data: no accuracy is measured{tuning}.")
-
-
-def _check_data(model: LoadedModel, data: Dataset) -> None:
-    """Refuse data whose samples have another shape than the model's input.
-
-    Raises:
-        DataError: With both shapes.
-    """
-    expected = tuple(model.example_inputs[0].shape[1:])
-    if len(model.example_inputs) != 1 or expected != tuple(data.input_shape):
-        wanted = " and ".join(str(tuple(x.shape[1:])) for x in model.example_inputs)
-        raise DataError(
-            f"The data set '{data.key}' has samples of shape {tuple(data.input_shape)}; the model "
-            f"'{model.identity}' takes {wanted}. Choose the data the model was made for."
-        )
 
 
 def _restore(run: _Run, resume: Checkpoint) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from pruning_core.errors import InvalidRecipeError, MissingEvidenceError, UnsupportedModelError
 from pruning_core.granularities import GRANULARITIES, Granularity, Site
 from pruning_core.loading.dataset import Split, load_dataset
-from pruning_core.loading.model import LoadedModel
+from pruning_core.loading.model import LoadedModel, check_fits
 from pruning_core.modes import evaluating
 from pruning_core.planning.recipe import Recipe
 from pruning_core.scoring import criteria as _criteria  # noqa: F401  (registers all criteria)
@@ -77,6 +77,7 @@ def score(
     Raises:
         InvalidRecipeError: If the criterion cannot rate this granularity.
         MissingEvidenceError: If data are needed and there are none.
+        DataError: If the data do not fit the model.
         UnsupportedModelError: If scores are not finite.
     """
     criterion, granularity = CRITERIA[recipe.criterion], GRANULARITIES[recipe.granularity]
@@ -137,6 +138,7 @@ def _batches(
                 f"'{model.identity}'. Name a data set, or choose l1, l2 or random."
             )
         calibration = load_dataset(key, source="bundled").calibration
+    check_fits(model, tuple(calibration.inputs.shape[1:]), key or "calibration")
     n_samples = min(recipe.calibration.samples, len(calibration))
     size = recipe.calibration.batch_size
     for start in range(0, n_samples, size):

@@ -8,7 +8,12 @@ import torch
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from pruning_core.errors import InvalidRecipeError, MissingEvidenceError, UnsupportedModelError
+from pruning_core.errors import (
+    DataError,
+    InvalidRecipeError,
+    MissingEvidenceError,
+    UnsupportedModelError,
+)
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Calibration, Recipe
@@ -208,3 +213,11 @@ def test_weights_that_are_not_numbers_are_refused_with_the_layer() -> None:
     model = loaded(module, 2)
     with pytest.raises(UnsupportedModelError, match="layer '2' are not all finite"):
         score(model, trace(module, model.example_inputs), recipe())
+
+
+def test_data_of_another_shape_are_refused_with_both_shapes() -> None:
+    model = load_model("bundled:lenet_5")
+    network = trace(model.module, model.example_inputs)
+    asked = Recipe(model=model.identity, criterion="taylor", data="digits")
+    with pytest.raises(DataError, match=r"\(1, 8, 8\); the model .* takes \(1, 28, 28\)"):
+        score(model, network, asked)
