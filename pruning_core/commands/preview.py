@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
 from pruning_core.commands.options import add_recipe_arguments, recipe_of
 from pruning_core.commands.tables import layers_table, notes_text, totals_table
-from pruning_core.errors import DataError
 from pruning_core.exporting.wording import count, percent, table
 
 if TYPE_CHECKING:
@@ -66,17 +65,12 @@ def _calibration(recipe: "Recipe", model: "LoadedModel") -> "Split | None":
         DataError: If its samples do not fit the model.
     """
     from pruning_core.loading.dataset import load_dataset
+    from pruning_core.loading.model import check_fits
 
     if recipe.data is None:
         return None
     data = load_dataset(recipe.data, source="bundled")
-    wanted = [tuple(example.shape[1:]) for example in model.example_inputs]
-    if wanted != [tuple(data.input_shape)]:
-        raise DataError(
-            f"The data set '{data.key}' has samples of shape {tuple(data.input_shape)}; the model "
-            f"'{model.identity}' takes {' and '.join(map(str, wanted))}. Choose the data the model "
-            "was made for."
-        )
+    check_fits(model, data.input_shape, data.key)
     return data.calibration
 
 
