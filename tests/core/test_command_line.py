@@ -1,5 +1,6 @@
 """The command line as other programs and people meet it: answers, exit codes and sentences."""
 
+import functools
 import json
 import os
 import signal
@@ -421,7 +422,9 @@ def test_a_reader_that_leaves_is_no_error():
 
 def test_ctrl_c_ends_with_130_and_one_line(tmp_path):
     recipe = write(tmp_path, tuning={"epochs": 1000})
-    process = start("run", recipe, "--out", tmp_path / "run")
+    # Where the tests run in the background, Ctrl-C is ignored, and children would inherit that.
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = start("run", recipe, "--out", tmp_path / "run", preexec_fn=listens)
     for line in process.stderr:
         if b"epoch 1 of" in line:
             break
