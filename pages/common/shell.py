@@ -37,6 +37,7 @@ def run() -> None:
     )
     page = _navigation()
     st.session_state[_INSIDE] = True
+    st.session_state[state.PAGE] = page.url_path
     try:
         with shows_errors():
             page.run()

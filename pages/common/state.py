@@ -2,7 +2,7 @@
 
 The recipe in ``st.session_state`` is the only truth. A widget shows a value of it (:func:`bound`)
 and writes a changed value back through a function given by the page; no page reads a widget's own
-state. Model, layer and run are also in the address, so that a reload or a link finds them again.
+state. Model, layer and run are also in the address, which the strip writes in the browser.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,7 @@ _RECIPE: Final = "recipe"
 _LAYER: Final = "layer"
 _RUN: Final = "run"
 _GOOD: Final = "_good_recipe"
+PAGE: Final = "_page"
 _MESSAGE: Final = "_message"
 _LONGEST: Final = 512
 
@@ -31,7 +32,7 @@ class Bound(TypedDict):
 
 
 def open_session() -> None:
-    """Make sure there is a recipe (of the model in the address) and refresh the address."""
+    """Make sure there is a recipe; a new session takes model, layer and run from the address."""
     parameters = st.query_params
     if _RECIPE not in st.session_state:
         identity = parameters.get("model", DEFAULT_MODEL)[:_LONGEST]
@@ -42,9 +43,7 @@ def open_session() -> None:
             identity = DEFAULT_MODEL
         st.session_state[_RECIPE] = edits.for_model(identity)
         st.session_state[_LAYER] = parameters.get("layer", "")[:_LONGEST]
-    if _RUN in parameters:
-        st.session_state[_RUN] = parameters[_RUN][:64]
-    _write_address()
+        st.session_state[_RUN] = parameters.get("run", "")[:64]
 
 
 def recipe() -> Recipe:
@@ -104,7 +103,6 @@ def run_id() -> str:
 def show_run(identifier: str) -> None:
     """Show the run ``identifier``; empty shows none."""
     st.session_state[_RUN] = identifier
-    _write_address()
 
 
 def bound(key: str, value: Any, write: Callable[[Any], None]) -> Bound:
@@ -134,15 +132,12 @@ def take_message() -> str:
     return str(st.session_state.pop(_MESSAGE, ""))
 
 
-def _write_address() -> None:
-    """Put model, layer and run into the address where they differ from what is there."""
-    wanted = {
-        "model": recipe().model,
-        "layer": str(st.session_state.get(_LAYER, "")),
-        "run": run_id(),
-    }
-    for name, value in wanted.items():
-        if value and st.query_params.get(name) != value:
-            st.query_params[name] = value
-        elif not value and name in st.query_params:
-            del st.query_params[name]
+def page() -> str:
+    """Return the page that is shown, as in its address."""
+    return str(st.session_state.get(PAGE, ""))
+
+
+def address() -> dict[str, str]:
+    """Return what the address of the page should say, so that a reload or a link finds it again."""
+    layer_name = str(st.session_state.get(_LAYER, ""))
+    return {"model": recipe().model, "layer": layer_name, "run": run_id()}

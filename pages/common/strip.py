@@ -48,7 +48,10 @@ def show(place: "Place | None" = None) -> None:
     counted = _counted(status)
     status.empty()
     with numbers:
-        mount_strip(key="strip_numbers", data={"items": items(counted)})
+        mount_strip(
+            key="strip_numbers",
+            data={"items": items(counted), "address": state.address(), "page": state.page()},
+        )
 
 
 def _counted(status: "DeltaGenerator") -> "Preview":

@@ -3,11 +3,15 @@
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 
+from pruning_core.figures import numbers
+
 pytestmark = pytest.mark.browser
 
+ROOT = Path(__file__).resolve().parents[2]
 STRIP = ".st-key-strip_numbers"
 HANDLE = ".st-key-threshold [role=slider]"
 
@@ -147,7 +151,7 @@ def test_prune_reload_in_between_see_accuracies_and_download(page, server, tmp_p
     settle(page)
     page.get_by_role("button", name="Prune", exact=True).click()
     page.get_by_role("button", name="Cancel").wait_for()
-    until(lambda: page.url, lambda url: "run=" in url)
+    until(lambda: page.evaluate("location.href"), lambda url: "run=" in url)
     run = re.search(r"run=([\w-]+)", page.url).group(1)
     page.reload()
     page.get_by_text(f"Run {run}").wait_for()
@@ -180,6 +184,52 @@ def test_a_run_can_be_cancelled(page, server):
     page.locator("[data-testid=stMarkdownBadge]", has_text="cancelled").or_(
         page.get_by_text("cancelled", exact=True)
     ).first.wait_for()
+
+
+def test_a_heatmap_can_be_enlarged_and_read_as_numbers(page, server):
+    open_plan(page, server.url, "mlp_digits")
+    page.get_by_role("button", name="Enlarge").click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator(".js-plotly-plot .main-svg").first.wait_for()
+    assert "Heatmap of |w|" in dialog.locator("[role=figure]").first.get_attribute("aria-label")
+    dialog.get_by_role("button", name="Numbers").click()
+    page.locator("[data-testid=stDataFrame]").last.wait_for()
+
+
+def test_the_search_narrows_the_table_and_the_layer_is_in_the_address(page, server):
+    open_plan(page, server.url, "vit_tiny")
+    rows = page.locator(".st-key-layer_table tbody tr")
+    everything = rows.count()
+    page.get_by_label("Search layers").fill("attention")
+    assert 0 < rows.count() < everything
+    page.get_by_role("button", name="blocks.1.attention.qkv").click()
+    until(lambda: page.evaluate("location.href"), lambda url: "layer=blocks.1.attention.qkv" in url)
+    page.reload()
+    page.locator(HANDLE).wait_for()
+    until(
+        lambda: page.locator(".st-key-layer_table tr.selected .name").inner_text(),
+        lambda name: name == "blocks.1.attention.qkv",
+    )
+
+
+def test_numbers_are_written_alike_in_the_browser_and_in_python(page):
+    script = (ROOT / "pages/common/components/shared.js").read_text()
+    values = [0, 1, 9, 99.5, 935, 999, 999.6, 1000, 1234, 61706, 999_499, 999_500, 1.21e6, 2e13]
+    scores = [0, 1e-7, 1.234e-5, 0.00012345, 0.5, 1, 12.3456, 1234.6, 12345.6, 1e9, -0.25]
+    written = page.evaluate(
+        "([script, values, scores]) => new Function('values', 'scores', script + `"
+        "return [values.map(formatCount), values.map(formatSize),"
+        " values.map((v) => formatPercent(v / 1e4)), scores.map((v) => formatScore(v)),"
+        " values.map((v) => formatReduction(2e13, v))]`)(values, scores)",
+        [script, values, scores],
+    )
+    assert written == [
+        [numbers.count(value) for value in values],
+        [numbers.size(value) for value in values],
+        [numbers.percent(value / 1e4) for value in values],
+        [numbers.significant(value) for value in scores],
+        [numbers.reduction(2e13, value) for value in values],
+    ]
 
 
 def test_nothing_is_asked_of_other_hosts(page, server):

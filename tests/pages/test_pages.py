@@ -243,6 +243,14 @@ def test_an_address_with_a_bad_model_gets_a_sentence_and_a_working_page(app, com
     assert shown_totals(component(app, "strip"))["params"] == (266_610, 266_610)
 
 
+def test_an_address_selects_model_and_layer(app, component):
+    app.query_params["model"] = "bundled:vit_tiny"
+    app.query_params["layer"] = "blocks.1.fc1"
+    visit(app, "pages/plan.py")
+    assert component(app, "layers")["selected"] == "blocks.1.fc1"
+    assert component(app, "threshold")["site"] == "blocks.1.fc1"
+
+
 def test_a_run_that_does_not_exist_gets_a_sentence(app):
     app.query_params["run"] = "20200101-000000-abcdef"
     visit(app, "pages/run.py")
@@ -265,13 +273,14 @@ def test_an_error_of_ours_shows_an_id_and_no_traceback(app, monkeypatch, caplog)
     assert any(identifier in record.getMessage() for record in caplog.records)
 
 
-def test_pruning_starts_a_run_and_the_address_names_it(app):
+def test_pruning_starts_a_run_and_the_address_names_it(app, component):
     visit(app, "pages/run.py", Recipe(model="bundled:mlp_digits"))
     widget(app.number_input, "Epochs").set_value(0).run()
     widget(app.button, "Prune").click().run()
     assert not app.exception
     run = app.session_state["run"]
-    assert app.query_params["run"] in (run, [run])
+    address = {"model": "bundled:mlp_digits", "layer": "", "run": run}
+    assert component(app, "strip")["address"] == address
     assert any(run in element.value.replace("\\", "") for element in app.subheader)
     from pruning_core.runs import dispatcher
 

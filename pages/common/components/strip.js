@@ -47,6 +47,15 @@ function show(entry, after) {
   entry.box.classList.toggle("changed", after !== item.before);
 }
 
+// Model, layer and run belong into the address; replacing it keeps the way back short.
+function writeAddress(wanted) {
+  const url = new URL(window.location.href);
+  for (const [name, value] of Object.entries(wanted)) {
+    if (value) url.searchParams.set(name, value); else url.searchParams.delete(name);
+  }
+  if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
+}
+
 export default function ({ data, parentElement }) {
   let instance = instances.get(parentElement);
   if (!instance) {
@@ -61,6 +70,7 @@ export default function ({ data, parentElement }) {
     window.addEventListener("pruning-studio:preview", instance.listen);
     instances.set(parentElement, instance);
   }
+  writeAddress(data.address);
   const root = parentElement.querySelector(".strip");
   instance.entries = data.items.map(quantity);
   for (const entry of instance.entries) show(entry, entry.item.after);
