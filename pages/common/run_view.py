@@ -10,9 +10,10 @@ import streamlit as st
 from pages.common import cache, charts, measured, progress, shell, state
 from pages.common.format import count, duration, markdown, percent
 from pruning_core.errors import RunError
+from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import dispatcher
 from pruning_core.runs.log import read_log
-from pruning_core.runs.store import Record, Store
+from pruning_core.runs.store import Record, Store, read_spec
 
 _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "queued": ("waiting", "gray"),
@@ -43,7 +44,10 @@ def show(run: str) -> None:
     except RunError as error:
         st.error(markdown(str(error)))
         return
-    st.fragment(_live, run_every=1.0 if active else None)(run, was_active=active)
+    if active:
+        st.fragment(_live, run_every=1.0)(run, was_active=True)
+    else:
+        _live(run, was_active=False)
 
 
 def _live(run: str, *, was_active: bool) -> None:
@@ -60,7 +64,7 @@ def _live(run: str, *, was_active: bool) -> None:
             st.caption(f":material/info: {markdown(note)}")
         if record.error and record.error not in now.notes:
             st.warning(markdown(record.error))
-        if record.n_epochs:
+        if now.epochs or (record.n_epochs and not record.is_finished):
             _curves(record, now)
         if record.state == "done":
             _results(run)
@@ -74,6 +78,7 @@ def _head(record: Record, now: progress.Progress) -> None:
         st.badge(word, color=colour)  # type: ignore[arg-type]
         st.space("stretch")
         if record.is_finished:
+            _reuse(record)
             st.button(
                 "Delete",
                 icon=":material/delete:",
@@ -97,11 +102,29 @@ def _head(record: Record, now: progress.Progress) -> None:
         st.caption(f"Took {took}{epochs}.")
 
 
+def _reuse(record: Record) -> None:
+    """Draw the button that makes the recipe of a run the current one, unless it is already."""
+    if record.fingerprint == state.recipe().fingerprint:
+        return
+    st.button(
+        "Use its recipe",
+        icon=":material/settings_backup_restore:",
+        key="use_recipe",
+        help="The strip above shows another plan. This makes the recipe of this run the plan.",
+        on_click=lambda: state.attempt(lambda: state.set_recipe(_recipe_of(record))),
+    )
+
+
+def _recipe_of(record: Record) -> Recipe:
+    """Return the recipe a run was started with."""
+    return read_spec(Store().folder(record.id) / "spec.json").recipe
+
+
 def _doing(record: Record, now: progress.Progress) -> str:
     """Say in one line what is going on."""
     stage = (now.stage or "waiting for its turn") if record.state != "queued" else "waiting"
     parts = [stage[:1].upper() + stage[1:]]
-    if record.n_epochs:
+    if now.epochs or now.batch_loss is not None:
         parts.append(f"epoch {min(len(now.epochs) + 1, record.n_epochs)} of {record.n_epochs}")
     if now.batch_loss is not None:
         parts.append(f"batch loss {now.batch_loss:.3f}")
@@ -116,18 +139,22 @@ def _doing(record: Record, now: progress.Progress) -> str:
 
 def _accuracies(record: Record, now: progress.Progress) -> None:
     """Draw the test accuracies that are known; places of the others stay reserved."""
-    columns = st.columns(3)
+    with st.container(key="accuracies"):
+        columns = st.columns(3)
     dense = now.accuracy.get("dense")
     unknown = "not measured" if record.is_finished else "not yet"
     for column, (moment, title) in zip(columns, _MOMENTS.items(), strict=True):
         value = now.accuracy.get(moment)
         change = None
-        if value is not None and dense is not None and moment != "dense":
-            change = f"{100 * (value - dense):+.2f} points"
+        if value is not None and dense is not None:
+            points = f"{100 * (value - dense):+.2f} points"
+            change = f"n = {now.n_test:,}" if moment == "dense" else points
         column.metric(
             f"{title}, test accuracy",
             unknown if value is None else percent(value, 2),
             change,
+            delta_color="off" if moment == "dense" else "normal",
+            delta_arrow="off" if moment == "dense" else "auto",
             help=f"MEASURED on {now.n_test:,} held-out test examples" if value else None,
         )
 

@@ -25,6 +25,7 @@ _STYLE: Final = """<style>
 [data-testid="stLayoutWrapper"]:has(> .st-key-strip) {
   position: sticky; top: 3.75rem; z-index: 90;
 }
+.st-key-accuracies { min-height: 106px; }
 .stMainBlockContainer { max-width: 1720px; }
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 </style>"""

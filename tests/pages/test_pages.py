@@ -7,6 +7,8 @@ import pytest
 from pruning_core import Recipe, load_model, preview, resolve, score, trace
 from pruning_core.loading.model import bundled_models
 from pruning_core.planning.recipe import Count, Ratio, Threshold
+from pruning_core.runs import dispatcher
+from pruning_core.runs.store import Store
 
 MODELS = [card.identity for card in bundled_models()]
 PAGES = ["pages/model.py", "pages/plan.py", "pages/run.py", "pages/export.py"]
@@ -282,9 +284,37 @@ def test_pruning_starts_a_run_and_the_address_names_it(app, component):
     address = {"model": "bundled:mlp_digits", "layer": "", "run": run}
     assert component(app, "strip")["address"] == address
     assert any(run in element.value.replace("\\", "") for element in app.subheader)
-    from pruning_core.runs import dispatcher
-
     dispatcher.cancel(run)
+
+
+@pytest.fixture
+def cancelled_run(app):
+    """A run of another recipe that ended before it began, so that no worker is needed."""
+    store = Store()
+    record = store.add(Recipe(model="bundled:cnn_digits", seed=7), threads=1)
+    store.ask_to_cancel(record.id)
+    return record.id
+
+
+def test_an_earlier_run_can_be_shown_reused_and_deleted(app, cancelled_run):
+    app.query_params["run"] = cancelled_run
+    visit(app, "pages/run.py")
+    widget(app.button, "Use its recipe").click().run()
+    assert app.session_state["recipe"] == Recipe(model="bundled:cnn_digits", seed=7)
+    assert not [button for button in app.button if button.label == "Use its recipe"]
+    widget(app.button, "Delete").click().run()
+    assert not app.exception
+    assert not app.error
+    assert Store().all() == ()
+    assert any("No run is shown" in element.value for element in app.subheader)
+
+
+def test_a_damaged_description_of_a_run_gets_a_sentence(app, cancelled_run):
+    (Store().folder(cancelled_run) / "spec.json").write_text("{")
+    app.query_params["run"] = cancelled_run
+    visit(app, "pages/run.py")
+    widget(app.button, "Use its recipe").click().run()
+    assert "cannot be read" in app.error[0].value
 
 
 EXTREME = {
