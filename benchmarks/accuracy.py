@@ -131,11 +131,11 @@ def _channel_rows(base: Recipe, goals: dict[float, float]) -> Iterator[Experimen
     """Yield channel pruning to fewer MACs by two criteria, and the random control."""
     for factor, goal in goals.items():
         title = f"channels, {factor} x fewer MACs"
-        for criterion in ("l1", "taylor"):
-            recipe = base.replace(**channels(factor, criterion=criterion))
-            yield Experiment(f"{title}, {criterion}", recipe, goal)
+        for criterion, scope in (("l1", "local"), ("taylor", "global")):
+            recipe = base.replace(**channels(factor, criterion=criterion, scope=scope))
+            yield Experiment(f"{title}, {criterion} {scope}", recipe, goal)
         random = base.replace(**channels(factor, criterion="random", scope="local"))
-        yield Experiment(f"control: {title}, random", random)
+        yield Experiment(f"control: {title}, random local", random)
 
 
 def carry_out(network: str, experiment: Experiment, data: Dataset) -> Row:
@@ -197,7 +197,7 @@ def lottery_tickets(seed: int, data: Dataset) -> Iterator[Row]:
         )
 
 
-def rows(only: str | None, seeds: Iterable[int]) -> Iterator[Row]:
+def measure(only: str | None, seeds: Iterable[int]) -> Iterator[Row]:
     """Yield every row that is asked for, as it is measured."""
     data = load_dataset("fashion_mnist")
     if data.source != "full set":
@@ -245,6 +245,21 @@ def _tickets(found: list[Row]) -> list[str]:
     return ["", f"Rewound minus re-initialised at 90 %: {gap:.2f} points (goal: > 0.8, {verdict})."]
 
 
+def write(folder: Path, found: list[Row]) -> None:
+    """Write table and numbers; rows of networks that were not measured now stay as they are."""
+    path = folder / "accuracy.json"
+    known = json.loads(path.read_text())["rows"] if path.is_file() else []
+    measured = {row.network for row in found}
+    rows = sorted(
+        [*(Row(**row) for row in known if row["network"] not in measured), *found],
+        key=lambda row: ("lenet_300_100", "lenet_5", "resnet_8").index(row.network),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"environment": describe_environment(), "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    (folder / "accuracy.md").write_text(table(rows))
+
+
 def main() -> None:
     """Measure, print the table, and write it when a folder is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -254,7 +269,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found = []
-    for row in rows(arguments.only, arguments.seeds):
+    for row in measure(arguments.only, arguments.seeds):
         found.append(row)
         print(
             f"{row.network} seed {row.seed}: {row.experiment}: {100 * row.pruned:.2f} -> "
@@ -264,10 +279,7 @@ def main() -> None:
         )
     print(table(found))
     if arguments.write:
-        arguments.write.mkdir(parents=True, exist_ok=True)
-        document = {"environment": describe_environment(), "rows": [asdict(row) for row in found]}
-        (arguments.write / "accuracy.json").write_text(json.dumps(document, indent=1) + "\n")
-        (arguments.write / "accuracy.md").write_text(table(found))
+        write(arguments.write, found)
 
 
 if __name__ == "__main__":
