@@ -99,6 +99,7 @@ def _criterion(recipe: Recipe, plan: "Plan") -> None:
         list(entries),
         format_func=lambda key: entries[key].title + (" · data" if entries[key].needs_data else ""),
         width=290,
+        help="The criterion: how the importance of a weight or unit is computed.",
         **state.bound("criterion", recipe.criterion, _rescore(plan, "criterion")),
     )
 

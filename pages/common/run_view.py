@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts, measured, progress, shell, state
+from pages.common import cache, charts, measured, shell, state
 from pages.common.format import count, duration, markdown, percent
 from pruning_core.errors import RunError
-from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import dispatcher
-from pruning_core.runs.log import read_log
-from pruning_core.runs.store import Record, Store, read_spec
+
+if TYPE_CHECKING:
+    from pruning_core.runs.store import Record
+    from pruning_core.runs.view import RunView, TestMetrics
 
 _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "queued": ("waiting", "gray"),
@@ -51,133 +52,146 @@ def show(run: str) -> None:
 
 
 def _live(run: str, *, was_active: bool) -> None:
-    """Draw the present state of a run from its record and its log."""
+    """Draw the present state of a run."""
+    from pruning_core.runs.view import read_run
+
     with shell.shows_errors():
         record = dispatcher.poll(run)
         if was_active and record.is_finished:
             st.rerun()
-        entries = read_log(Store().folder(run) / "log.jsonl")
-        now = progress.summarise(entries, record.n_epochs)
-        _head(record, now)
-        _accuracies(record, now)
-        for note in now.notes:
+        try:
+            view = read_run(run)
+        except RunError as error:
+            st.error(markdown(str(error)))
+            _stop_or_delete(record)
+            return
+        _head(view)
+        _accuracies(view)
+        for note in view.notes:
             st.caption(f":material/info: {markdown(note)}")
-        if record.error and record.error not in now.notes:
+        if record.error and record.error not in view.notes:
             st.warning(markdown(record.error))
-        if now.epochs or (record.n_epochs and not record.is_finished):
-            _curves(record, now)
+        if view.epochs or (record.n_epochs and not record.is_finished):
+            _curves(view)
         if record.state == "done":
             _results(run)
 
 
-def _head(record: Record, now: progress.Progress) -> None:
+def _head(view: "RunView") -> None:
     """Draw title, state, progress and the button to stop."""
+    record = view.record
     word, colour = _STATES[record.state]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"Run {markdown(record.id)}", anchor=False, width="content")
         st.badge(word, color=colour)  # type: ignore[arg-type]
         st.space("stretch")
         if record.is_finished:
-            _reuse(record)
-            st.button(
-                "Delete",
-                icon=":material/delete:",
-                key="delete_run",
-                on_click=lambda: state.attempt(lambda: _delete(record.id)),
-            )
-        else:
-            st.button(
-                "Cancel",
-                icon=":material/stop:",
-                key="cancel_run",
-                disabled=record.state == "cancelling",
-                on_click=lambda: state.attempt(lambda: _cancel(record.id)),
-            )
+            _reuse(view)
+        _stop_or_delete(record)
     st.caption(markdown(record.title))
     if not record.is_finished:
-        st.progress(now.fraction, text=_doing(record, now))
+        st.progress(view.fraction or 0.0, text=_doing(view))
     elif record.started and record.finished:
         took = duration(record.finished - record.started)
         epochs = f", {record.epoch} of {record.n_epochs} epochs" if record.n_epochs else ""
         st.caption(f"Took {took}{epochs}.")
 
 
-def _reuse(record: Record) -> None:
+def _stop_or_delete(record: "Record") -> None:
+    """Draw the button that ends an active run or deletes a finished one."""
+    if record.is_finished:
+        st.button(
+            "Delete",
+            icon=":material/delete:",
+            key="delete_run",
+            on_click=lambda: state.attempt(lambda: _delete(record.id)),
+        )
+    else:
+        st.button(
+            "Cancel",
+            icon=":material/stop:",
+            key="cancel_run",
+            disabled=record.state == "cancelling",
+            on_click=lambda: state.attempt(lambda: _cancel(record.id)),
+        )
+
+
+def _reuse(view: "RunView") -> None:
     """Draw the button that makes the recipe of a run the current one, unless it is already."""
-    if record.fingerprint == state.recipe().fingerprint:
+    if view.record.fingerprint == state.recipe().fingerprint:
         return
     st.button(
         "Use its recipe",
         icon=":material/settings_backup_restore:",
         key="use_recipe",
         help="The strip above shows another plan. This makes the recipe of this run the plan.",
-        on_click=lambda: state.attempt(lambda: state.set_recipe(_recipe_of(record))),
+        on_click=lambda: state.attempt(lambda: state.set_recipe(view.recipe)),
     )
 
 
-def _recipe_of(record: Record) -> Recipe:
-    """Return the recipe a run was started with."""
-    return read_spec(Store().folder(record.id) / "spec.json").recipe
-
-
-def _doing(record: Record, now: progress.Progress) -> str:
+def _doing(view: "RunView") -> str:
     """Say in one line what is going on."""
-    stage = (now.stage or "waiting for its turn") if record.state != "queued" else "waiting"
+    record = view.record
+    stage = view.stage_title or "waiting for its turn"
     parts = [stage[:1].upper() + stage[1:]]
-    if now.epochs or now.batch_loss is not None:
-        parts.append(f"epoch {min(len(now.epochs) + 1, record.n_epochs)} of {record.n_epochs}")
-    if now.batch_loss is not None:
-        parts.append(f"batch loss {now.batch_loss:.3f}")
-    if now.examples_per_second is not None:
-        parts.append(f"{count(now.examples_per_second)} examples/s")
-    if now.seconds_left is not None:
-        parts.append(f"about {duration(now.seconds_left)} left")
+    if view.epochs or view.progress is not None:
+        parts.append(f"epoch {min(len(view.epochs) + 1, record.n_epochs)} of {record.n_epochs}")
+    if view.progress is not None:
+        parts.append(f"batch loss {view.progress.loss:.3f}")
+    if view.examples_per_second is not None:
+        parts.append(f"{count(view.examples_per_second)} examples/s")
+    if view.seconds_left is not None:
+        parts.append(f"about {duration(view.seconds_left)} left")
     elif record.started:
         parts.append(f"{duration(max(0.0, time.time() - record.started))} so far")
     return " · ".join(parts)
 
 
-def _accuracies(record: Record, now: progress.Progress) -> None:
+def _accuracies(view: "RunView") -> None:
     """Draw the test accuracies that are known; places of the others stay reserved."""
+    known: Mapping[str, TestMetrics] = {str(name): found for name, found in view.metrics.items()}
     with st.container(key="accuracies"):
         columns = st.columns(3)
-    dense = now.accuracy.get("dense")
-    unknown = "not measured" if record.is_finished else "not yet"
+    dense = known.get("dense")
+    unknown = "not measured" if view.record.is_finished else "not yet"
     for column, (moment, title) in zip(columns, _MOMENTS.items(), strict=True):
-        value = now.accuracy.get(moment)
+        found = known.get(moment)
         change = None
-        if value is not None and dense is not None:
-            points = f"{100 * (value - dense):+.2f} points"
-            change = f"n = {now.n_test:,}" if moment == "dense" else points
+        if found is not None and dense is not None:
+            points = f"{100 * (found.accuracy - dense.accuracy):+.2f} points"
+            change = f"n = {found.n:,}" if moment == "dense" else points
         column.metric(
             f"{title}, test accuracy",
-            unknown if value is None else percent(value, 2),
+            unknown if found is None else percent(found.accuracy, 2),
             change,
             delta_color="off" if moment == "dense" else "normal",
             delta_arrow="off" if moment == "dense" else "auto",
-            help=f"MEASURED on {now.n_test:,} held-out test examples" if value else None,
+            help=f"MEASURED on {found.n:,} held-out test examples" if found else None,
         )
 
 
-def _curves(record: Record, now: progress.Progress) -> None:
+def _curves(view: "RunView") -> None:
     """Draw loss and accuracy of the finished epochs."""
     from pruning_core.figures.curves import accuracy_curves, loss_curves
 
     palette = charts.colours()
-    numbers = range(1, len(now.epochs) + 1)
+    n_epochs = view.record.n_epochs
+    numbers = range(1, len(view.epochs) + 1)
     names = ("loss", "validation_loss", "accuracy", "validation_accuracy")
-    loss, validation_loss, accuracy, validation_accuracy = (now.series(name) for name in names)
-    levels = {name: value for name, value in now.accuracy.items() if name != "tuned"}
+    loss, validation_loss, accuracy, validation_accuracy = (
+        np.array([getattr(epoch, name) for epoch in view.epochs], np.float64) for name in names
+    )
+    levels = {str(name): found.accuracy for name, found in view.metrics.items() if name != "tuned"}
     left, right = st.columns(2)
     with left:
         charts.show(
-            loss_curves(loss, validation_loss, record.n_epochs, palette),
+            loss_curves(loss, validation_loss, n_epochs, palette),
             key="loss_curves",
             table={"epoch": numbers, "training": loss, "validation": validation_loss},
         )
     with right:
         charts.show(
-            accuracy_curves(accuracy, validation_accuracy, record.n_epochs, palette, levels=levels),
+            accuracy_curves(accuracy, validation_accuracy, n_epochs, palette, levels=levels),
             key="accuracy_curves",
             table={"epoch": numbers, "training": accuracy, "validation": validation_accuracy},
         )

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 def count_below(ascending: NDArray[np.float32], threshold: float) -> int:
     """Return how many scores lie below ``threshold``, compared in float32 as they are stored."""
-    return int(np.searchsorted(ascending, np.float32(threshold), side="left"))
+    limits = np.finfo(np.float32)
+    key = np.float32(min(max(threshold, float(limits.min)), float(limits.max)))
+    return int(np.searchsorted(ascending, key, side="left"))
 
 
 def share(ratio: float, n_units: int) -> int:

@@ -231,3 +231,9 @@ def test_every_position_of_a_track_is_what_the_preview_says(name: str, granulari
             assert [int(values[position]) for values in found] == [
                 after.params, after.nonzero, after.macs, after.n_bytes,
             ]  # fmt: skip
+
+
+def test_thresholds_beyond_float32_keep_or_remove_everything_that_may_go() -> None:
+    for value, gone in ((-1e300, 0), (1e300, 19)):
+        plan = planned("lenet_5", layers={"conv1": Threshold(value=value)})
+        assert plan.n_removed("conv1") == gone

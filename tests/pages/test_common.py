@@ -1,4 +1,4 @@
-"""The pure parts behind the pages: edits of the recipe, progress of a run, names."""
+"""The pure parts behind the pages: edits of the recipe, names, the code of the export page."""
 
 import json
 
@@ -6,7 +6,6 @@ import pytest
 
 from pages.common import edits
 from pages.common.format import markdown, plural
-from pages.common.progress import summarise
 from pruning_core import Recipe, load_model, preview, resolve, score, trace
 from pruning_core.planning.recipe import Budget, Count, Ratio, Threshold
 
@@ -121,48 +120,6 @@ def test_long_names_are_cut_and_line_breaks_are_spaces():
     assert len(markdown("x" * 5000)) == 300
     assert markdown("a\nb") == "a b"
     assert [plural("head", n) for n in (1, 2)] == ["head", "heads"]
-
-
-def epoch(number, seconds=2.0):
-    return {
-        "kind": "epoch",
-        "epoch": number,
-        "loss": 1 / number,
-        "accuracy": 0.5,
-        "validation_loss": 1.0,
-        "validation_accuracy": 0.6,
-        "seconds": seconds,
-        "examples_per_second": 100.0,
-    }
-
-
-class TestProgress:
-    def test_of_an_empty_log_is_zero(self):
-        now = summarise([], 4)
-        assert (now.fraction, now.epochs, now.seconds_left, now.stage) == (0.0, (), None, "")
-
-    def test_counts_an_epoch_repeated_after_a_restart_once(self):
-        now = summarise([epoch(1), epoch(2), epoch(2, 4.0)], 4)
-        assert now.series("loss").tolist() == [1.0, 0.5]
-        assert now.fraction == 0.5
-        assert now.seconds_left == 6.0
-
-    def test_batches_move_it_between_epochs(self):
-        batch = {"kind": "batch", "epoch": 2, "batch": 5, "n_batches": 10, "loss": 0.7}
-        now = summarise([epoch(1), batch], 4)
-        assert now.fraction == pytest.approx(1.5 / 4)
-        assert now.batch_loss == 0.7
-
-    def test_tells_accuracies_stage_and_notes(self):
-        entries = [
-            {"kind": "stage", "title": "pruning"},
-            {"kind": "evaluation", "moment": "dense", "accuracy": 0.9, "n": 500},
-            {"kind": "note", "text": "Going on after epoch 1."},
-        ]
-        now = summarise(entries, 0)
-        assert (now.stage, now.accuracy, now.n_test) == ("pruning", {"dense": 0.9}, 500)
-        assert now.notes == ("Going on after epoch 1.",)
-        assert now.fraction == 0.0
 
 
 def test_the_python_of_the_export_page_makes_the_same_masks(tmp_path, monkeypatch, resolved):

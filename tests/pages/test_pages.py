@@ -313,8 +313,9 @@ def test_a_damaged_description_of_a_run_gets_a_sentence(app, cancelled_run):
     (Store().folder(cancelled_run) / "spec.json").write_text("{")
     app.query_params["run"] = cancelled_run
     visit(app, "pages/run.py")
-    widget(app.button, "Use its recipe").click().run()
     assert "cannot be read" in app.error[0].value
+    widget(app.button, "Delete").click().run()
+    assert not Store().folder(cancelled_run).exists()
 
 
 EXTREME = {
