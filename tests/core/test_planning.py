@@ -5,12 +5,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from pruning_core.errors import InvalidRecipeError
 from pruning_core.loading.model import LoadedModel, load_model
-from pruning_core.planning.keep import Limits, Ranking
+from pruning_core.planning.keep import Limits, Ranking, share
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
 from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview, tracks
@@ -237,3 +239,66 @@ def test_thresholds_beyond_float32_keep_or_remove_everything_that_may_go() -> No
     for value, gone in ((-1e300, 0), (1e300, 19)):
         plan = planned("lenet_5", layers={"conv1": Threshold(value=value)})
         assert plan.n_removed("conv1") == gone
+
+
+def test_halves_round_up() -> None:
+    assert [share(0.5, n) for n in (1, 2, 3, 5)] == [1, 1, 2, 3]
+
+
+def test_equal_scores_within_a_layer_go_by_index() -> None:
+    scores = Scores("l1", "unit", {"a": np.array([1, 0, 1, 0, 0, 1] * 40, np.float32)})
+    assert scores.order("a")[:4].tolist() == [1, 3, 4, 7]
+    assert (np.diff(scores.order("a")[:120]) > 0).all()
+    assert (np.diff(scores.order("a")[120:]) > 0).all()
+
+
+def test_a_budget_counts_what_layers_with_their_own_target_save() -> None:
+    _, network = traced("cnn_digits")
+    own = {"fc1": Ratio(value=0.9)}
+    plan = planned("cnn_digits", layers=own, target=Budget(kind="params", value=0.5))
+    assert plan.n_removed("fc1") == 58
+    assert removed(plan) == {"conv1": 0, "conv2": 0, "fc1": 58}  # the own target suffices
+    assert preview(network, plan).after.params <= 0.5 * preview(network, plan).before.params
+
+
+def test_recipes_with_layers_in_another_order_have_one_fingerprint() -> None:
+    first = Recipe(model="m", layers={"a": Count(value=1), "b": Count(value=2)})
+    second = Recipe(model="m", layers={"b": Count(value=2), "a": Count(value=1)})
+    assert first.fingerprint == second.fingerprint
+    assert first.replace(seed=1).fingerprint != first.fingerprint
+
+
+def sparse() -> tuple[LoadedModel, Network]:
+    """A network in which a third of all weights and biases is zero already."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 7), nn.ReLU(), nn.Linear(7, 3))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.flatten()[::3] = 0
+    model = LoadedModel("test:sparse", module.eval(), (torch.zeros(1, 6),), None, None, "")
+    return model, trace(module, model.example_inputs)
+
+
+@pytest.mark.parametrize("granularity", ["weight", "unit"])
+@pytest.mark.parametrize("seed", range(4))
+def test_zeros_that_are_there_already_are_counted_once(granularity: str, seed: int) -> None:
+    model, network = sparse()
+    recipe = Recipe(
+        model=model.identity,
+        granularity=granularity,
+        criterion="random",
+        target=Ratio(value=0.4),
+        seed=seed,
+    )
+    scores = score(model, network, recipe)
+    plan = resolve(recipe, network, scores)
+    assert (
+        counted_nonzero(prune(model, network, plan).module) == preview(network, plan).after.nonzero
+    )
+    for site in plan.keep:
+        track = tracks(network, plan, scores, site)
+        layers = {name: Count(value=plan.n_removed(name)) for name in plan.keep}
+        for position, count in enumerate(track.n_removed.tolist()):
+            moved = recipe.replace(layers={**layers, site: Count(value=count)})
+            pruned = prune(model, network, resolve(moved, network, scores))
+            assert counted_nonzero(pruned.module) == track.nonzero[position]

@@ -221,3 +221,27 @@ def test_data_of_another_shape_are_refused_with_both_shapes() -> None:
     asked = Recipe(model=model.identity, criterion="taylor", data="digits")
     with pytest.raises(DataError, match=r"\(1, 8, 8\); the model .* takes \(1, 28, 28\)"):
         score(model, network, asked)
+
+
+def test_only_the_calibration_samples_asked_for_are_read() -> None:
+    inputs, labels = torch.randn(8, 2), torch.randint(0, 2, (8,))
+    changed = inputs.clone()
+    changed[4:] = 100.0
+    calibration = Calibration(samples=4, batch_size=3)
+    first = unit_scores("activation_norm", split(inputs, labels), calibration=calibration)
+    second = unit_scores("activation_norm", split(changed, labels), calibration=calibration)
+    np.testing.assert_array_equal(first, second)
+    everything = unit_scores("activation_norm", split(changed, labels))
+    assert not np.array_equal(first, everything)
+
+
+def test_running_statistics_are_no_weights() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3))
+    model = loaded(module, 1, 8, 8)
+    asked = recipe(granularity="unit")
+    before = score(model, trace(module, model.example_inputs), asked).by_site["0"]
+    with torch.no_grad():
+        module[1].running_mean.fill_(1000)
+        module[1].running_var.fill_(1000)
+    after = score(model, trace(module, model.example_inputs), asked).by_site["0"]
+    np.testing.assert_array_equal(before, after)

@@ -427,3 +427,70 @@ def test_a_network_in_which_nothing_can_leave_is_left_whole() -> None:
     assert not network.groups
     removal = remove_units(network, np.ones(0, np.bool_))
     assert counted_params(removal.module) == network.cost.query(np.ones(0, np.bool_)).params.sum()
+
+
+def test_a_single_index_that_serves_every_position_cannot_leave() -> None:
+    def forward(m: Small, x: Tensor) -> Tensor:
+        hidden = m.a(x.flatten(1))
+        return m.b(hidden * torch.sigmoid(m.gate(hidden)))
+
+    model = Small(forward, a=nn.Linear(192, 8), gate=nn.Linear(8, 1), b=nn.Linear(8, 4)).eval()
+    network = trace(model, images(3))
+    assert [(group.name, group.n_units) for group in network.groups] == [("a", 8)]
+
+
+def test_padding_of_channels_keeps_its_side() -> None:
+    def forward(m: Small, x: Tensor) -> Tensor:
+        return m.b(functional.pad(m.a(x), (0, 0, 0, 0, 1, 2))).mean((2, 3))
+
+    torch.manual_seed(0)
+    model = Small(forward, a=nn.Conv2d(3, 4, 3), b=nn.Conv2d(7, 5, 3)).eval()
+    network = trace(model, images(3))
+    keep = np.array([False, True, False, True])
+    small, zeroed, inputs = remove_units(network, keep).module, zero_units(network, keep), images(3)
+    assert small.b.weight.shape[1] == 5
+    with torch.no_grad():
+        assert relative_difference(small(inputs), zeroed(inputs)) <= 1e-5
+
+
+def test_a_softmax_over_units_is_marked_because_removing_differs_from_zeroing() -> None:
+    model = Small(
+        lambda m, x: m.b(torch.softmax(m.a(x.flatten(1)), dim=1)),
+        a=nn.Linear(192, 8),
+        b=nn.Linear(8, 4),
+    ).eval()
+    (group,) = trace(model, images(3)).groups
+    assert group.changes_normalisation
+
+
+def test_known_modules_store_their_new_sizes() -> None:
+    layers = {
+        "conv": nn.Conv2d(3, 8, 3),
+        "batch_norm": nn.BatchNorm2d(8),
+        "depthwise": nn.Conv2d(8, 8, 3, groups=8),
+        "group_norm": nn.GroupNorm(8, 8),
+        "linear": nn.Linear(8, 6),
+        "layer_norm": nn.LayerNorm(6),
+        "head": nn.Linear(6, 4),
+    }
+
+    def forward(m: Small, x: Tensor) -> Tensor:
+        y = m.group_norm(m.depthwise(m.batch_norm(m.conv(x)))).mean((2, 3))
+        return m.head(m.layer_norm(m.linear(y)))
+
+    model = Small(forward, **layers).eval()
+    model.conv.weight.requires_grad_(False)
+    network = trace(model, images(3))
+    sizes = {group.name: group.n_units for group in network.groups}
+    assert sizes == {"conv": 8, "linear": 6}
+    small = remove_units(network, np.arange(14) % 2 == 0).module
+    assert (small.conv.in_channels, small.conv.out_channels) == (3, 4)
+    assert small.batch_norm.num_features == 4
+    depthwise = small.depthwise
+    assert (depthwise.in_channels, depthwise.out_channels, depthwise.groups) == (4, 4, 4)
+    assert (small.group_norm.num_groups, small.group_norm.num_channels) == (4, 4)
+    assert (small.linear.in_features, small.linear.out_features) == (4, 3)
+    assert small.layer_norm.normalized_shape == (3,)
+    assert (small.head.in_features, small.head.out_features) == (3, 4)
+    assert not small.conv.weight.requires_grad
+    assert small.linear.weight.requires_grad
