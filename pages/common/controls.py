@@ -136,6 +136,7 @@ def _more(recipe: Recipe, plan: "Plan") -> None:
             min_value=1,
             max_value=2000,
             help="The first ones of the training split, for criteria that read data.",
+            value=None,
             **state.bound(
                 "calibration_samples",
                 recipe.calibration.samples,
@@ -149,6 +150,7 @@ def _more(recipe: Recipe, plan: "Plan") -> None:
             min_value=0,
             max_value=2**31 - 1,
             help="Decides everything that is drawn at random.",
+            value=None,
             **state.bound("seed", recipe.seed, _rescore(plan, "seed")),
         )
 
@@ -161,6 +163,7 @@ def _limits(recipe: Recipe) -> None:
         min_value=1,
         max_value=10**6,
         disabled=not removes,
+        value=None,
         **state.bound("min_kept", recipe.min_kept, _replace("min_kept")),
     )
     st.number_input(
@@ -169,6 +172,7 @@ def _limits(recipe: Recipe) -> None:
         max_value=1024,
         disabled=not removes,
         help="Widths that are multiples of 8 or 16 run faster on most processors.",
+        value=None,
         **state.bound("round_to", recipe.round_to, _replace("round_to")),
     )
 
@@ -240,6 +244,7 @@ def _amount(recipe: Recipe, plan: "Plan") -> None:
                 min_value=0,
                 max_value=most,
                 width=220,
+                value=None,
                 **state.bound(
                     "target_count", min(target.value, most), _move(lambda x: Count(value=x))
                 ),
@@ -250,6 +255,7 @@ def _amount(recipe: Recipe, plan: "Plan") -> None:
                 format="%.6g",
                 step=max(abs(target.value) / 20, 1e-6),
                 width=220,
+                value=None,
                 **state.bound(
                     "target_threshold", target.value, _move(lambda x: Threshold(value=x))
                 ),
@@ -269,6 +275,7 @@ def _share(label: str, value: float, make: Any, low: float, high: float) -> None
         format="%.2f",
         width=130,
         label_visibility="hidden",
+        value=None,
         **state.bound("target_share", shown, write),
     )
 

@@ -101,6 +101,7 @@ def _numbers(plan: "Plan", site: "Site") -> None:
         format="%.4g",
         step=span / 50 or 1e-6,
         help=f"{plural(site.kind).capitalize()} that score below it leave.",
+        value=None,
         **state.bound(
             "own_threshold", plan.thresholds[name], write(lambda x: Threshold(value=float(x)))
         ),
@@ -109,6 +110,7 @@ def _numbers(plan: "Plan", site: "Site") -> None:
         "Count",
         min_value=0,
         max_value=site.n_units,
+        value=None,
         **state.bound("own_count", removed, write(lambda x: Count(value=int(x)))),
     )
     ratio.number_input(
@@ -117,6 +119,7 @@ def _numbers(plan: "Plan", site: "Site") -> None:
         max_value=_LARGEST_SHARE,
         step=5.0,
         format="%.2f",
+        value=None,
         **state.bound(
             "own_ratio",
             min(_LARGEST_SHARE, round(100 * plan.ratio(name), 4)),

@@ -134,13 +134,15 @@ def _doing(view: "RunView") -> str:
     record = view.record
     stage = view.stage_title or "waiting for its turn"
     parts = [stage[:1].upper() + stage[1:]]
+    if record.attempt > 1:
+        parts.append(f"start {record.attempt} after the worker ended")
     if view.epochs or view.progress is not None:
         parts.append(f"epoch {min(len(view.epochs) + 1, record.n_epochs)} of {record.n_epochs}")
     if view.progress is not None:
         parts.append(f"batch loss {view.progress.loss:.3f}")
     if view.examples_per_second is not None:
         parts.append(f"{count(view.examples_per_second)} examples/s")
-    if view.seconds_left is not None:
+    if view.seconds_left is not None and record.stage == "tune":
         parts.append(f"about {duration(view.seconds_left)} left")
     elif record.started:
         parts.append(f"{duration(max(0.0, time.time() - record.started))} so far")

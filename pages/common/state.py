@@ -11,8 +11,9 @@ from typing import Any, Final, TypedDict
 import streamlit as st
 
 from pages.common import cache, edits, problems
-from pruning_core.errors import UnknownNameError
+from pruning_core.errors import RunError, UnknownNameError
 from pruning_core.planning.recipe import Recipe
+from pruning_core.runs.store import Store, read_spec
 
 DEFAULT_MODEL: Final = "bundled:lenet_300_100"
 _RECIPE: Final = "recipe"
@@ -41,9 +42,21 @@ def open_session() -> None:
             problem = UnknownNameError("model on these pages", identity, known)
             st.session_state[_MESSAGE] = f"{problem} Others run from the command line and Python."
             identity = DEFAULT_MODEL
-        st.session_state[_RECIPE] = edits.for_model(identity)
+        run = parameters.get("run", "")[:64]
+        st.session_state[_RECIPE] = _recipe_of(run, identity) or edits.for_model(identity)
         st.session_state[_LAYER] = parameters.get("layer", "")[:_LONGEST]
-        st.session_state[_RUN] = parameters.get("run", "")[:64]
+        st.session_state[_RUN] = run
+
+
+def _recipe_of(run: str, identity: str) -> Recipe | None:
+    """Return the recipe of a run of this model, so that a reload finds the plan; else None."""
+    if not run:
+        return None
+    try:
+        found = read_spec(Store().folder(run) / "spec.json").recipe
+    except RunError:
+        return None  # the Run page says what is wrong with it
+    return found if found.model == identity else None
 
 
 def recipe() -> Recipe:
@@ -105,16 +118,29 @@ def show_run(identifier: str) -> None:
     st.session_state[_RUN] = identifier
 
 
-def bound(key: str, value: Any, write: Callable[[Any], None]) -> Bound:
+def shown_run_differs() -> bool:
+    """Tell whether a page shows a run whose recipe is not the current one."""
+    if page() not in {"run", "export"} or not run_id():
+        return False
+    try:
+        return Store().get(run_id()).fingerprint != recipe().fingerprint
+    except RunError:
+        return False
+
+
+def bound(
+    key: str, value: Any, write: Callable[[Any], None], *, may_be_empty: bool = False
+) -> Bound:
     """Tie the widget ``key`` to ``value``: it shows the value and hands a change to ``write``.
 
     An error that ``write`` raises is shown at the top of the page, and the widget goes back to the
-    value of the recipe.
+    value of the recipe; so does a field that was emptied, unless empty is a value there.
     """
     st.session_state[key] = value
 
     def commit() -> None:
-        attempt(lambda: write(st.session_state[key]))
+        if st.session_state[key] is not None or may_be_empty:
+            attempt(lambda: write(st.session_state[key]))
 
     return {"key": key, "on_change": commit}
 

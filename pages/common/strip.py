@@ -47,6 +47,8 @@ def show(place: "Place | None" = None) -> None:
     status, numbers = place or reserve()
     counted = _counted(status)
     status.empty()
+    if state.shown_run_differs():
+        status.caption("Current plan; the run below had another recipe.")
     with numbers:
         mount_strip(
             key="strip_numbers",

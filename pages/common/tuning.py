@@ -62,6 +62,7 @@ def _settings(recipe: Recipe) -> None:
         max_value=10.0,
         format="%.2g",
         step=tuning.learning_rate / 2,
+        value=None,
         **_tuning("learning_rate", tuning.learning_rate),
     )
     left.selectbox(
@@ -81,7 +82,8 @@ def _settings(recipe: Recipe) -> None:
         min_value=2,
         placeholder="all",
         help="The first ones of the training split; empty means all.",
-        **_tuning("train_samples", tuning.train_samples),
+        value=None,
+        **_tuning("train_samples", tuning.train_samples, may_be_empty=True),
     )
     right.number_input(
         "Rounds",
@@ -89,6 +91,7 @@ def _settings(recipe: Recipe) -> None:
         max_value=50,
         help="Pruning in several rounds: a part leaves, the rest is fine-tuned, and again. The "
         "epochs count for each round.",
+        value=None,
         **state.bound("rounds", recipe.schedule.rounds, _schedule("rounds")),
     )
 
@@ -103,6 +106,7 @@ def _more(recipe: Recipe) -> None:
         max_value=1.0,
         format="%.2g",
         step=1e-4,
+        value=None,
         **_tuning("weight_decay", tuning.weight_decay),
     )
     right.number_input(
@@ -111,6 +115,7 @@ def _more(recipe: Recipe) -> None:
         max_value=1.0,
         step=0.05,
         disabled=tuning.optimiser != "sgd",
+        value=None,
         **_tuning("momentum", tuning.momentum),
     )
     _number(left, "Warm-up steps", "warmup_steps", tuning.warmup_steps, low=0, high=10**6)
@@ -125,15 +130,16 @@ def _more(recipe: Recipe) -> None:
 
 
 def _number(place: Any, label: str, field: str, value: int, *, low: int, high: int) -> None:
-    place.number_input(label, min_value=low, max_value=high, **_tuning(field, value))
+    place.number_input(label, min_value=low, max_value=high, value=None, **_tuning(field, value))
 
 
-def _tuning(field: str, value: Any) -> state.Bound:
+def _tuning(field: str, value: Any, *, may_be_empty: bool = False) -> state.Bound:
     """Tie a widget to one field of the fine-tuning settings."""
     return state.bound(
         f"tuning_{field}",
         value,
         lambda new: state.set_recipe(edits.with_tuning(state.recipe(), **{field: new})),
+        may_be_empty=may_be_empty,
     )
 
 

@@ -1,6 +1,7 @@
 """``run RECIPE --out DIR``: prune, fine-tune, measure and write the files of the run."""
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the files; made if needed",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="write into DIR even if it holds other files"
+        "--overwrite",
+        action="store_true",
+        help="write into DIR even if it holds another run or other files",
     )
 
 
@@ -55,7 +58,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
     """Carry the recipe out, print progress to stderr, write the files, return the report."""
     recipe = recipe_of(arguments)
     check_data_folder(arguments)
-    with output_folder(arguments.out, overwrite=arguments.overwrite) as folder:
+    with output_folder(arguments.out, recipe, overwrite=arguments.overwrite) as folder:
         from pruning_core.exporting.document import run_document
         from pruning_core.runs.pipeline import write_run
 
@@ -67,11 +70,11 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
 
 @contextmanager
-def output_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def output_folder(path: Path, recipe: "Recipe", *, overwrite: bool) -> Iterator[Path]:
     """Yield ``path`` as an existing folder; take it away again if it was made and stays empty.
 
     Raises:
-        RunError: If it is no folder, cannot be made, or holds files that are not those of a run.
+        RunError: If it is no folder, cannot be made, or holds anything but a run of this recipe.
     """
     made = not path.exists()
     try:
@@ -81,10 +84,12 @@ def output_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
         raise RunError(
             f"The output folder '{path}' cannot be used: {error.strerror}. Choose another --out."
         ) from error
-    if names and RUN_FILE not in names and not overwrite:
+    if names and not overwrite and not _holds_run_of(path, recipe):
+        held = (
+            "a run of another recipe" if RUN_FILE in names else "files that are not those of a run"
+        )
         raise RunError(
-            f"The output folder '{path}' holds files that are not those of a run. "
-            "Choose another --out, or add --overwrite."
+            f"The output folder '{path}' holds {held}. Choose another --out, or add --overwrite."
         )
     try:
         yield path
@@ -92,6 +97,15 @@ def output_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
         if made:
             with suppress(OSError):
                 path.rmdir()
+
+
+def _holds_run_of(folder: Path, recipe: "Recipe") -> bool:
+    """Tell whether ``folder`` holds a run of exactly this recipe."""
+    try:
+        report = json.loads((folder / RUN_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(report, dict) and report.get("recipe_fingerprint") == recipe.fingerprint
 
 
 def _data(recipe: "Recipe", arguments: argparse.Namespace) -> "Dataset | None":

@@ -11,6 +11,7 @@ from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import Palette
 
 _DASHES = ("dot", "dash", "dashdot")
+_CLOSEST_LABELS = 0.06
 
 
 def loss_curves(
@@ -69,13 +70,15 @@ def _finding(name: str, validation: NDArray[np.float64], form: str) -> str:
 
 def _add_levels(figure: go.Figure, levels: Mapping[str, float], colours: Palette) -> None:
     """Add lines to compare with, each with its name and value beside it."""
-    for index, (name, level) in enumerate(levels.items()):
+    for index, level in enumerate(levels.values()):
         figure.add_hline(
             y=100 * level,
             line={"color": colours.muted, "width": 1.5, "dash": _DASHES[index % len(_DASHES)]},
         )
+    for names, level in _labels(levels):
         figure.add_annotation(
-            text=f"{numbers.plotly_text(name)} {100 * level:.1f} %",
+            text="<br>".join(f"{numbers.plotly_text(n)} {100 * levels[n]:.1f} %" for n in names),
+            align="left",
             x=1.01,
             xref="paper",
             xanchor="left",
@@ -83,6 +86,18 @@ def _add_levels(figure: go.Figure, levels: Mapping[str, float], colours: Palette
             showarrow=False,
             font={"size": 11, "color": colours.text},
         )
+
+
+def _labels(levels: Mapping[str, float]) -> list[tuple[list[str], float]]:
+    """Join the names of levels that lie too close for two labels, with the height of the label."""
+    joined: list[tuple[list[str], float]] = []
+    for name, level in sorted(levels.items(), key=lambda item: item[1]):
+        if joined and level - joined[-1][1] < _CLOSEST_LABELS:
+            names = [name, *joined[-1][0]]
+            joined[-1] = (names, sum(levels[n] for n in names) / len(names))
+        else:
+            joined.append(([name], level))
+    return joined
 
 
 def _two_curves(

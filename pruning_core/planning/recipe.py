@@ -196,6 +196,15 @@ def _no_constant(text: str) -> NoReturn:
     raise InvalidRecipeError(f"The recipe holds {text}, which is not a number it can use.")
 
 
+def _wording(message: str) -> str:
+    """Say what is wrong in the words of this program rather than those of the validator."""
+    lowered = message[:1].lower() + message[1:]
+    lowered = lowered.replace("value error, ", "")
+    if lowered == "extra inputs are not permitted":
+        return "no recipe has such an entry"
+    return lowered.replace("input should be", "it must be").replace("input tag", "the kind")
+
+
 def _sentence(error: ValidationError) -> str:
     """Say every problem in one line each: where, what is wrong, and the value received."""
     problems = []
@@ -203,6 +212,6 @@ def _sentence(error: ValidationError) -> str:
         where = ".".join(str(part) for part in item["loc"])[:120] or "recipe"
         received = repr(item["input"])
         shown = received if len(received) <= 60 else received[:57] + "..."
-        problems.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]} (received {shown})")
+        problems.append(f"{where}: {_wording(item['msg'])} (received {shown})")
     more = error.error_count() - len(problems)
     return "; ".join(problems) + (f"; and {more} more" if more > 0 else "") + "."

@@ -111,8 +111,9 @@ def _meet_budget(
         reached = cost({**counts_at(n_steps), **fixed}) / limit * budget.value
         raise InvalidRecipeError(
             f"A budget of {budget.value:.1%} of the {budget.kind} cannot be reached: {reached:.1%} "
-            "remain when every layer that may shrink is at its minimum. Unpin layers or ask for "
-            "less."
+            "remain when every layer that may shrink is at its minimum (at least "
+            f"{limits.min_kept:,} units stay, in multiples of {limits.round_to:,}). Allow a larger "
+            "budget, lower the minimum, or unpin layers."
         )
     low, high = 0, n_steps
     while low < high:

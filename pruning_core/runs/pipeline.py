@@ -381,7 +381,7 @@ def _result(run: _Run) -> RunResult:
         recipe=run.recipe,
         model=run.model,
         network=run.network,
-        plan=run.plans[-1],
+        plan=_with_note(run),
         preview=cost,
         counted=counted(run.surgery.module, macs=cost.after.macs),
         surgery=run.surgery,
@@ -394,6 +394,15 @@ def _result(run: _Run) -> RunResult:
         data=_data_summary(run.recipe, run.data),
         samples=run.data.test.batch(slice(0, _N_SAMPLES))[0] if run.data else None,
     )
+
+
+def _with_note(run: _Run) -> Plan:
+    """Return the final plan, with a note when the fine-tuning asked for could not be done."""
+    plan = run.plans[-1]
+    if run.data is not None or not run.recipe.tuning.epochs:
+        return plan
+    left_out = "No fine-tuning was done: neither the recipe nor the model names data."
+    return replace(plan, notes={**plan.notes, "": (*plan.notes.get("", ()), left_out)})
 
 
 def _data_summary(recipe: Recipe, data: Dataset | None) -> DataSummary | None:

@@ -151,13 +151,15 @@ def new_id(now: float) -> str:
 def title_of(recipe: Recipe) -> str:
     """Return one line that tells runs apart in a list."""
     target = recipe.target
-    wish = f"{target.value:.1%} removed" if target.kind == "ratio" else f"{target.value:g}"
+    wish = f"target {target.value:.1%} removed" if target.kind == "ratio" else f"{target.value:g}"
     if target.kind in {"macs", "params", "bytes"}:
         wish = f"at most {target.value:.1%} of the {target.kind}"
     elif target.kind in {"count", "threshold"}:
         wish = f"{target.kind} {target.value:g}"
     rounds = f", {recipe.schedule.rounds} rounds" if recipe.schedule.rounds > 1 else ""
-    return f"{recipe.model}, {recipe.granularity}, {recipe.criterion}, {wish}{rounds}"
+    own = len(set(recipe.layers) | set(recipe.pins))
+    apart = f", {own} {'layer' if own == 1 else 'layers'} of their own" if own else ""
+    return f"{recipe.model}, {recipe.granularity}, {recipe.criterion}, {wish}{apart}{rounds}"
 
 
 def epochs_of(recipe: Recipe) -> int:

@@ -244,6 +244,15 @@ def test_run_overwrites_other_files_only_when_told(call, refused, tmp_path):
     assert (folder / "chapter.txt").read_text() == "years of work"
 
 
+def test_a_run_of_another_recipe_is_replaced_only_when_told(call, refused, tmp_path):
+    folder = tmp_path / "run"
+    assert call("run", write(tmp_path), "--out", folder)[0] == 0
+    before = (folder / "report.json").read_bytes()
+    assert "a run of another recipe" in refused("run", write(tmp_path, seed=7), "--out", folder)
+    assert (folder / "report.json").read_bytes() == before
+    assert call("run", write(tmp_path, seed=7), "--out", folder, "--overwrite")[0] == 0
+
+
 @pytest.mark.parametrize("name", ["safetensors", "onnx", "recipe", "report", "numbers"])
 def test_export_writes_one_file_again_from_the_folder_alone(call, tmp_path, finished, name):
     target = tmp_path / "again"

@@ -276,7 +276,7 @@ def test_a_factory_may_give_its_example_inputs_of_which_one_sample_is_taken():
         ("own factories:plain", "names no factory"),
         ("..:plain", "names no factory"),
         ("own_factories:plain()", "names no factory"),
-        ("own_nowhere:plain", "no module is called 'own_nowhere'. Start the command in the folder"),
+        ("own_nowhere:plain", "no module is called 'own_nowhere'. Name the folder"),
         ("own_factories.deeper:plain", "no module is called 'own_factories.deeper'"),
         ("own_importing:plain", "no module is called 'not_there_at_all'"),
         ("own_broken:oops", "importing 'own_broken' failed with SyntaxError"),

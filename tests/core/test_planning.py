@@ -302,3 +302,17 @@ def test_zeros_that_are_there_already_are_counted_once(granularity: str, seed: i
             moved = recipe.replace(layers={**layers, site: Count(value=count)})
             pruned = prune(model, network, resolve(moved, network, scores))
             assert counted_nonzero(pruned.module) == track.nonzero[position]
+
+
+def test_a_budget_of_everything_removes_nothing() -> None:
+    assert not any(removed(planned("lenet_5", target=Budget(kind="macs", value=1.0))).values())
+
+
+def test_the_defaults_of_tuning_are_part_of_the_format() -> None:
+    tuning = Recipe(model="m").tuning
+    assert (tuning.epochs, tuning.optimiser, tuning.learning_rate) == (3, "adam", 1e-3)
+
+
+def test_an_unknown_entry_is_refused_in_plain_words() -> None:
+    with pytest.raises(InvalidRecipeError, match=r"tuning\.training_examples: no recipe has such"):
+        Recipe.from_json('{"version": 1, "model": "m", "tuning": {"training_examples": 3}}')

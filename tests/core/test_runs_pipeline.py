@@ -12,9 +12,11 @@ from pruning_core.errors import InvalidRecipeError, RunError, UnsupportedModelEr
 from pruning_core.evaluation.stopping import StoppedError
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.result import RunResult
+from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import load_model
 from pruning_core.loading.weights import digest
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Schedule, Threshold, Tuning
+from pruning_core.planning.resolve import resolve
 from pruning_core.runs import counting
 from pruning_core.runs.checkpoint import (
     Checkpoint,
@@ -24,6 +26,10 @@ from pruning_core.runs.checkpoint import (
 )
 from pruning_core.runs.events import Evaluated, Finished, Note, RoundFinished, StageStarted
 from pruning_core.runs.pipeline import execute, write_run
+from pruning_core.scoring.score import score
+from pruning_core.surgery.prune import prune
+from pruning_core.tracing.trace import trace
+from pruning_core.tuning.batchnorm import recalibrate_batchnorm
 from pruning_core.tuning.finetune import EpochResult
 
 QUICK = Tuning(epochs=2, train_samples=300)
@@ -282,3 +288,21 @@ def test_a_count_that_differs_from_the_preview_ends_the_run(
     monkeypatch.setattr(counting, "counted", one_more)
     with pytest.raises(RunError, match="were predicted"):
         list(execute(recipe()))
+
+
+def test_a_pruned_network_has_recalibrated_statistics():
+    wanted = recipe(model="bundled:cnn_digits", tuning=Tuning(epochs=0))
+    _, result = carried_out(wanted)
+    model = load_model("bundled:cnn_digits")
+    network = trace(model.module, model.example_inputs)
+    plan = resolve(wanted, network, score(model, network, wanted))
+    expected = prune(model, network, plan).module
+    before = digest(expected.state_dict())
+    recalibrate_batchnorm(expected, load_dataset("digits").calibration)
+    assert before != weights(result) == digest(expected.state_dict())
+
+
+def test_the_seed_reaches_the_fine_tuning():
+    one, two = (carried_out(recipe(seed=seed))[1] for seed in (0, 1))
+    assert one.plan.fingerprint == two.plan.fingerprint
+    assert weights(one) != weights(two)

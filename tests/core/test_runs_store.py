@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -269,7 +270,7 @@ def test_a_zombie_counts_as_dead() -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        (Ratio(value=0.5), "50.0% removed"),
+        (Ratio(value=0.5), "target 50.0% removed"),
         (Count(value=7), "count 7"),
         (Threshold(value=0.25), "threshold 0.25"),
         (Budget(kind="macs", value=0.5), "at most 50.0% of the macs"),
@@ -279,3 +280,26 @@ def test_the_title_says_what_was_asked_for(
     target: Ratio | Count | Threshold | Budget, words: str
 ) -> None:
     assert title_of(Recipe(model="m", target=target)) == f"m, weight, l1, {words}"
+    own = Recipe(model="m", target=target, pins=("a",), layers={"b": Count(value=1)})
+    assert title_of(own) == f"m, weight, l1, {words}, 2 layers of their own"
+
+
+def test_the_start_is_that_of_the_first_worker(store):
+    record = claimed(store)
+    store.requeue(record.id, 1)
+    again = store.claim(1)
+    assert (again.attempt, again.started) == (2, record.started)
+
+
+def test_a_copied_run_folder_is_not_restored_twice(store):
+    record = store.add(RECIPE, threads=1)
+    shutil.copytree(store.folder(record.id), store.folder("20260101-000000-abcdef"))
+    damage_database(store.root / "jobs.sqlite3", "rubbish")
+    assert [found.id for found in Store(store.root).all()] == [record.id]
+
+
+def test_a_run_being_cancelled_still_takes_its_place(store):
+    record = claimed(store)
+    store.add(RECIPE, threads=1)
+    store.ask_to_cancel(record.id)
+    assert store.claim(1) is None

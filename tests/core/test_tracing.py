@@ -494,3 +494,33 @@ def test_known_modules_store_their_new_sizes() -> None:
     assert (small.head.in_features, small.head.out_features) == (3, 4)
     assert not small.conv.weight.requires_grad
     assert small.linear.weight.requires_grad
+
+
+def test_a_class_that_computes_something_else_becomes_a_graph() -> None:
+    model = Small(
+        lambda m, x: m.b(m.a(x.flatten(1)) / m.a.out_features),
+        a=nn.Linear(192, 8),
+        b=nn.Linear(8, 5),
+    ).eval()
+    network, inputs = trace(model, images(3)), images(3)
+    keep = np.arange(8) > 2
+    removal = remove_units(network, keep)
+    assert "computes something else" in removal.graph_reason
+    with torch.no_grad():
+        zeroed = zero_units(network, keep)(inputs)
+        assert relative_difference(removal.module(inputs), zeroed) <= 1e-5
+
+
+def test_rolled_positions_stay() -> None:
+    model = Small(
+        lambda m, x: m.b(torch.roll(m.a(x.flatten(1)), 1, 1)),
+        a=nn.Linear(192, 8),
+        b=nn.Linear(8, 5),
+    ).eval()
+    assert not trace(model, images(3)).groups
+
+
+def test_macs_are_those_of_one_sample_whatever_the_example_batch() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval()
+    network = trace(model, images(3).repeat(4, 1, 1, 1))
+    assert [layer.macs for layer in network.layers] == [3888, 288]

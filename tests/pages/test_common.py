@@ -135,3 +135,22 @@ def test_the_python_of_the_export_page_makes_the_same_masks(tmp_path, monkeypatc
     plan = resolve(recipe, network, score(model, network, recipe))
     assert report["mask_fingerprint"] == plan.fingerprint
     assert report["recipe_fingerprint"] == recipe.fingerprint
+
+
+def test_pinning_keeps_a_setting_of_its_own(resolved):
+    own = UNITS.with_layer("conv2", Ratio(value=0.3))
+    assert edits.with_pin(own, "conv2", resolved(own)[0]) == own.replace(pins=("conv2",))
+
+
+def test_a_budget_leaves_room_for_what_is_there(resolved):
+    plan, counted = resolved(UNITS)
+    before, after = counted.before.macs, counted.after.macs
+    value = edits.with_kind(UNITS, "macs", plan, counted).target.value
+    assert after <= value * before < after + before / 10_000
+
+
+def test_units_start_with_comparable_scores():
+    weights = Recipe(model="m", target=Ratio(value=0.4))
+    units = edits.with_granularity(weights, "unit")
+    assert (units.granularity, units.normalise) == ("unit", "mean")
+    assert edits.with_granularity(units, "weight") == weights

@@ -309,6 +309,22 @@ def test_an_earlier_run_can_be_shown_reused_and_deleted(app, cancelled_run):
     assert any("No run is shown" in element.value for element in app.subheader)
 
 
+def test_a_reload_finds_the_plan_of_the_run_in_the_address(app, cancelled_run):
+    app.query_params["model"] = "bundled:cnn_digits"
+    app.query_params["run"] = cancelled_run
+    visit(app, "pages/run.py")
+    assert app.session_state["recipe"] == Recipe(model="bundled:cnn_digits", seed=7)
+
+
+def test_an_emptied_field_leaves_the_value_standing(app):
+    visit(app, "pages/plan.py")
+    field = widget(app.number_input, "Count")
+    field.set_value(5).run()
+    widget(app.number_input, "Count").set_value(None).run()
+    assert widget(app.number_input, "Count").value == 5
+    assert not app.exception
+
+
 def test_a_damaged_description_of_a_run_gets_a_sentence(app, cancelled_run):
     (Store().folder(cancelled_run) / "spec.json").write_text("{")
     app.query_params["run"] = cancelled_run

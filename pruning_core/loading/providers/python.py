@@ -58,8 +58,8 @@ def _find(identity: str, name: str) -> Callable[[], object]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise UnsupportedModelError(
-            f"'{identity}' cannot be loaded: no module is called '{error.name}'. Start the command "
-            "in the folder that holds your package, or install it."
+            f"'{identity}' cannot be loaded: no module is called '{error.name}'. Name the "
+            "folder that holds your module in PYTHONPATH, or install your package."
         ) from error
     except (Exception, SystemExit) as error:
         raise UnsupportedModelError(
