@@ -52,7 +52,12 @@ def table(records: tuple[Record, ...]) -> dict[str, list[object]]:
         "Started": list(started),
         "State": [record.state for record in records],
         "What": [record.title for record in records],
-        "Epochs": [f"{record.epoch} of {record.n_epochs}" for record in records],
+        "Epochs": [
+            f"{record.epoch} of {record.n_epochs}"
+            if record.is_finished
+            else f"{record.n_epochs} planned"
+            for record in records
+        ],
         "Dense": [accuracy.get("dense") for accuracy in accuracies],
         "Pruned": [accuracy.get("pruned") for accuracy in accuracies],
         "Fine-tuned": [accuracy.get("tuned") for accuracy in accuracies],

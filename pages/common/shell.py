@@ -27,6 +27,7 @@ _STYLE: Final = """<style>
 }
 .st-key-accuracies { min-height: 106px; }
 .stMainBlockContainer { max-width: 1720px; }
+[data-testid="stNumberInputClearButton"] { display: none; }
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 </style>"""
 

@@ -158,7 +158,7 @@ def title_of(recipe: Recipe) -> str:
         wish = f"{target.kind} {target.value:g}"
     rounds = f", {recipe.schedule.rounds} rounds" if recipe.schedule.rounds > 1 else ""
     own = len(set(recipe.layers) | set(recipe.pins))
-    apart = f", {own} {'layer' if own == 1 else 'layers'} of their own" if own else ""
+    apart = f", {own} {'layer of its' if own == 1 else 'layers of their'} own" if own else ""
     return f"{recipe.model}, {recipe.granularity}, {recipe.criterion}, {wish}{apart}{rounds}"
 
 

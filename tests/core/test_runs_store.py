@@ -282,6 +282,8 @@ def test_the_title_says_what_was_asked_for(
     assert title_of(Recipe(model="m", target=target)) == f"m, weight, l1, {words}"
     own = Recipe(model="m", target=target, pins=("a",), layers={"b": Count(value=1)})
     assert title_of(own) == f"m, weight, l1, {words}, 2 layers of their own"
+    one = Recipe(model="m", target=target, pins=("a",))
+    assert title_of(one) == f"m, weight, l1, {words}, 1 layer of its own"
 
 
 def test_the_start_is_that_of_the_first_worker(store):
