@@ -1,5 +1,6 @@
 """Exported files: whole, checked, the same network, and readable back from the folder alone."""
 
+import copy
 import json
 import math
 import re
@@ -145,6 +146,37 @@ def test_onnx_is_checked_on_eight_samples_at_batch_one_and_seven(measured, tmp_p
     checked = entry.write(measured, tmp_path / entry.file_name)
     assert checked.onnx.n == 1 + 7
     assert 0 <= checked.onnx.max_abs_difference < 1e-4
+
+
+def test_onnx_is_checked_on_the_samples_of_the_run(measured, tmp_path, monkeypatch):
+    from pruning_core.exporting.formats import onnx as form
+
+    seen, compare = [], form.compare_onnx
+
+    def watched(path, module, batches):
+        seen.extend(batches)
+        return compare(path, module, batches)
+
+    monkeypatch.setattr(form, "compare_onnx", watched)
+    EXPORTERS["onnx"].write(measured, tmp_path / "model.onnx")
+    assert [len(inputs) for (inputs,) in seen] == [1, 7]
+    assert all(torch.equal(inputs, measured.samples[: len(inputs)]) for (inputs,) in seen)
+
+
+def test_large_outputs_may_differ_in_proportion(tmp_path):
+    from pruning_core.exporting.formats.onnx import compare_onnx
+
+    result = pruned_result("bundled:mlp_digits")
+    module = copy.deepcopy(result.surgery.module)
+    with torch.no_grad():
+        module.fc3.weight.mul_(1e7)
+    loud = replace(result, surgery=replace(result.surgery, module=module))
+    path = tmp_path / "model.onnx"
+    EXPORTERS["onnx"].write(loud, path)
+    check = compare_onnx(path, module, [(inputs(result, 7),)])
+    largest = float(logits(module, inputs(result, 7)).abs().max())
+    assert check.max_abs_difference < 1e-4 * largest
+    assert largest > 1e6
 
 
 def test_onnx_holds_no_path_of_this_machine(folder):

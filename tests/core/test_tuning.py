@@ -79,6 +79,10 @@ OPTIMISERS = {
             p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3, fused=False
         ),
     ),
+    "sgd_with_little_momentum": (
+        Tuning(epochs=2, optimiser="sgd", learning_rate=0.05, momentum=0.3, batch_size=64),
+        lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.3, nesterov=True, fused=False),
+    ),
 }
 
 
@@ -124,6 +128,21 @@ def test_a_run_is_that_of_a_bare_torch_loop(digits, architecture, name):
     images, _ = digits.validation.batch(slice(None))
     difference = (ours(images) - theirs.eval()(images)).abs().max()
     assert difference < 0.01 * theirs(images).abs().max()
+
+
+def test_flips_are_drawn_anew_for_every_batch(digits, monkeypatch):
+    seeds = []
+
+    def watched(images, draw):
+        seeds.append(draw.initial_seed())
+        return images
+
+    monkeypatch.setattr("pruning_core.tuning.finetune.flipped", watched)
+    wanted = Tuning(epochs=2, batch_size=64, horizontal_flip=True)
+    n_batches = sum(
+        isinstance(step, BatchProgress) for step in finetune(fresh(), digits, wanted, seed=1)
+    )
+    assert len(set(seeds)) == len(seeds) == n_batches
 
 
 def test_what_is_reported_of_an_epoch_is_what_happened(digits):

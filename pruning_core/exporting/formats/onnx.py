@@ -91,7 +91,8 @@ def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, 
     """Run the file and the module on the same inputs and return their largest difference.
 
     Raises:
-        ExportError: If onnxruntime refuses the file, or a difference is 1e-4 or more.
+        ExportError: If onnxruntime refuses the file, or a difference is 1e-4 or more of the
+            largest output (of 1, where outputs are smaller).
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as native
