@@ -154,3 +154,31 @@ def test_units_start_with_comparable_scores():
     units = edits.with_granularity(weights, "unit")
     assert (units.granularity, units.normalise) == ("unit", "mean")
     assert edits.with_granularity(units, "weight") == weights
+
+
+def test_a_local_count_is_that_of_one_layer(resolved):
+    local = UNITS.replace(scope="local")
+    plan, counted = resolved(local)
+    fewest = min(plan.n_removed(site) for site in plan.keep)
+    assert 0 < fewest < sum(plan.n_removed(site) for site in plan.keep)
+    assert edits.with_kind(local, "count", plan, counted).target == Count(value=fewest)
+
+
+def test_a_global_threshold_becomes_a_share_under_another_criterion(resolved):
+    first, _ = resolved(UNITS)
+    middle = sorted(first.thresholds.values())[-1]
+    wanted = UNITS.replace(target=Threshold(value=middle))
+    plan, _ = resolved(wanted)
+    n_gone = sum(plan.n_removed(site) for site in plan.keep)
+    share = round(n_gone / sum(keep.size for keep in plan.keep.values()), 4)
+    assert 0 < share < 1
+    assert edits.with_scores(wanted, plan, criterion="l2").target == Ratio(value=share)
+
+
+def test_a_pinned_layer_does_not_count_in_the_global_share(resolved):
+    wanted = UNITS.replace(scope="local", target=Count(value=10), pins=("fc1",))
+    plan, counted = resolved(wanted)
+    n_free = sum(keep.size for site, keep in plan.keep.items() if site != "fc1")
+    n_gone = sum(plan.n_removed(site) for site in plan.keep)
+    share = Ratio(value=round(n_gone / n_free, 4))
+    assert edits.with_kind(wanted, "ratio", plan, counted).target == share
