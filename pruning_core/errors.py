@@ -4,6 +4,12 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what ``error`` says, at most 160 characters; never empty."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
+
+
 class PruningError(Exception):
     """Base of all errors a user can repair; says what, the value received and what to do."""
 

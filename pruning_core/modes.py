@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from pruning_core.errors import UnsupportedModelError
+from pruning_core.errors import UnsupportedModelError, first_line
 
 
 def copied(module: nn.Module) -> nn.Module:
@@ -18,10 +18,9 @@ def copied(module: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(module).eval()
     except Exception as error:  # whatever the user's class raises
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise UnsupportedModelError(
-            f"The model cannot be copied, so it cannot be pruned: {first_line} Use torch.nn.utils."
-            "parametrizations instead of hooks that store tensors."
+            f"The model cannot be copied, so it cannot be pruned: {first_line(error)} "
+            "Use torch.nn.utils.parametrizations instead of hooks that store tensors."
         ) from error
 
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pruning_core.errors import first_line
 from pruning_core.modes import copied
 from pruning_core.surgery.resize import resize
 from pruning_core.tracing.analysis import staying
@@ -61,24 +62,10 @@ def remove_units(network: Network, keep: Keep) -> Removal:
         module = _sliced(network, kept_indices(network, keep))
         difference = _difference(module, graph, network)
     except Exception as error:  # whatever the user's forward raises
-        first_line = (str(error).strip().splitlines() or ["no message"])[0][:160]
-        return Removal(graph, f"its class cannot run with the new sizes ({first_line})")
+        return Removal(graph, f"its class cannot run with the new sizes ({first_line(error)})")
     if difference > _TOLERANCE:
         return Removal(graph, "its class computes something else with the new sizes")
     return Removal(module, "")
-
-
-def zero_units(network: Network, keep: Keep) -> nn.Module:
-    """Return a copy of the model in which every slice of the removed units is zero."""
-    module = copied(network.module)
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    with torch.no_grad():
-        for name, axes in kept_indices(network, keep).items():
-            for axis, indices in enumerate(axes):
-                if indices is not None:
-                    gone = np.setdiff1d(np.arange(tensors[name].shape[axis]), indices)
-                    tensors[name].index_fill_(axis, torch.from_numpy(gone), 0)
-    return module
 
 
 def _sliced(network: Network, kept: Kept) -> nn.Module:
@@ -122,6 +109,8 @@ def _difference(module: nn.Module, graph: nn.Module, network: Network) -> float:
     inputs = [_varied(tensor, generator) for tensor in network.example_inputs]
     with torch.no_grad():
         left, right = _leaves(module(*inputs)), _leaves(graph(*inputs))
+    # What is no number in both is alike; what is one in only one of them differs by a lot.
+    left, right = ([x.nan_to_num() for x in outputs] for outputs in (left, right))
     return max(
         ((a - b).abs().max() / b.abs().max().clamp_min(1e-12)).item()
         for a, b in zip(left, right, strict=True)

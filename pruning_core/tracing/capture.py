@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils import _pytree as pytree
 
-from pruning_core.errors import UnsupportedModelError
+from pruning_core.errors import UnsupportedModelError, first_line
 from pruning_core.switches import decomposed_operators
 
 
@@ -55,7 +55,7 @@ def capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Capture:
         shapes_text = ", ".join(str(list(tensor.shape)) for tensor in inputs)
         raise UnsupportedModelError(
             f"The model could not be run on an input of shape {shapes_text}: "
-            f"{type(error).__name__}: {_first_line(error)}"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
     finally:
         for hook in hooks:
@@ -103,8 +103,3 @@ def _innermost(graph: fx.GraphModule, spans: list[tuple[str, int, int]]) -> dict
         for node in nodes[start:end]:
             owner[node] = name
     return owner
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "no message"

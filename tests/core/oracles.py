@@ -1,10 +1,15 @@
 """Ways to count and compare that are not the product's own code."""
 
+import copy
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pruning_core.surgery.unit import kept_indices
 from pruning_core.switches import decomposed_operators
+from pruning_core.tracing.network import Network
 
 BUNDLED = (
     "mlp_digits",
@@ -36,3 +41,15 @@ def counted_nonzero(module: nn.Module) -> int:
 
 def relative_difference(left: Tensor, right: Tensor) -> float:
     return float((left - right).abs().max() / right.abs().max().clamp_min(1e-12))
+
+
+def zero_units(network: Network, keep: np.ndarray) -> nn.Module:
+    module = copy.deepcopy(network.module).eval()
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name, axes in kept_indices(network, keep).items():
+            for axis, indices in enumerate(axes):
+                if indices is not None:
+                    gone = np.setdiff1d(np.arange(tensors[name].shape[axis]), indices)
+                    tensors[name].index_fill_(axis, torch.from_numpy(gone), 0)
+    return module

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from pruning_core.loading.model import LoadedModel, load_model
-from pruning_core.surgery.unit import remove_units, zero_units
+from pruning_core.surgery.unit import remove_units
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
 from tests.core.oracles import (
@@ -20,6 +20,7 @@ from tests.core.oracles import (
     counted_nonzero,
     counted_params,
     relative_difference,
+    zero_units,
 )
 
 N_PLANS = 200

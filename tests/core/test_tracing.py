@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.errors import UnsupportedModelError
-from pruning_core.surgery.unit import remove_units, zero_units
+from pruning_core.surgery.unit import remove_units
 from pruning_core.tracing.rebuild import rebuild
 from pruning_core.tracing.trace import trace
-from tests.core.oracles import counted_macs, counted_params, relative_difference
+from tests.core.oracles import counted_macs, counted_params, relative_difference, zero_units
 
 
 class Small(nn.Module):
@@ -524,3 +524,14 @@ def test_macs_are_those_of_one_sample_whatever_the_example_batch() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval()
     network = trace(model, images(3).repeat(4, 1, 1, 1))
     assert [layer.macs for layer in network.layers] == [3888, 288]
+
+
+def test_a_class_whose_outputs_are_no_numbers_where_the_graph_has_some_is_not_trusted() -> None:
+    model = Small(
+        lambda m, x: m.b(m.a(x.flatten(1))),
+        a=nn.Linear(192, 8),
+        b=nn.Linear(8, 5),
+    ).eval()
+    model.a.register_forward_hook(lambda m, _, y: y if m.out_features == 8 else y * torch.nan)
+    removal = remove_units(trace(model, images(3)), np.arange(8) > 2)
+    assert removal.graph_reason

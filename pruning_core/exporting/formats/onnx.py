@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pruning_core.errors import ExportError
+from pruning_core.errors import ExportError, first_line
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import OnnxCheck, RunResult
 from pruning_core.exporting.writing import whole_file
@@ -204,5 +204,4 @@ def _first(error: BaseException) -> str:
     """Return the first line of the innermost cause, at most 160 characters."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:160].rstrip(".")
+    return first_line(error).rstrip(".")
