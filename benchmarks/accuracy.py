@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.dense import trained
 from pruning_core.evaluation.evaluate import evaluate
+from pruning_core.inputs import Inputs
 from pruning_core.loading.architectures import ARCHITECTURES
 from pruning_core.loading.dataset import Dataset, load_dataset
 from pruning_core.loading.model import LoadedModel, initial_module
@@ -166,16 +167,21 @@ def lottery_tickets(seed: int, data: Dataset) -> Iterator[Row]:
     """Yield the 90 % mask of the trained network with rewound and with newly drawn weights."""
     module = trained("lenet_300_100", seed)
     dense = LoadedModel(
-        "bench:lenet_300_100", module, (data.test.batch(slice(0, 1))[0],), data.key, None, ""
+        "bench:lenet_300_100",
+        module,
+        Inputs.of(data.test.batch(slice(0, 1))[0]),
+        data.key,
+        None,
+        "",
     )
     recipe = Recipe(model=dense.identity, target=Ratio(value=0.9), seed=seed)
-    network = trace(module, dense.example_inputs)
+    network = trace(module, dense.inputs)
     plan = resolve(recipe, network, score(dense, network, recipe))
     settings = ARCHITECTURES["lenet_300_100"].training.model_copy(update={"epochs": 10})
     starts = {"ticket: 90 % rewound, 10 epochs": seed, "ticket: 90 % re-initialised": 1000 + seed}
     for title, initial_seed in starts.items():
         start = replace(dense, module=initial_module("lenet_300_100", initial_seed))
-        ticket = prune(start, trace(start.module, start.example_inputs), plan)
+        ticket = prune(start, trace(start.module, start.inputs), plan)
         untrained = evaluate(ticket.module, data.test).accuracy
         for _ in finetune(ticket.module, data, settings, seed=seed, masks=ticket.masks):
             pass

@@ -102,7 +102,7 @@ def network(identity: str) -> "Network":
     from pruning_core.tracing.trace import trace
 
     loaded = model(identity)
-    return trace(loaded.module, loaded.example_inputs)
+    return trace(loaded.module, loaded.inputs)
 
 
 def scores(recipe: Recipe) -> "Scores":

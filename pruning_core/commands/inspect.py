@@ -27,7 +27,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
     from pruning_core.tracing.trace import trace
 
     model = load_model(arguments.model, input_shape=arguments.input_shape)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     document = _document(model, network)
     return Answer(document, _text(document, network))
 

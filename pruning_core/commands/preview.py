@@ -38,7 +38,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
     from pruning_core.tracing.trace import trace
 
     model = load_model(recipe.model, input_shape=recipe.input_shape)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     plan = resolve(recipe, network, score(model, network, recipe, _calibration(recipe, model)))
     savings = preview(network, plan)
     sites = GRANULARITIES[recipe.granularity].sites(network)

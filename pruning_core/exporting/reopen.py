@@ -46,7 +46,7 @@ def open_run(folder: Path) -> RunResult:
             f"recipe.json and report.json in '{folder}' belong to different runs. Run again."
         )
     model = load_model(recipe.model, input_shape=recipe.input_shape)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     plan = _plan(recipe, document, folder)
     surgery = _load_weights(prune(model, network, plan), folder / "model.safetensors")
     try:

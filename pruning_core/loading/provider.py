@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.errors import UnsupportedModelError
+from pruning_core.inputs import Inputs
 from pruning_core.loading.card import ModelCard
 from pruning_core.loading.weights import digest
 
@@ -20,7 +21,7 @@ class LoadedModel:
     Attributes:
         identity: What it was loaded by, e.g. ``bundled:lenet_5``.
         module: In eval mode, on the CPU; treat it as read-only.
-        example_inputs: One sample, batch axis first.
+        inputs: The call for one sample.
         data: Name in ``DATASETS`` of the data it was trained on; None when unknown.
         card: How it was trained; None unless it is bundled.
         weights_sha256: Digest of its state dict: names, element types, shapes and values.
@@ -28,10 +29,15 @@ class LoadedModel:
 
     identity: str
     module: nn.Module
-    example_inputs: tuple[Tensor, ...]
+    inputs: Inputs
     data: str | None
     card: ModelCard | None
     weights_sha256: str
+
+    @property
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """The tensors of one sample, batch axis first."""
+        return self.inputs.tensors
 
 
 class LoadModel(Protocol):
@@ -84,7 +90,7 @@ def example_input(input_shape: tuple[int, ...]) -> Tensor:
 def loaded(
     identity: str,
     module: nn.Module,
-    example_inputs: tuple[Tensor, ...],
+    inputs: Inputs,
     *,
     data: str | None = None,
     card: ModelCard | None = None,
@@ -93,7 +99,7 @@ def loaded(
     return LoadedModel(
         identity=identity,
         module=module.eval(),
-        example_inputs=example_inputs,
+        inputs=inputs,
         data=data,
         card=card,
         weights_sha256=digest(module.state_dict()),

@@ -219,7 +219,7 @@ def _round(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]
     known = resume is not None and number <= resume.round
     yield run.started("trace", number)
     with run.stage("trace"):
-        run.traced = trace(run.present.module, run.present.example_inputs)
+        run.traced = trace(run.present.module, run.present.inputs)
         if number == 1:
             run.network = run.traced
     if resume is not None and number <= resume.round:

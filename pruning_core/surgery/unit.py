@@ -106,9 +106,10 @@ def _take(tensor: Tensor, axes: tuple[NDArray[np.int64] | None, ...]) -> Tensor:
 def _difference(module: nn.Module, graph: nn.Module, network: Network) -> float:
     """Return the largest relative difference of the two on a seeded batch of two samples."""
     generator = torch.Generator().manual_seed(0)
-    inputs = [_varied(tensor, generator) for tensor in network.example_inputs]
+    batch = network.inputs.repeated(2)
+    call = batch.with_tensors(_varied(tensor, generator) for tensor in batch.tensors)
     with torch.no_grad():
-        left, right = _leaves(module(*inputs)), _leaves(graph(*inputs))
+        left, right = (_leaves(each(*call.args, **call.kwargs)) for each in (module, graph))
     # What is no number in both is alike; what is one in only one of them differs by a lot.
     left, right = ([x.nan_to_num() for x in outputs] for outputs in (left, right))
     return max(
@@ -118,11 +119,10 @@ def _difference(module: nn.Module, graph: nn.Module, network: Network) -> float:
 
 
 def _varied(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    batch = tensor.repeat(2, *[1] * (tensor.ndim - 1))
-    if not batch.is_floating_point():
-        return batch
-    noise = torch.randn(batch.shape, generator=generator, dtype=torch.float64)
-    return batch + noise.to(batch)
+    if not tensor.is_floating_point():
+        return tensor
+    noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+    return tensor + noise.to(tensor)
 
 
 def _leaves(output: object) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Record one forward pass as a graph of ATen operators, with the module each operator ran in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils import _pytree as pytree
 
 from pruning_core.errors import UnsupportedModelError, first_line
+from pruning_core.inputs import Inputs
 from pruning_core.switches import decomposed_operators
 
 
@@ -22,15 +23,23 @@ class Capture:
         tensors: Parameters and buffers by full name; tied ones once, under their first name.
         owner: For each node the path of the innermost module that was running.
         output_shapes: Output shape of each module that returned one tensor, batch axis included.
+        inputs: What the model was called with.
+        output: What it returned, with :data:`TENSOR` in the place of each tensor; dataclasses
+            that torch does not know as containers are dictionaries.
     """
 
     graph: fx.GraphModule
     tensors: Mapping[str, Tensor]
     owner: Mapping[fx.Node, str]
     output_shapes: Mapping[str, tuple[int, ...]]
+    inputs: Inputs
+    output: Any
 
 
-def capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Capture:
+TENSOR = object()
+
+
+def capture(module: nn.Module, inputs: Inputs) -> Capture:
     """Run ``module`` once on fake tensors and record every operator.
 
     Raises:
@@ -42,19 +51,23 @@ def capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Capture:
     hooks = _watch_modules(module, spans, shapes)
     attributes = [(child, _plain_tensors(child)) for child in module.modules()]
 
-    def forward(state: dict[str, Tensor], *arguments: Tensor) -> list[Tensor]:
-        output = torch.func.functional_call(module, state, arguments)
-        return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+    output: Any = None
+
+    def forward(state: dict[str, Tensor], *tensors: Tensor) -> list[Tensor]:
+        nonlocal output
+        call = inputs.with_tensors(tensors)
+        returned = _opened(torch.func.functional_call(module, state, call.args, dict(call.kwargs)))
+        output = pytree.tree_map(lambda x: TENSOR if isinstance(x, Tensor) else x, returned)
+        return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
 
     try:
         with torch.no_grad(), decomposed_operators():
             graph = make_fx(forward, tracing_mode="fake", _allow_non_fake_inputs=True)(
-                tensors, *inputs
+                tensors, *inputs.tensors
             )
     except Exception as error:
-        shapes_text = ", ".join(str(list(tensor.shape)) for tensor in inputs)
         raise UnsupportedModelError(
-            f"The model could not be run on an input of shape {shapes_text}: "
+            f"The model could not be run on an input of shape {inputs.shapes}: "
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
     finally:
@@ -62,7 +75,20 @@ def capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Capture:
             hook.remove()
         for child, stored in attributes:  # some hooks (old weight norm) leave fake tensors behind
             child.__dict__.update(stored)
-    return Capture(graph, tensors, _innermost(graph, spans), shapes)
+    return Capture(graph, tensors, _innermost(graph, spans), shapes, inputs, output)
+
+
+def _opened(output: Any) -> Any:
+    """Return ``output`` with objects that torch does not look into replaced by dictionaries."""
+
+    def opened(leaf: Any) -> Any:
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            return {item.name: _opened(getattr(leaf, item.name)) for item in fields(leaf)}
+        if isinstance(leaf, Tensor) or not hasattr(leaf, "__dict__"):
+            return leaf
+        return {name: _opened(value) for name, value in vars(leaf).items()}
+
+    return pytree.tree_map(opened, output)
 
 
 def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:

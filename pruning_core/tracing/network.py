@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.errors import UnknownNameError
+from pruning_core.inputs import Inputs
 
 if TYPE_CHECKING:
     from pruning_core.tracing.analysis import Analysis
@@ -86,7 +87,7 @@ class Network:
 
     Attributes:
         module: The model as given, in eval mode; treat it as read-only.
-        example_inputs: Inputs of one sample, batch axis first.
+        inputs: The call for one sample.
         layers: Layers in execution order.
         groups: Prunable groups in execution order.
         weights: Names of the parameters that a matrix product or convolution reads: the ones
@@ -99,7 +100,7 @@ class Network:
     """
 
     module: nn.Module
-    example_inputs: tuple[Tensor, ...]
+    inputs: Inputs
     layers: tuple[Layer, ...]
     groups: tuple[Group, ...]
     weights: tuple[str, ...]
@@ -107,6 +108,11 @@ class Network:
     product_layers: tuple[str, ...]
     unknown_operators: Mapping[str, int]
     analysis: "Analysis"
+
+    @property
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """The tensors of one sample, batch axis first."""
+        return self.inputs.tensors
 
     def group(self, name: str) -> Group:
         """Return the group called ``name``.

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
+from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
 from pruning_core.errors import UnsupportedModelError
 from pruning_core.tracing.analysis import Analysis, analyse, staying
-from pruning_core.tracing.capture import Capture, capture
+from pruning_core.tracing.capture import TENSOR, Capture, capture
 from pruning_core.tracing.labels import Labelled
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.walk import argument, operator_name, output_shapes
@@ -29,8 +30,9 @@ Keep = NDArray[np.bool_]
 def rebuild(network: Network, keep: Keep) -> fx.GraphModule:
     """Return the network as a graph module without the units that do not stay.
 
-    Its parameters and buffers carry the original names; it accepts any batch size and computes
-    what the model computes in eval mode. With everything kept it equals the model.
+    Its parameters and buffers carry the original names; it is called like the model and computes
+    what the model computes in eval mode, for any batch size where the model runs for several
+    samples. With everything kept it equals the model.
 
     Args:
         network: The traced model.
@@ -69,8 +71,7 @@ def _two_batches(network: Network) -> tuple[Analysis, Slopes]:
 
 def _compare_batches(network: Network) -> tuple[Analysis, Slopes]:
     first, second = (
-        capture(network.module, tuple(_repeated(x, size) for x in network.example_inputs))
-        for size in (_BATCH, _BATCH + 1)
+        capture(network.module, network.inputs.repeated(size)) for size in (_BATCH, _BATCH + 1)
     )
     analysis = analyse(first)
     same = (
@@ -83,10 +84,6 @@ def _compare_batches(network: Network) -> tuple[Analysis, Slopes]:
             "so it cannot be rewritten as a graph for any batch size."
         )
     return analysis, _slopes(first, second)
-
-
-def _repeated(tensor: Tensor, times: int) -> Tensor:
-    return tensor.repeat(times, *[1] * (tensor.ndim - 1))
 
 
 def _slopes(first: Capture, second: Capture) -> Slopes:
@@ -134,8 +131,7 @@ class _Rebuilder:
                 self.root.register_buffer(str(node.target), getattr(source, str(node.target)))
                 self.env[node] = self.graph.get_attr(str(node.target))
             elif node.op == "output":
-                leaves = [self.env[leaf] for leaf in pytree.tree_leaves(node.args)]
-                self.graph.output(leaves[0] if len(leaves) == 1 else tuple(leaves))
+                self._output([self.env[leaf] for leaf in pytree.tree_leaves(node.args)])
             else:
                 self.env[node] = self._operator(node)
             if node.op != "output":
@@ -151,6 +147,31 @@ class _Rebuilder:
         if self.batch is None and isinstance(node.meta.get("val"), Tensor):
             self.batch = self.graph.call_function(torch.ops.aten.sym_size.int, (placeholder, 0))
         return placeholder
+
+    def _output(self, tensors: list[fx.Node]) -> None:
+        """Return the tensors in the structure that the model returns, and take its arguments."""
+        call, output = self.analysis.capture.inputs, self.analysis.capture.output
+        if call.is_flat and output is TENSOR:
+            self.graph.output(tensors[0])
+            return
+        leaves, output_spec = pytree.tree_flatten(output)
+        rest = iter(tensors)
+        self.graph.output([next(rest) if leaf is TENSOR else _constant(leaf) for leaf in leaves])
+        input_leaves, input_spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
+        names = [*(f"input_{number}" for number in range(len(call.args))), *call.kwargs]
+        self.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(names, input_spec, output_spec)))
+        self._accept_constants(input_leaves)
+
+    def _accept_constants(self, leaves: list[Any]) -> None:
+        """Give each argument that is no tensor a placeholder nobody reads."""
+        placeholders = [node for node in self.graph.nodes if node.op == "placeholder"]
+        for place, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor):
+                continue
+            before = placeholders[place] if place < len(placeholders) else None
+            anchor = before or placeholders[-1].next
+            with self.graph.inserting_before(anchor):
+                placeholders.insert(place, self.graph.placeholder(f"constant_{place}"))
 
     def _kept_tensor(self, name: str) -> Tensor:
         tensor = self.analysis.tensors[name]
@@ -215,6 +236,10 @@ class _Rebuilder:
             slope = new // _BATCH
         size = self.graph.call_function(operator.mul, (self.batch, slope))
         return self.graph.call_function(operator.add, (size, rest)) if rest else size
+
+
+def _constant(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, bool | int | float | str | None) else None
 
 
 def _attach(root: nn.Module, name: str, tensor: Tensor) -> None:

@@ -1,11 +1,13 @@
 """Trace a model: one recorded forward pass becomes layers, groups of units and exact costs."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from pruning_core.errors import UnsupportedModelError
+from pruning_core.inputs import Inputs
 from pruning_core.modes import evaluating
 from pruning_core.tracing.analysis import Analysis, analyse, product_weights
 from pruning_core.tracing.capture import capture
@@ -28,31 +30,34 @@ _REASONS = {
 _BATCH_NORM_REASON = "{place} has one scale, shift and running statistic a unit"
 
 
-def trace(module: nn.Module, example_inputs: Tensor | Sequence[Tensor]) -> Network:
+def trace(
+    module: nn.Module, example_inputs: Tensor | Sequence[Any] | Mapping[str, Any] | Inputs
+) -> Network:
     """Read layers, coupled groups and exact costs off one forward pass of ``module``.
 
     The module is not changed: it runs on fake tensors, in eval mode.
 
     Args:
         module: Any model that runs on the inputs.
-        example_inputs: One tensor or a sequence of them, batch axis first. A batch of several
-            samples is cut to its first, so that MACs are those of one sample.
+        example_inputs: One tensor, a sequence of positional or a mapping of keyword arguments
+            (for both, an :class:`Inputs`); tensors in any nesting, batch axis first. A batch of
+            several samples is cut to its first, so that MACs are those of one sample.
 
     Raises:
         UnsupportedModelError: If the model does not run on the inputs or cannot be recorded.
     """
-    given = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
-    if not given or any(tensor.ndim == 0 for tensor in given):
+    given = Inputs.of(example_inputs)
+    if not given.batch_size:
         raise UnsupportedModelError(
             "An example input with a batch axis is needed to trace a model."
         )
-    inputs = tuple(tensor[:1] for tensor in given)
+    inputs = given.sample()
     with evaluating(module):
         analysis = analyse(capture(module, inputs))
     return _network(module, inputs, analysis)
 
 
-def _network(module: nn.Module, inputs: tuple[Tensor, ...], analysis: Analysis) -> Network:
+def _network(module: nn.Module, inputs: Inputs, analysis: Analysis) -> Network:
     parameters = tuple(dict(module.named_parameters()))
     if not parameters:
         raise UnsupportedModelError("The model has no parameters, so there is nothing to prune.")
@@ -63,7 +68,7 @@ def _network(module: nn.Module, inputs: tuple[Tensor, ...], analysis: Analysis) 
     layers = _layers(module, analysis, cost, groups, product_layers)
     return Network(
         module=module,
-        example_inputs=inputs,
+        inputs=inputs,
         layers=layers,
         groups=groups,
         weights=tuple(dict.fromkeys(name for names in weights.values() for name in names)),

@@ -135,7 +135,7 @@ def test_preview_has_the_same_masks_as_python(call):
     code, out, err = call("preview", path, "--json")
     recipe = Recipe.from_json(path.read_bytes())
     model = load_model(recipe.model)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     plan = resolve(recipe, network, score(model, network, recipe))
     answer = json.loads(out)
     assert (code, err) == (0, "")

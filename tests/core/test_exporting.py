@@ -48,7 +48,7 @@ def pruned_result(identity, granularity="unit", share=0.4, **changes):
         **changes,
     )
     model = load_model(identity)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     plan = resolve(recipe, network, score(model, network, recipe))
     return result_of(prune(model, network, plan), model, network, plan)
 

@@ -189,7 +189,7 @@ class TestLayerMatrix:
         from pruning_core import load_model, trace
 
         model = load_model("bundled:lenet_5")
-        return model, trace(model.module, model.example_inputs)
+        return model, trace(model.module, model.inputs)
 
     @pytest.fixture(scope="class")
     def plans(self, lenet):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pruning_core.errors import InvalidRecipeError
+from pruning_core.inputs import Inputs
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.planning.keep import Limits, Ranking, share
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
@@ -26,7 +27,7 @@ from tests.core.oracles import BUNDLED, counted_macs, counted_nonzero, counted_p
 @cache
 def traced(name: str) -> tuple[LoadedModel, Network]:
     model = load_model(f"bundled:{name}")
-    return model, trace(model.module, model.example_inputs)
+    return model, trace(model.module, model.inputs)
 
 
 @cache
@@ -275,8 +276,8 @@ def sparse() -> tuple[LoadedModel, Network]:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.flatten()[::3] = 0
-    model = LoadedModel("test:sparse", module.eval(), (torch.zeros(1, 6),), None, None, "")
-    return model, trace(module, model.example_inputs)
+    model = LoadedModel("test:sparse", module.eval(), Inputs.of(torch.zeros(1, 6)), None, None, "")
+    return model, trace(module, model.inputs)
 
 
 @pytest.mark.parametrize("granularity", ["weight", "unit"])

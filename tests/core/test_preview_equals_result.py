@@ -29,7 +29,7 @@ N_PLANS = 200
 @cache
 def traced(name: str) -> tuple[LoadedModel, Network]:
     model = load_model(f"bundled:{name}")
-    return model, trace(model.module, model.example_inputs)
+    return model, trace(model.module, model.inputs)
 
 
 @cache

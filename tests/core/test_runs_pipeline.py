@@ -294,7 +294,7 @@ def test_a_pruned_network_has_recalibrated_statistics():
     wanted = recipe(model="bundled:cnn_digits", tuning=Tuning(epochs=0))
     _, result = carried_out(wanted)
     model = load_model("bundled:cnn_digits")
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     plan = resolve(wanted, network, score(model, network, wanted))
     expected = prune(model, network, plan).module
     before = digest(expected.state_dict())

@@ -14,6 +14,7 @@ from pruning_core.errors import (
     MissingEvidenceError,
     UnsupportedModelError,
 )
+from pruning_core.inputs import Inputs
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Calibration, Recipe
@@ -25,7 +26,9 @@ CHOICES = [(key, g) for key, entry in CRITERIA.items() for g in sorted(entry.sup
 
 
 def loaded(module: nn.Module, *shape: int) -> LoadedModel:
-    return LoadedModel("test:model", module.eval(), (torch.zeros(1, *shape),), None, None, "")
+    return LoadedModel(
+        "test:model", module.eval(), Inputs.of(torch.zeros(1, *shape)), None, None, ""
+    )
 
 
 def split(inputs: torch.Tensor, labels: torch.Tensor) -> Split:
@@ -48,7 +51,7 @@ def recipe(**changes: object) -> Recipe:
 
 def unit_scores(criterion: str, data: Split | None = None, **changes: object) -> np.ndarray:
     model = loaded(two_layers(), 2)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     asked = recipe(criterion=criterion, granularity="unit", **changes)
     return score(model, network, asked, data).by_site["0"]
 
@@ -97,7 +100,7 @@ def test_taylor_and_gradient_norm_agree_with_a_plain_backward_pass(batch_size: i
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.95])
 def test_weight_l1_prunes_what_torch_prunes(ratio: float) -> None:
     model = load_model("bundled:lenet_300_100")
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     scores = score(model, network, Recipe(model=model.identity, criterion="l1"))
     for site, module in (("fc1", model.module.fc1), ("fc3", model.module.fc3)):
         other = copy.deepcopy(module)
@@ -123,7 +126,7 @@ def test_unit_norms_rank_like_torch_where_nothing_else_is_coupled(norm: int) -> 
     module = Chain()
     nn.init.constant_(module.head.weight, 0.1)  # the same outgoing weight for every channel
     model = loaded(module, 1, 6, 6)
-    network = trace(module, model.example_inputs)
+    network = trace(module, model.inputs)
     found = score(model, network, recipe(granularity="unit", criterion=f"l{norm}"))
     other = copy.deepcopy(module.conv)
     torch_prune.ln_structured(other, "weight", amount=5, n=norm, dim=0)
@@ -137,7 +140,7 @@ def test_every_criterion_keeps_its_contract(name: str, criterion: str, granulari
     model = load_model(f"bundled:{name}")
     model.module.train()
     before = copy.deepcopy(model.module.state_dict())
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     asked = Recipe(
         model=model.identity,
         criterion=criterion,
@@ -160,7 +163,7 @@ def test_every_criterion_keeps_its_contract(name: str, criterion: str, granulari
 @pytest.mark.parametrize("threads", [1, 2])
 def test_scores_do_not_depend_on_the_number_of_threads(threads: int) -> None:
     model = load_model("bundled:resnet_8")
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     asked = Recipe(
         model=model.identity, criterion="taylor", calibration=Calibration(samples=16, batch_size=8)
     )
@@ -193,7 +196,7 @@ def test_normalisation_divides_by_a_statistic_of_the_layer() -> None:
 
 def test_a_criterion_that_cannot_rate_the_granularity_says_which_it_can() -> None:
     model = load_model("bundled:mlp_digits")
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     asked = Recipe(model=model.identity, criterion="activation_norm", granularity="weight")
     with pytest.raises(InvalidRecipeError, match=r"cannot rate the granularity 'weight'.*unit"):
         score(model, network, asked)
@@ -201,7 +204,7 @@ def test_a_criterion_that_cannot_rate_the_granularity_says_which_it_can() -> Non
 
 def test_a_criterion_without_its_data_says_what_is_missing() -> None:
     model = loaded(two_layers(), 2)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     with pytest.raises(MissingEvidenceError, match="'taylor' needs data"):
         score(model, network, recipe(criterion="taylor"))
 
@@ -212,12 +215,12 @@ def test_weights_that_are_not_numbers_are_refused_with_the_layer() -> None:
         module[2].weight[0, 0] = float("nan")
     model = loaded(module, 2)
     with pytest.raises(UnsupportedModelError, match="layer '2' are not all finite"):
-        score(model, trace(module, model.example_inputs), recipe())
+        score(model, trace(module, model.inputs), recipe())
 
 
 def test_data_of_another_shape_are_refused_with_both_shapes() -> None:
     model = load_model("bundled:lenet_5")
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     asked = Recipe(model=model.identity, criterion="taylor", data="digits")
     with pytest.raises(DataError, match=r"\(1, 8, 8\); the model .* takes \(1, 28, 28\)"):
         score(model, network, asked)
@@ -239,9 +242,9 @@ def test_running_statistics_are_no_weights() -> None:
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3))
     model = loaded(module, 1, 8, 8)
     asked = recipe(granularity="unit")
-    before = score(model, trace(module, model.example_inputs), asked).by_site["0"]
+    before = score(model, trace(module, model.inputs), asked).by_site["0"]
     with torch.no_grad():
         module[1].running_mean.fill_(1000)
         module[1].running_var.fill_(1000)
-    after = score(model, trace(module, model.example_inputs), asked).by_site["0"]
+    after = score(model, trace(module, model.inputs), asked).by_site["0"]
     np.testing.assert_array_equal(before, after)

@@ -13,7 +13,7 @@ from pruning_core.planning.recipe import Budget, Count, Ratio, Threshold
 @pytest.fixture(scope="module")
 def lenet():
     model = load_model("bundled:lenet_5")
-    return model, trace(model.module, model.example_inputs)
+    return model, trace(model.module, model.inputs)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_the_python_of_the_export_page_makes_the_same_masks(tmp_path, monkeypatc
     exec(compile(PYTHON, "export page", "exec"), {})
     report = json.loads((tmp_path / "my-run" / "report.json").read_text())
     model = load_model(recipe.model)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     plan = resolve(recipe, network, score(model, network, recipe))
     assert report["mask_fingerprint"] == plan.fingerprint
     assert report["recipe_fingerprint"] == recipe.fingerprint

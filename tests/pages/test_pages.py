@@ -68,7 +68,7 @@ def test_every_page_runs_and_shows_the_strip(app, component, page):
 @pytest.mark.parametrize("identity", MODELS)
 def test_the_strip_shows_what_the_core_counts_for_random_plans(app, component, identity):
     model = load_model(identity)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     draw = random.Random(identity)
     app.run()
     for _ in range(4):
@@ -109,7 +109,7 @@ def test_the_first_picture_is_the_first_layer_of_every_model():
 
     for card in bundled_models():
         model = load_model(card.identity)
-        network = trace(model.module, model.example_inputs)
+        network = trace(model.module, model.inputs)
         assert card.first_layer == network.weights[0]
         assert card.data_title
         expected = layer_matrix(network, network.weights[0], single_weights=True).values

@@ -18,7 +18,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.json"))
 def test_page_command_line_and_python_make_the_same_masks(path):
     recipe = Recipe.from_json(path.read_bytes())
     model = load_model(recipe.model)
-    network = trace(model.module, model.example_inputs)
+    network = trace(model.module, model.inputs)
     plan = resolve(recipe, network, score(model, network, recipe))
     command = [sys.executable, "-m", "pruning_core", "preview", str(path), "--json"]
     answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)

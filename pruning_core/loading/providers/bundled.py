@@ -1,6 +1,7 @@
 """The models shipped with Pruning Studio."""
 
 from pruning_core.errors import DataError, UnknownNameError, UnsupportedModelError
+from pruning_core.inputs import Inputs
 from pruning_core.loading.architecture import build_initial
 from pruning_core.loading.architectures import ARCHITECTURES
 from pruning_core.loading.card import card_path, read_card, weights_path
@@ -34,7 +35,7 @@ def load(name: str, input_shape: tuple[int, ...] | None) -> LoadedModel:
         )
     module = build_initial(architecture, card.seed)
     module.load_state_dict(read_weights(path))
-    inputs = (example_input(architecture.input_shape),)
+    inputs = Inputs.of(example_input(architecture.input_shape))
     return loaded(f"bundled:{name}", module, inputs, data=card.data, card=card)
 
 

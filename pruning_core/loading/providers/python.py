@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Final
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.errors import PruningError, UnsupportedModelError
+from pruning_core.inputs import Inputs
 from pruning_core.loading.provider import LoadedModel, Provider, example_input, loaded
 from pruning_core.loading.providers import PROVIDERS
 
@@ -22,7 +23,8 @@ def load(name: str, input_shape: tuple[int, ...] | None) -> LoadedModel:
     """Return what the factory ``package.module:factory`` makes.
 
     The factory takes no arguments and returns a Module, or a pair of a Module and its example
-    inputs (one tensor or a tuple of tensors, batch axis first). It runs with torch's global random
+    inputs: one tensor, a tuple of positional or a dictionary of keyword arguments (tensors in any
+    nesting, batch axis first). It runs with torch's global random
     generator seeded with 0, so that fresh weights are the same every time.
     """
     identity = f"python:{name}"
@@ -79,9 +81,7 @@ def _find(identity: str, name: str) -> Callable[[], object]:
     return found
 
 
-def _example_inputs(
-    identity: str, examples: object, input_shape: tuple[int, ...] | None
-) -> tuple[Tensor, ...]:
+def _example_inputs(identity: str, examples: object, input_shape: tuple[int, ...] | None) -> Inputs:
     """Return inputs of one sample: the factory's own, or made from ``input_shape``."""
     if examples is None and input_shape is None:
         raise UnsupportedModelError(
@@ -89,17 +89,19 @@ def _example_inputs(
             "sample, without the batch axis, e.g. 3,32,32), or return (model, example_inputs)."
         )
     if examples is None:
-        return (example_input(input_shape or ()),)
-    tensors = examples if isinstance(examples, tuple) else (examples,)
-    if not tensors or not all(isinstance(item, Tensor) and item.ndim for item in tensors):
+        return Inputs.of(example_input(input_shape or ()))
+    given = Inputs.of(examples) if isinstance(examples, Tensor | tuple | Mapping) else Inputs()
+    if not given.batch_size:
         raise UnsupportedModelError(
-            f"The example inputs of '{identity}' are {_article(examples)}; they must be a tensor "
-            "or a tuple of tensors, batch axis first."
+            f"The example inputs of '{identity}' are {_article(examples)}; they must be a tensor, "
+            "a tuple of positional or a dictionary of keyword arguments, and hold a tensor, batch "
+            "axis first."
         )
-    sample = tuple(item[:1].detach().cpu() for item in tensors)
-    if input_shape is not None and tuple(sample[0].shape[1:]) != input_shape:
+    sample = given.with_tensors(tensor.detach().cpu() for tensor in given.tensors).sample()
+    shape = tuple(sample.tensors[0].shape[1:])
+    if input_shape is not None and shape != input_shape:
         raise UnsupportedModelError(
-            f"The example input of '{identity}' has the shape {tuple(sample[0].shape[1:])}, but "
+            f"The example input of '{identity}' has the shape {shape}, but "
             f"the input shape {input_shape} was given. Leave the input shape out."
         )
     return sample
