@@ -7,13 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def count_below(ascending: NDArray[np.float32], threshold: float) -> int:
-    """Return how many scores lie below ``threshold``, compared in float32 as they are stored."""
-    limits = np.finfo(np.float32)
-    key = np.float32(min(max(threshold, float(limits.min)), float(limits.max)))
-    return int(np.searchsorted(ascending, key, side="left"))
-
-
 def share(ratio: float, n_units: int) -> int:
     """Return ``ratio`` of ``n_units``, to the nearest whole unit (halves round up)."""
     return int(np.floor(ratio * n_units + 0.5))

@@ -3,19 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pruning_core.errors import InvalidRecipeError, UnknownNameError
 from pruning_core.granularities import GRANULARITIES, Site
-from pruning_core.planning.keep import Limits, Ranking, count_below, share
+from pruning_core.planning.keep import Limits, Ranking, share
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
+from pruning_core.scoring.ranking import SiteRanking
 from pruning_core.scoring.score import Scores
 from pruning_core.tracing.network import Network
 
 __all__ = ["Plan", "resolve"]
 
-SiteScores = Mapping[str, NDArray[np.float32]]
+Rankings = Mapping[str, SiteRanking]
 Counts = dict[str, int]
 LayerWish = Ratio | Count | Threshold
 
@@ -36,10 +36,10 @@ def resolve(recipe: Recipe, network: Network, scores: Scores) -> Plan:
     limits = Limits(recipe.min_kept, recipe.round_to) if removes else Limits(1, 1)
     own = [name for name in sites if name in recipe.layers or name in recipe.pins]
     wishes = {
-        name: _wish(recipe.layers[name], scores.ascending(name)) if name in recipe.layers else 0
+        name: _wish(recipe.layers[name], scores.ranking(name)) if name in recipe.layers else 0
         for name in own
     }
-    governed = {name: scores.ascending(name) for name in sites if name not in wishes}
+    governed = {name: scores.ranking(name) for name in sites if name not in wishes}
     notes: dict[str, list[str]] = {}
     counts = {name: limits.allowed(wish, sites[name].n_units) for name, wish in wishes.items()}
     match recipe.target:
@@ -49,7 +49,7 @@ def resolve(recipe: Recipe, network: Network, scores: Scores) -> Plan:
         case Ratio() | Count() as target if recipe.scope == "global":
             wishes |= _rank_together(target, governed, limits, notes)
         case target:
-            wishes |= {name: _wish(target, values) for name, values in governed.items()}
+            wishes |= {name: _wish(target, ranking) for name, ranking in governed.items()}
     return _plan(recipe, sites, scores, wishes, limits, notes)
 
 
@@ -60,37 +60,37 @@ def _check_names(recipe: Recipe, sites: Mapping[str, Site]) -> None:
         raise InvalidRecipeError(" ".join(problems))
 
 
-def _wish(target: LayerWish, ascending: NDArray[np.float32]) -> int:
-    """Return how many of ``[U]`` units, given by their sorted scores, the target asks to remove."""
+def _wish(target: LayerWish, ranking: SiteRanking) -> int:
+    """Return how many units of one site the target asks to remove."""
     match target:
         case Ratio(value=ratio):
-            return share(ratio, len(ascending))
+            return share(ratio, len(ranking))
         case Count(value=count):
-            return min(count, len(ascending))
+            return min(count, len(ranking))
         case Threshold(value=threshold):
-            return count_below(ascending, threshold)
+            return ranking.count_below(threshold)
 
 
 def _rank_together(
-    target: Ratio | Count, scores: SiteScores, limits: Limits, notes: dict[str, list[str]]
+    target: Ratio | Count, rankings: Rankings, limits: Limits, notes: dict[str, list[str]]
 ) -> Counts:
     """Remove the lowest units of all layers together; units that must stay are not ranked."""
-    total = sum(len(values) for values in scores.values())
+    total = sum(len(ranking) for ranking in rankings.values())
     wish = share(target.value, total) if isinstance(target, Ratio) else target.value
-    ranking = Ranking.of(scores, limits)
+    ranking = Ranking.of({name: one.ascending for name, one in rankings.items()}, limits)
     if wish > len(ranking):
         notes.setdefault("", []).append(
             f"{wish:,} units were asked for, {len(ranking):,} of {total:,} may go: the rest "
             "are the minimum kept in each layer."
         )
-    return dict(zip(scores, ranking.counts(wish), strict=True))
+    return dict(zip(rankings, ranking.counts(wish), strict=True))
 
 
 def _meet_budget(
     recipe: Recipe,
     budget: Budget,
     cost: Callable[[Counts], float],
-    scores: SiteScores,
+    rankings: Rankings,
     fixed: Counts,
     limits: Limits,
 ) -> Counts:
@@ -100,8 +100,8 @@ def _meet_budget(
             f"A budget in {budget.kind} cannot be met by setting weights to zero: shapes, MACs and "
             "the dense file stay as they are. Choose granularity 'unit', or a ratio."
         )
-    limit = budget.value * cost(dict.fromkeys((*scores, *fixed), 0))
-    steps = _together(scores, limits) if recipe.scope == "global" else _alike(scores, limits)
+    limit = budget.value * cost(dict.fromkeys((*rankings, *fixed), 0))
+    steps = _together(rankings, limits) if recipe.scope == "global" else _alike(rankings, limits)
     n_steps, counts_at = steps
 
     def fits(step: int) -> bool:
@@ -144,20 +144,20 @@ def _cost_function(network: Network, budget: Budget, scores: Scores) -> Callable
 Steps = tuple[int, Callable[[int], Counts]]
 
 
-def _together(scores: SiteScores, limits: Limits) -> Steps:
+def _together(rankings: Rankings, limits: Limits) -> Steps:
     """Return the choices of a global ranking: the first k units, for every k."""
-    ranking = Ranking.of(scores, limits)
+    ranking = Ranking.of({name: one.ascending for name, one in rankings.items()}, limits)
 
     def counts(step: int) -> Counts:
-        wished = zip(scores, ranking.counts(step), strict=True)
-        return {name: limits.allowed(wish, len(scores[name])) for name, wish in wished}
+        wished = zip(rankings, ranking.counts(step), strict=True)
+        return {name: limits.allowed(wish, len(rankings[name])) for name, wish in wished}
 
     return len(ranking), counts
 
 
-def _alike(scores: SiteScores, limits: Limits) -> Steps:
+def _alike(rankings: Rankings, limits: Limits) -> Steps:
     """Return the choices of one common ratio: every one at which some layer loses a unit more."""
-    sizes = {name: len(values) for name, values in scores.items()}
+    sizes = {name: len(ranking) for name, ranking in rankings.items()}
     turns = np.unique([(j - 0.5) / n for n in set(sizes.values()) for j in range(1, n + 1)])
 
     def counts(step: int) -> Counts:
@@ -183,11 +183,9 @@ def _plan(
         allowed = limits.allowed(wishes[name], site.n_units)
         if allowed != wishes[name]:
             notes.setdefault(name, []).append(_limit_note(wishes[name], allowed, site, limits))
-        order = scores.order(name)
-        stays = np.ones(site.n_units, np.bool_)
-        stays[order[:allowed]] = False
-        keep[name] = stays
-        thresholds[name] = float(scores.by_site[name][order[allowed]])
+        ranking = scores.ranking(name)
+        keep[name] = ~ranking.lowest(allowed)
+        thresholds[name] = ranking.threshold(allowed)
     return Plan(recipe, keep, thresholds, {name: tuple(text) for name, text in notes.items()})
 
 

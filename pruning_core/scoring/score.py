@@ -24,6 +24,7 @@ from pruning_core.scoring.criterion import (
     PerElement,
 )
 from pruning_core.scoring.normalise import normalised
+from pruning_core.scoring.ranking import SiteRanking
 from pruning_core.switches import reproducible
 from pruning_core.tracing.analysis import stored_tensor
 from pruning_core.tracing.network import Network
@@ -43,21 +44,21 @@ class Scores:
     criterion: str
     granularity: str
     by_site: Mapping[str, NDArray[np.float32]]
-    _orders: dict[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+    _rankings: dict[str, SiteRanking] = field(default_factory=dict, init=False, repr=False)
+
+    def ranking(self, site: str) -> SiteRanking:
+        """Return the units of ``site`` ranked; sorted once."""
+        if site not in self._rankings:
+            self._rankings[site] = SiteRanking(self.by_site[site])
+        return self._rankings[site]
 
     def order(self, site: str) -> NDArray[np.int64]:
-        """Return the units of ``site`` in the order they go, sorted once: lowest score first.
-
-        Equal scores go by index.
-        """
-        if site not in self._orders:
-            order = np.argsort(self.by_site[site], kind="stable").astype(np.int64)
-            self._orders[site] = order
-        return self._orders[site]
+        """Return the units of ``site`` in the order they go: lowest score first, ties by index."""
+        return self.ranking(site).order
 
     def ascending(self, site: str) -> NDArray[np.float32]:
         """Return the scores of ``site`` from the lowest to the highest."""
-        return self.by_site[site][self.order(site)]
+        return self.ranking(site).ascending
 
 
 def score(
