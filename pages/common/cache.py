@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from pruning_core.scoring.score import Scores
     from pruning_core.tracing.network import Network
 
-_SCORE_FIELDS: Final = ("granularity", "criterion", "normalise", "calibration", "data", "seed")
+_SCORE_FIELDS: Final = (
+    "granularity",
+    "criterion",
+    "reduction",
+    "normalise",
+    "reverse",
+    "calibration",
+    "data",
+    "seed",
+)
 
 
 @st.cache_resource(show_spinner=False)

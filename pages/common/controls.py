@@ -82,17 +82,19 @@ def _granularity(recipe: Recipe) -> None:
 def _change_granularity(key: str) -> None:
     """Prune something else, by the same criterion when it can rate that."""
     recipe, entries = state.recipe(), cache.registry("criteria")
-    able = [name for name, entry in entries.items() if key in entry.supports]
+    granularity = cache.registry("granularities")[key]
+    able = [name for name, entry in entries.items() if entry.supports(granularity)]
     plain = [name for name in able if not entries[name].needs_data]
     criterion = recipe.criterion if recipe.criterion in able else (plain or able)[0]
     state.set_recipe(edits.with_granularity(recipe, key).replace(criterion=criterion))
 
 
 def _criterion(recipe: Recipe, plan: "Plan") -> None:
+    granularity = cache.registry("granularities")[recipe.granularity]
     entries = {
         key: entry
         for key, entry in cache.registry("criteria").items()
-        if recipe.granularity in entry.supports
+        if entry.supports(granularity)
     }
     st.selectbox(
         "Rated by",

@@ -1,8 +1,8 @@
 """Granularities, one file each."""
 
-from pruning_core.granularities.granularity import GRANULARITIES, Granularity, Site
+from pruning_core.granularities.granularity import GRANULARITIES, Combine, Granularity, Site
 from pruning_core.registry import import_plugins
 
 import_plugins(__name__)
 
-__all__ = ["GRANULARITIES", "Granularity", "Site"]
+__all__ = ["GRANULARITIES", "Combine", "Granularity", "Site"]

@@ -1,7 +1,8 @@
 """Granularity: what one score belongs to, from a single weight to a whole coupled unit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from torch import Tensor
 
@@ -9,6 +10,27 @@ from pruning_core.registry import Registry
 from pruning_core.tracing.network import Network
 
 ElementValues = Callable[[str], Tensor]
+"""Name of a parameter -> a value for each of its elements, same shape."""
+
+
+class Combine(StrEnum):
+    """How the values of a unit's elements become one number."""
+
+    SUM = "sum"
+    MAX = "max"
+
+    def over(self, values: Tensor, axes: Sequence[int]) -> Tensor:
+        """Combine over ``axes``; none leaves the values as they are."""
+        if not axes:
+            return values
+        return values.sum(tuple(axes)) if self is Combine.SUM else values.amax(tuple(axes))
+
+    def by_unit(self, values: Tensor, units: Tensor, n_units: int) -> Tensor:
+        """Combine ``values`` ``[K]``, none of them negative for MAX, by their units: ``[U]``."""
+        total = values.new_zeros(n_units)
+        if self is Combine.SUM:
+            return total.index_add_(0, units, values)
+        return total.scatter_reduce_(0, units, values, "amax")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +65,12 @@ class Granularity:
         removes: True when units really leave and the network shrinks; False when weights are
             set to zero and the shapes stay.
         sites: Lists the sites of a network, in execution order.
-        gather: Sums a value given for each element of each parameter over the elements of each
-            unit of a site, ``(network, site, values) -> [U]``.
+        gather: Combines a value given for each element of each parameter over the elements of
+            each unit of a site, ``(network, site, values, combine) -> [S, U]``: one row for each
+            of the ``S`` tensors that hold a slice of the unit (one, unless units are coupled),
+            first the tensor that makes it.
+        coupled: True when the sites are the groups of the trace: units that leave with
+            everything coupled to them.
     """
 
     key: str
@@ -52,7 +78,8 @@ class Granularity:
     description: str
     removes: bool
     sites: Callable[[Network], tuple[Site, ...]]
-    gather: Callable[[Network, Site, ElementValues], Tensor]
+    gather: Callable[[Network, Site, ElementValues, Combine], Tensor]
+    coupled: bool = False
 
 
 GRANULARITIES: Registry[Granularity] = Registry("granularity")

@@ -1,16 +1,19 @@
 """Units: channels, neurons, heads, hidden units; they leave with everything coupled to them."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from pruning_core.granularities.granularity import (
     GRANULARITIES,
+    Combine,
     ElementValues,
     Granularity,
     Site,
 )
 from pruning_core.tracing.analysis import NO_UNIT
-from pruning_core.tracing.network import Network
+from pruning_core.tracing.network import Group, Network
 
 
 def sites(network: Network) -> tuple[Site, ...]:
@@ -21,27 +24,36 @@ def sites(network: Network) -> tuple[Site, ...]:
     )
 
 
-def gather(network: Network, site: Site, values: ElementValues) -> Tensor:
-    """Sum over every slice, of every parameter, that leaves with the unit.
+def slices(network: Network, group: Group) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+    """Yield every slice of the parameters that leaves with a unit, first what makes the units.
 
-    A slice is one index of one axis; an element on two such axes (the recurrent matrix of an RNN)
-    counts once for each.
+    Running statistics are no weights and do not occur. A slice is some indices of one axis; an
+    element on two such axes (the recurrent matrix of an RNN) is in two slices.
+
+    Yields:
+        Parameter, axis, indices on it ``[K]`` and the unit, within the group, of each ``[K]``.
     """
-    group = network.group(site.name)
     start = network.first_unit(group)
-    total = torch.zeros(group.n_units, dtype=torch.float64)
-    for member in group.members:
+    for member in sorted(group.members, key=lambda member: member.parameter != group.maker):
         if member.parameter not in network.cost.parameters:
-            continue  # running statistics are no weights
+            continue
         units = torch.from_numpy(
             network.analysis.units_along(member.parameter, member.axis).astype("int64")
         )
         inside = (units != NO_UNIT) & (units >= start) & (units < start + group.n_units)
-        elements = values(member.parameter).double()
-        others = [axis for axis in range(elements.ndim) if axis != member.axis]
-        slices = elements.sum(dim=others) if others else elements
-        total.index_add_(0, units[inside] - start, slices[inside])
-    return total
+        indices = torch.nonzero(inside).squeeze(1)
+        yield member.parameter, member.axis, indices, units[indices] - start
+
+
+def gather(network: Network, site: Site, values: ElementValues, combine: Combine) -> Tensor:
+    """Combine over each slice that leaves with the unit."""
+    rows = []
+    for parameter, axis, indices, units in slices(network, network.group(site.name)):
+        elements = values(parameter).double()
+        others = [other for other in range(elements.ndim) if other != axis]
+        along = combine.over(elements, others)[indices]
+        rows.append(combine.by_unit(along, units, site.n_units))
+    return torch.stack(rows)
 
 
 GRANULARITIES.add(
@@ -54,5 +66,6 @@ GRANULARITIES.add(
         removes=True,
         sites=sites,
         gather=gather,
+        coupled=True,
     ),
 )

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pruning_core.granularities.granularity import (
     GRANULARITIES,
+    Combine,
     ElementValues,
     Granularity,
     Site,
@@ -24,9 +25,14 @@ def sites(network: Network) -> tuple[Site, ...]:
     return tuple(found)
 
 
-def gather(network: Network, site: Site, values: ElementValues) -> Tensor:  # noqa: ARG001
+def gather(
+    network: Network,  # noqa: ARG001
+    site: Site,
+    values: ElementValues,
+    combine: Combine,  # noqa: ARG001
+) -> Tensor:
     """Every element is a unit of its own, in the order of the flattened parameter."""
-    return values(site.parameter).flatten()
+    return values(site.parameter).reshape(1, -1)
 
 
 GRANULARITIES.add(

@@ -89,6 +89,10 @@ class Recipe(_Strict):
 
     ``layers`` holds targets of single layers (site names); ``pins`` names layers which the global
     ``target`` leaves alone: they keep their own target, or everything when they have none.
+    ``reduction`` says how the slices of a coupled unit become one score: ``sum`` takes them as one
+    set of elements; ``mean`` and ``max`` are over the scores of the single tensors' slices;
+    ``first`` looks only at the tensor that makes the unit. ``reverse`` turns the order of the
+    scores round, a control: what matters most leaves first.
     ``min_kept`` and ``round_to`` count units and apply to granularities that remove units.
     """
 
@@ -98,7 +102,9 @@ class Recipe(_Strict):
     input_shape: tuple[Annotated[int, Field(ge=1, le=10**6)], ...] | None = None
     granularity: Name = "weight"
     criterion: Name = "l1"
+    reduction: Literal["sum", "mean", "max", "first"] = "sum"
     normalise: Literal["none", "max", "mean", "sum", "standard"] = "none"
+    reverse: bool = False
     scope: Literal["local", "global"] = "global"
     target: Target = Ratio(value=0.0)
     layers: dict[Name, LayerTarget] = Field(default_factory=dict, max_length=20_000)

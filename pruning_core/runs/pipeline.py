@@ -246,7 +246,7 @@ def _plan(run: _Run, number: int) -> Iterator[Event]:
     yield run.started("score", number)
     with run.stage("score"):
         calibration = run.data.calibration if run.data else None
-        raw = recipe.replace(normalise="none") if run.plans else recipe
+        raw = recipe.replace(normalise="none", reverse=False) if run.plans else recipe
         scores = score(run.present, run.traced, raw, calibration)
     yield run.started("resolve", number)
     with run.stage("resolve"):

@@ -22,7 +22,7 @@ from pruning_core.planning.recipe import (
     Target,
     Threshold,
 )
-from pruning_core.scoring.normalise import normalised
+from pruning_core.scoring.normalise import comparable
 from pruning_core.scoring.score import Scores
 from pruning_core.surgery.prune import Pruned
 
@@ -103,9 +103,10 @@ def in_dense_units(scores: Scores, kept: Keep, recipe: Recipe) -> Scores:
     one removes them again. They take no part in the normalisation.
 
     Args:
-        scores: Not normalised; by site ``[U]``, or ``[kept]`` where the units really left.
+        scores: Neither normalised nor reversed; by site ``[U]``, or ``[kept]`` where the units
+            really left.
         kept: By site bool ``[U]``, True for the units that are still there.
-        recipe: Its normalisation is applied.
+        recipe: Its normalisation and order are applied.
 
     Raises:
         RunError: If the network no longer has the sites of the dense one.
@@ -124,7 +125,7 @@ def in_dense_units(scores: Scores, kept: Keep, recipe: Recipe) -> Scores:
                 "Prune in one round."
             )
         living = values if removes else values[stays]
-        present[site] = normalised(living.astype(np.float64), recipe.normalise)
+        present[site] = comparable(living.astype(np.float64), recipe)
     lowest = min((float(values.min()) for values in present.values()), default=0.0)
     below = np.float32(lowest - 1 - abs(lowest))
     dense = {}

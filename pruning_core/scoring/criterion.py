@@ -7,6 +7,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from pruning_core.granularities import Combine, Granularity
 from pruning_core.registry import Registry
 
 
@@ -18,6 +19,17 @@ class Evidence(StrEnum):
     ACTIVATIONS = "activations"
 
 
+class Rates(StrEnum):
+    """What a criterion can give a score to, and with it which granularities it supports."""
+
+    ELEMENTS = "elements"
+    """Every element of every parameter: all granularities."""
+    WEIGHTS = "weights"
+    """The elements of what products multiply: granularities that set weights to zero."""
+    UNITS = "units"
+    """Whole units that leave with everything coupled to them."""
+
+
 def unchanged(total: Tensor) -> Tensor:
     """Return the totals as they are."""
     return total
@@ -25,15 +37,17 @@ def unchanged(total: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class PerElement:
-    """A value for each parameter element, summed over the elements of each unit.
+    """A value for each parameter element, combined over the elements of each unit.
 
     Attributes:
-        value: ``(weight, gradient or None) -> value``, element by element, same shape.
-        finish: What is done to the sums ``[U]``.
+        value: ``(weight, gradient or None) -> value``, same shape.
+        finish: What is done to the sums (or maxima) ``[U]`` of a site.
+        combine: How the elements of a unit become one number.
     """
 
     value: Callable[[Tensor, Tensor | None], Tensor]
     finish: Callable[[Tensor], Tensor] = unchanged
+    combine: Combine = Combine.SUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +81,7 @@ class Criterion:
         description: One or two sentences for the person who chooses.
         source: Paper and arXiv id, or where the idea comes from.
         needs: What it must see; gradients and activations need calibration data.
-        supports: Keys of the granularities it can rate.
+        rates: What it can give a score to.
         rule: How the score is computed.
     """
 
@@ -77,7 +91,7 @@ class Criterion:
     description: str
     source: str
     needs: frozenset[Evidence]
-    supports: frozenset[str]
+    rates: Rates
     rule: PerElement | PerActivation | Drawn
 
     @property
@@ -85,6 +99,20 @@ class Criterion:
         """True when calibration data must flow through the network."""
         return bool(self.needs & {Evidence.GRADIENTS, Evidence.ACTIVATIONS})
 
+    @property
+    def reduces(self) -> bool:
+        """True when a unit's slices are rated one by one, so that a reduction can be chosen."""
+        return isinstance(self.rule, PerElement)
+
+    def supports(self, granularity: Granularity) -> bool:
+        """Tell whether it can rate the units of ``granularity``."""
+        match self.rates:
+            case Rates.ELEMENTS:
+                return True
+            case Rates.WEIGHTS:
+                return not granularity.removes
+            case Rates.UNITS:
+                return granularity.coupled
+
 
 CRITERIA: Registry[Criterion] = Registry("criterion")
-ALL_GRANULARITIES = frozenset({"weight", "unit"})

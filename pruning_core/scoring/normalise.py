@@ -3,7 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pruning_core.planning.recipe import Recipe
+
 Scores64 = NDArray[np.float64]
+
+
+def comparable(scores: Scores64, recipe: Recipe) -> Scores64:
+    """Return ``[U]`` raw scores of one site as the recipe compares them: scaled, then reversed."""
+    scaled = normalised(scores, recipe.normalise)
+    return -scaled if recipe.reverse else scaled
 
 
 def normalised(scores: Scores64, method: str) -> Scores64:

@@ -23,7 +23,7 @@ from pruning_core.scoring.criterion import (
     PerActivation,
     PerElement,
 )
-from pruning_core.scoring.normalise import normalised
+from pruning_core.scoring.normalise import comparable
 from pruning_core.scoring.ranking import SiteRanking
 from pruning_core.switches import reproducible
 from pruning_core.tracing.analysis import stored_tensor
@@ -72,29 +72,25 @@ def score(
     Args:
         model: The loaded model; its data set calibrates when the recipe names no other.
         network: Its trace.
-        recipe: Criterion, granularity, normalisation, calibration and seed are read.
+        recipe: Criterion, granularity, reduction, normalisation, order, calibration and seed are
+            read.
         calibration: Labelled examples; None takes the data set's own calibration split.
 
     Raises:
-        InvalidRecipeError: If the criterion cannot rate this granularity.
+        InvalidRecipeError: If the criterion cannot rate this granularity, or does not reduce.
         MissingEvidenceError: If data are needed and there are none.
         DataError: If the data do not fit the model.
         UnsupportedModelError: If scores are not finite.
     """
     criterion, granularity = CRITERIA[recipe.criterion], GRANULARITIES[recipe.granularity]
-    if granularity.key not in criterion.supports:
-        rated = " and ".join(sorted(criterion.supports))
-        raise InvalidRecipeError(
-            f"The criterion '{criterion.key}' cannot rate the granularity '{granularity.key}'; "
-            f"it rates: {rated}. Choose another criterion or granularity."
-        )
+    _check_fits(criterion, granularity, recipe)
     sites = granularity.sites(network)
     if not sites:
         return Scores(criterion.key, granularity.key, {})
     with reproducible(), evaluating(network.module):
         raw = _raw(model, network, recipe, sites, calibration)
     by_site = {
-        site.name: normalised(values.double().numpy(), recipe.normalise).astype(np.float32)
+        site.name: comparable(values.double().numpy(), recipe).astype(np.float32)
         for site, values in zip(sites, raw, strict=True)
     }
     for name, values in by_site.items():
@@ -106,6 +102,20 @@ def score(
     return Scores(criterion.key, granularity.key, by_site)
 
 
+def _check_fits(criterion: Criterion, granularity: Granularity, recipe: Recipe) -> None:
+    if not criterion.supports(granularity):
+        rated = ", ".join(key for key, other in GRANULARITIES.items() if criterion.supports(other))
+        raise InvalidRecipeError(
+            f"The criterion '{criterion.key}' cannot rate the granularity '{granularity.key}'; "
+            f"it rates: {rated}. Choose another criterion or granularity."
+        )
+    if recipe.reduction != "sum" and not criterion.reduces:
+        raise InvalidRecipeError(
+            f"The criterion '{criterion.key}' rates each unit as a whole, so there is nothing to "
+            f"reduce by '{recipe.reduction}'. Set reduction to 'sum'."
+        )
+
+
 def _raw(
     model: LoadedModel,
     network: Network,
@@ -113,7 +123,7 @@ def _raw(
     sites: Sequence[Site],
     calibration: Split | None,
 ) -> list[Tensor]:
-    criterion, granularity = CRITERIA[recipe.criterion], GRANULARITIES[recipe.granularity]
+    criterion = CRITERIA[recipe.criterion]
     match criterion.rule:
         case Drawn(draw):
             generator = torch.Generator().manual_seed(recipe.seed)
@@ -123,9 +133,9 @@ def _raw(
             return _activation_scores(network, sites, rule, batches)
         case PerElement() as rule if Evidence.GRADIENTS in criterion.needs:
             batches = _batches(model, recipe, criterion, calibration)
-            return _gradient_scores(network, sites, granularity, rule, batches)
+            return _gradient_scores(network, sites, recipe, rule, batches)
         case PerElement() as rule:
-            return _element_scores(network, sites, granularity, rule, {})
+            return _element_scores(network, sites, recipe, rule, {})
 
 
 def _batches(
@@ -149,20 +159,38 @@ def _batches(
 def _element_scores(
     network: Network,
     sites: Sequence[Site],
-    granularity: Granularity,
+    recipe: Recipe,
     rule: PerElement,
     gradients: Mapping[str, Tensor | None],
 ) -> list[Tensor]:
+    granularity = GRANULARITIES[recipe.granularity]
+
     def values(name: str) -> Tensor:
         return rule.value(network.tensor(name).detach(), gradients.get(name)).cpu()
 
-    return [rule.finish(granularity.gather(network, site, values)) for site in sites]
+    return [
+        _reduced(granularity.gather(network, site, values, rule.combine), rule, recipe.reduction)
+        for site in sites
+    ]
+
+
+def _reduced(rows: Tensor, rule: PerElement, reduction: str) -> Tensor:
+    """Return one score for each unit, ``[S, U] -> [U]``, from its slices in ``S`` tensors."""
+    match reduction:
+        case "mean":
+            return torch.stack([rule.finish(row) for row in rows]).mean(dim=0)
+        case "max":
+            return torch.stack([rule.finish(row) for row in rows]).amax(dim=0)
+        case "first":
+            return rule.finish(rows[0])
+        case _:
+            return rule.finish(rule.combine.over(rows, [0]))
 
 
 def _gradient_scores(
     network: Network,
     sites: Sequence[Site],
-    granularity: Granularity,
+    recipe: Recipe,
     rule: PerElement,
     batches: Iterator[tuple[Tensor, Tensor]],
 ) -> list[Tensor]:
@@ -171,7 +199,7 @@ def _gradient_scores(
     n_batches = 0
     for inputs, labels in batches:
         gradients = _gradients(network.module, inputs, labels)
-        scores = _element_scores(network, sites, granularity, rule, gradients)
+        scores = _element_scores(network, sites, recipe, rule, gradients)
         for total, values in zip(totals, scores, strict=True):
             total += values
         n_batches += 1

@@ -70,6 +70,7 @@ class Group:
         changes_normalisation: True when removing is not zeroing, because a normalisation
             (LayerNorm, softmax ...) computes its statistics over these units.
         reasons: Sentences that say why the layers shrink together, one for each coupling operator.
+        maker: The parameter whose outputs the units are.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Group:
     layers: tuple[str, ...]
     changes_normalisation: bool
     reasons: tuple[str, ...]
+    maker: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -181,6 +181,7 @@ def _groups(module: nn.Module, analysis: Analysis, parameters: Sequence[str]) ->
                 layers=tuple(sorted(layers, key=lambda path: path != layer)),
                 changes_normalisation=bool(analysis.renormalised[units].any()),
                 reasons=_reasons(analysis, analysis.steps[number], children),
+                maker=maker,
             )
         )
     return tuple(groups)

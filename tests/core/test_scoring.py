@@ -14,6 +14,7 @@ from pruning_core.errors import (
     MissingEvidenceError,
     UnsupportedModelError,
 )
+from pruning_core.granularities import GRANULARITIES
 from pruning_core.inputs import Inputs
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.loading.split import Split
@@ -22,7 +23,12 @@ from pruning_core.scoring.normalise import normalised
 from pruning_core.scoring.score import CRITERIA, score
 from pruning_core.tracing.trace import trace
 
-CHOICES = [(key, g) for key, entry in CRITERIA.items() for g in sorted(entry.supports)]
+CHOICES = [
+    (key, name)
+    for key, entry in CRITERIA.items()
+    for name, granularity in GRANULARITIES.items()
+    if entry.supports(granularity)
+]
 
 
 def loaded(module: nn.Module, *shape: int) -> LoadedModel:
@@ -63,6 +69,31 @@ def test_l1_of_a_neuron_sums_its_row_bias_and_outgoing_column() -> None:
 def test_l2_of_a_neuron_is_the_root_of_the_summed_squares() -> None:
     squares = [1 + 4 + 0.25 + 1, 0.25 + 0.25 + 1 + 4 + 1, 9 + 1 + 16]
     np.testing.assert_allclose(unit_scores("l2"), np.sqrt(squares), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("reduction", "expected"),
+    [
+        ("mean", [(3 + 0.5 + 1) / 3, (1 + 1 + 3) / 3, (3 + 0 + 5) / 3]),
+        ("max", [3, 3, 5]),
+        ("first", [3, 1, 3]),
+    ],
+)
+def test_reduction_says_how_row_bias_and_column_become_one_score(
+    reduction: str, expected: list[float]
+) -> None:
+    np.testing.assert_allclose(unit_scores("l1", reduction=reduction), expected, rtol=1e-6)
+
+
+def test_reversed_scores_leave_in_the_opposite_order() -> None:
+    scores = unit_scores("l1", normalise="mean")
+    np.testing.assert_array_equal(unit_scores("l1", normalise="mean", reverse=True), -scores)
+
+
+def test_a_criterion_that_rates_whole_units_refuses_a_reduction() -> None:
+    data = split(torch.zeros(1, 2), torch.tensor([0]))
+    with pytest.raises(InvalidRecipeError, match=r"'activation_norm'.*reduce by 'max'.*'sum'"):
+        unit_scores("activation_norm", data, reduction="max")
 
 
 def test_activation_norm_is_the_root_mean_square_after_the_nonlinearity() -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from pruning_core.scoring.criterion import CRITERIA, Criterion, Evidence, PerActivation
+from pruning_core.scoring.criterion import CRITERIA, Criterion, Evidence, PerActivation, Rates
 
 CRITERIA.add(
     "activation_norm",
@@ -14,7 +14,7 @@ CRITERIA.add(
         "samples and positions; after normalisation and ReLU where there are such.",
         source="Molchanov et al. 2017, arXiv:1611.06440 (compared there as a baseline)",
         needs=frozenset({Evidence.ACTIVATIONS}),
-        supports=frozenset({"unit"}),
+        rates=Rates.UNITS,
         rule=PerActivation(torch.square, torch.sqrt),
     ),
 )

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from pruning_core.scoring.criterion import (
-    ALL_GRANULARITIES,
     CRITERIA,
     Criterion,
     Evidence,
     PerElement,
+    Rates,
 )
 
 
@@ -27,7 +27,7 @@ CRITERIA.add(
         description="How steeply the loss reacts to the unit's weights, averaged over B batches.",
         source="Molchanov et al. 2019, arXiv:1906.10771 (compared there as a baseline)",
         needs=frozenset({Evidence.WEIGHTS, Evidence.GRADIENTS}),
-        supports=ALL_GRANULARITIES,
+        rates=Rates.ELEMENTS,
         rule=PerElement(squared_gradient, torch.sqrt),
     ),
 )

@@ -1,11 +1,11 @@
 """L1 norm."""
 
 from pruning_core.scoring.criterion import (
-    ALL_GRANULARITIES,
     CRITERIA,
     Criterion,
     Evidence,
     PerElement,
+    Rates,
 )
 
 CRITERIA.add(
@@ -17,7 +17,7 @@ CRITERIA.add(
         description="Small weights contribute little. For a single weight this is its magnitude.",
         source="Han et al. 2015, arXiv:1506.02626; Li et al. 2017, arXiv:1608.08710",
         needs=frozenset({Evidence.WEIGHTS}),
-        supports=ALL_GRANULARITIES,
+        rates=Rates.ELEMENTS,
         rule=PerElement(lambda weight, _: weight.abs()),
     ),
 )

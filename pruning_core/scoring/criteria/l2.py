@@ -3,11 +3,11 @@
 import torch
 
 from pruning_core.scoring.criterion import (
-    ALL_GRANULARITIES,
     CRITERIA,
     Criterion,
     Evidence,
     PerElement,
+    Rates,
 )
 
 CRITERIA.add(
@@ -19,7 +19,7 @@ CRITERIA.add(
         description="As L1, but one large weight counts for more than many small ones.",
         source="He et al. 2018, arXiv:1808.06866",
         needs=frozenset({Evidence.WEIGHTS}),
-        supports=ALL_GRANULARITIES,
+        rates=Rates.ELEMENTS,
         rule=PerElement(lambda weight, _: weight.square(), torch.sqrt),
     ),
 )

@@ -2,7 +2,7 @@
 
 import torch
 
-from pruning_core.scoring.criterion import ALL_GRANULARITIES, CRITERIA, Criterion, Drawn
+from pruning_core.scoring.criterion import CRITERIA, Criterion, Drawn, Rates
 
 CRITERIA.add(
     "random",
@@ -13,7 +13,7 @@ CRITERIA.add(
         description="The control: a criterion that is no better than this one tells nothing.",
         source="Blalock et al. 2020, arXiv:2003.03033",
         needs=frozenset(),
-        supports=ALL_GRANULARITIES,
+        rates=Rates.ELEMENTS,
         rule=Drawn(lambda n_units, generator: torch.rand(n_units, generator=generator)),
     ),
 )

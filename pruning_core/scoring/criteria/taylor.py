@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from pruning_core.scoring.criterion import (
-    ALL_GRANULARITIES,
     CRITERIA,
     Criterion,
     Evidence,
     PerElement,
+    Rates,
 )
 
 
@@ -28,7 +28,7 @@ CRITERIA.add(
         "to zero, averaged over B batches.",
         source="Molchanov et al. 2019, arXiv:1906.10771",
         needs=frozenset({Evidence.WEIGHTS, Evidence.GRADIENTS}),
-        supports=ALL_GRANULARITIES,
+        rates=Rates.ELEMENTS,
         rule=PerElement(weight_times_gradient, torch.square),
     ),
 )
