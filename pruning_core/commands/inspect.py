@@ -40,6 +40,7 @@ def _document(model: "LoadedModel", network: "Network") -> dict[str, Any]:
         "title": model.card.title if model.card else model.identity,
         "data": model.data,
         "model_sha256": model.weights_sha256,
+        "note": model.note,
         "input_shapes": [list(example.shape[1:]) for example in model.example_inputs],
         "params": sum(layer.n_params for layer in layers),
         "macs": sum(layer.macs for layer in layers),
@@ -90,7 +91,8 @@ def _group(group: "Group") -> dict[str, Any]:
 def _text(document: dict[str, Any], network: "Network") -> str:
     parts = [
         f"{document['title']}: {count(document['params'])} parameters, "
-        f"{count(document['macs'])} MACs for one sample, {size(document['bytes'])} as safetensors",
+        f"{count(document['macs'])} MACs for one sample, {size(document['bytes'])} as safetensors"
+        + (f"\n{document['note']}" if document["note"] else ""),
         table(
             ("Layer", "Kind", "Weight", "Output", "Parameters", "MACs", "Bytes"),
             [

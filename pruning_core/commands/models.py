@@ -1,4 +1,4 @@
-"""``models``: which trained networks are bundled."""
+"""``models``: which trained networks are bundled, and where others come from."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from pruning_core.commands.answer import ANSWER_VERSION, Answer
 from pruning_core.exporting.wording import count, percent, table
 
 NAME = "models"
-HELP = "list the bundled, already trained networks"
+HELP = "list the bundled, already trained networks and the other sources of models"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def answer(arguments: argparse.Namespace) -> Answer:  # noqa: ARG001
     """Return the bundled models with their size and measured test accuracy."""
-    from pruning_core.loading.model import bundled_models
+    from pruning_core.loading.model import PROVIDERS, bundled_models
 
     cards = bundled_models()
     document = {
@@ -32,6 +32,15 @@ def answer(arguments: argparse.Namespace) -> Answer:  # noqa: ARG001
             }
             for card in cards
         ],
+        "sources": [
+            {
+                "usage": provider.usage,
+                "title": provider.title,
+                "runs_code": provider.runs_code,
+                "installed": provider.installed,
+            }
+            for provider in PROVIDERS.values()
+        ],
     }
     rows = [
         (
@@ -44,4 +53,15 @@ def answer(arguments: argparse.Namespace) -> Answer:  # noqa: ARG001
         for card in cards
     ]
     header = ("Model", "Data", "Parameters", "Test accuracy", "n")
-    return Answer(document, table(header, rows, left=2))
+    sources = [
+        (provider.title, provider.usage, "yes" if provider.installed else "no")
+        for provider in PROVIDERS.values()
+    ]
+    text = "\n\n".join(
+        (
+            table(header, rows, left=2),
+            table(("Source of models", "Write", "Installed"), sources, left=3),
+            "What is missing: python -m pip install -r requirements-models.txt",
+        )
+    )
+    return Answer(document, text)

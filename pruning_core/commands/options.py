@@ -9,7 +9,10 @@ from typing import Any, BinaryIO
 from pruning_core.errors import DataError, InvalidRecipeError
 from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 
-MODEL_HELP = "bundled:NAME or python:package.module:factory"
+MODEL_HELP = (
+    "bundled:NAME, torchvision:NAME, timm:NAME, transformers:NAME or a folder, or "
+    "python:package.module:factory"
+)
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:

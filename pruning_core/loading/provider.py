@@ -1,6 +1,7 @@
 """The types of loading: a loaded model, and the providers that load one kind of identity each."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Protocol
 
 import torch
@@ -25,6 +26,7 @@ class LoadedModel:
         data: Name in ``DATASETS`` of the data it was trained on; None when unknown.
         card: How it was trained; None unless it is bundled.
         weights_sha256: Digest of its state dict: names, element types, shapes and values.
+        note: What a reader of its results has to know, e.g. that its weights are random.
     """
 
     identity: str
@@ -33,6 +35,7 @@ class LoadedModel:
     data: str | None
     card: ModelCard | None
     weights_sha256: str
+    note: str = ""
 
     @property
     def example_inputs(self) -> tuple[Tensor, ...]:
@@ -63,6 +66,7 @@ class Provider:
         runs_code: True when loading runs code the user names, so that only the command line and
             Python may.
         load: Loads one model.
+        package: The package it needs besides the project's own; empty if none.
     """
 
     key: str
@@ -70,6 +74,12 @@ class Provider:
     usage: str
     runs_code: bool
     load: LoadModel
+    package: str = ""
+
+    @property
+    def installed(self) -> bool:
+        """True when the package it needs can be found."""
+        return not self.package or find_spec(self.package) is not None
 
 
 def example_input(input_shape: tuple[int, ...]) -> Tensor:
@@ -94,6 +104,7 @@ def loaded(
     *,
     data: str | None = None,
     card: ModelCard | None = None,
+    note: str = "",
 ) -> LoadedModel:
     """Return the loaded model, with ``module`` in eval mode."""
     return LoadedModel(
@@ -103,4 +114,5 @@ def loaded(
         data=data,
         card=card,
         weights_sha256=digest(module.state_dict()),
+        note=note,
     )

@@ -187,6 +187,8 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
         data=run.data.key if run.data else None,
         source=run.data.source if run.data else "",
     )
+    if run.model.note:
+        yield Note(run.model.note)
     if run.data is None:
         tuning = " and fine-tuning is left out" if recipe.tuning.epochs else ""
         yield Note(f"Neither the recipe nor the model names data: no accuracy is measured{tuning}.")

@@ -143,7 +143,7 @@ def test_each_call_loads_a_module_of_its_own_and_the_same_example():
         ("bundled:lenet5", UnknownNameError, "Did you mean 'lenet_5'"),
         ("bundled:../card", UnknownNameError, "No bundled model is called"),
         ("bundle:lenet_5", UnknownNameError, "Did you mean 'bundled'"),
-        ("lenet_5", UnsupportedModelError, "names no model. Write one of: bundled:NAME, python:"),
+        ("lenet_5", UnsupportedModelError, "names no model. Write one of: bundled:NAME, "),
         ("", UnsupportedModelError, "names no model"),
         ("bundled:", UnsupportedModelError, "names no model"),
         ("x" * 5_000, UnsupportedModelError, r"'x{57}\.\.\.' names no model"),
