@@ -79,16 +79,15 @@ class Track:
 
 def preview(network: Network, plan: Plan) -> Preview:
     """Return what ``network`` costs now and when ``plan`` is carried out."""
-    dense = network.cost.query(np.ones(network.cost.n_units, np.bool_))
-    after = network.cost.query(plan.unit_keep(network))
+    everything = np.ones(network.cost.n_units, np.bool_)
     masked = _masked_nonzeros(network, plan)
+    before, layers_before = _cost(network, everything, {})
+    after, layers_after = _cost(network, plan.unit_keep(network), masked)
     layers = tuple(
-        LayerCost(name, kind, before, after_)
-        for (name, kind, before), (_, _, after_) in zip(
-            _by_layer(network, dense, {}), _by_layer(network, after, masked), strict=True
-        )
+        LayerCost(layer.name, layer.kind, *totals)
+        for layer, *totals in zip(network.layers, layers_before, layers_after, strict=True)
     )
-    return Preview(_totals(dense, 0), _totals(after, sum(masked.values())), layers)
+    return Preview(before, after, layers)
 
 
 def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
@@ -109,7 +108,8 @@ def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
         keep = plan.unit_keep(network)
         keep[first : first + group.n_units] = True
         costs = network.cost.sweep(keep, first + order, positions)
-        nonzero = costs.params.sum(axis=1) - costs.zeros.sum(axis=1)
+        zeros = network.cost.zeros_along(keep, first + order, positions)
+        nonzero = costs.params.sum(axis=1) - zeros.sum(axis=1)
     else:
         costs, nonzero = _masked_track(network, plan, site, order, positions)
     return Track(
@@ -134,14 +134,13 @@ def _masked_track(
     costs = Costs(
         np.repeat(one.params, repeat, 0),
         np.repeat(one.macs, repeat, 0),
-        np.repeat(one.zeros, repeat, 0),
         np.repeat(one.n_bytes, repeat),
     )
     parameter = next(s.parameter for s in _sites(network, plan) if s.name == site)
     live = (network.tensor(parameter).detach().flatten() != 0).cpu().numpy()
     gone = np.concatenate([[0], np.cumsum(live[order])]).astype(np.int64)
     others = {n: c for n, c in _masked_nonzeros(network, plan).items() if n != parameter}
-    start = int(one.params.sum() - one.zeros.sum()) - sum(others.values())
+    start = int(one.params.sum() - network.cost.zeros(keep).sum()) - sum(others.values())
     return costs, start - gone[positions]
 
 
@@ -162,29 +161,32 @@ def _masked_nonzeros(network: Network, plan: Plan) -> dict[str, int]:
     return lost
 
 
-def _totals(costs: Costs, masked: int) -> Totals:
-    params = int(costs.params.sum())
-    nonzero = params - int(costs.zeros.sum()) - masked
-    return Totals(params, nonzero, int(costs.macs.sum()), int(costs.n_bytes[0]))
-
-
-def _by_layer(
-    network: Network, costs: Costs, masked: dict[str, int]
-) -> list[tuple[str, str, Totals]]:
-    names = network.cost.parameters
+def _cost(
+    network: Network, keep: NDArray[np.bool_], masked: dict[str, int]
+) -> tuple[Totals, list[Totals]]:
+    """Return the cost of the whole and of each layer, ``masked`` weights being set to zero."""
+    costs, names = network.cost.query(keep), network.cost.parameters
     params = dict(zip(names, costs.params[0].tolist(), strict=True))
-    zeros = dict(zip(names, costs.zeros[0].tolist(), strict=True))
+    zeros = dict(zip(names, network.cost.zeros(keep)[0].tolist(), strict=True))
+    nonzero = {name: params[name] - zeros[name] - masked.get(name, 0) for name in names}
     macs: dict[str, int] = {}
     for place, count in zip(network.product_layers, costs.macs[0].tolist(), strict=True):
         macs[place] = macs.get(place, 0) + count
-    rows = []
-    for layer in network.layers:
-        own = layer.parameters
-        totals = Totals(
-            params=sum(params[name] for name in own),
-            nonzero=sum(params[n] - zeros[n] - masked.get(n, 0) for n in own),
+    layers = [
+        Totals(
+            params=sum(params[name] for name in layer.parameters),
+            nonzero=sum(nonzero[name] for name in layer.parameters),
             macs=macs.get(layer.name, 0),
-            n_bytes=sum(params[n] * network.tensor(n).element_size() for n in own),
+            n_bytes=sum(
+                params[name] * network.tensor(name).element_size() for name in layer.parameters
+            ),
         )
-        rows.append((layer.name, layer.kind, totals))
-    return rows
+        for layer in network.layers
+    ]
+    whole = Totals(
+        params=sum(params.values()),
+        nonzero=sum(nonzero.values()),
+        macs=sum(macs.values()),
+        n_bytes=int(costs.n_bytes[0]),
+    )
+    return whole, layers

@@ -17,19 +17,22 @@ class DenseFileSize:
 
     The format is 8 bytes of length, a JSON header padded to 8 bytes, then the tensors, ordered by
     descending type (larger elements first) and then by name. A file with text metadata is larger.
+
+    Attributes:
+        order: ``[T]`` the tensors, by their place in the mapping, in the order of the file.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         """Compile names, types and numbers of axes of ``tensors``; their sizes come later."""
         names = list(tensors)
-        self._item = np.array([tensors[name].element_size() for name in names], np.int64)
-        self._ndim = np.array([tensors[name].ndim for name in names], np.int64)
-        self._order = np.array(
-            sorted(
-                range(len(names)), key=lambda i: (-TYPE_ORDER[tensors[names[i]].dtype], names[i])
-            ),
-            np.int64,
+        order = sorted(
+            range(len(names)), key=lambda i: (-TYPE_ORDER[tensors[names[i]].dtype], names[i])
         )
+        self.order = np.array(order, np.int64)
+        self._item = np.array([tensors[names[i]].element_size() for i in order], np.int64)
+        # Each end is written as the start of the next tensor too, and the first start is "0".
+        self._written = np.full(len(names), 2, np.int64)
+        self._written[-1:] = 1
         entries = {
             name: {
                 "dtype": TYPE_NAMES[tensors[name].dtype],
@@ -40,21 +43,25 @@ class DenseFileSize:
         }
         text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False)
         quotes = 4 * len(names)  # the placeholders above are quoted, numbers are not
-        commas = int(np.maximum(self._ndim - 1, 0).sum())
-        self._constant = len(text.encode()) - quotes + commas
+        commas = sum(max(tensor.ndim - 1, 0) for tensor in tensors.values())
+        self._constant = len(text.encode()) - quotes + commas + min(len(names), 1)
 
-    def n_bytes(self, shapes: Counts, elements: Counts) -> Counts:
-        """Return ``[P]`` bytes for ``shapes`` ``[P, T, A]`` (ones beyond a tensor's own axes)."""
-        ends = np.cumsum((elements * self._item)[:, self._order], axis=1)
-        starts = np.concatenate([np.zeros((len(ends), 1), np.int64), ends[:, :-1]], axis=1)
-        own = np.arange(shapes.shape[2]) < self._ndim[:, None]
-        digits = (_digits(shapes) * own).sum(axis=(1, 2))
-        header = self._constant + digits + _digits(starts).sum(axis=1) + _digits(ends).sum(axis=1)
+    def n_bytes(self, elements: Counts, shape_digits: Counts) -> Counts:
+        """Return ``[P]`` bytes.
+
+        Args:
+            elements: ``[P, T]`` of each tensor, the tensors taken in :attr:`order`.
+            shape_digits: ``[P]`` decimal digits of all sizes in all shapes.
+        """
+        ends = np.cumsum(elements * self._item, axis=1)
+        header = self._constant + shape_digits + digits(ends) @ self._written
         total = ends[:, -1] if ends.shape[1] else np.zeros(len(ends), np.int64)
         return np.asarray(8 + (header + 7) // 8 * 8 + total, np.int64)
 
 
-def _digits(numbers: Counts) -> Counts:
+_POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
+
+
+def digits(numbers: Counts) -> Counts:
     """Return how many decimal digits each number >= 0 has."""
-    powers = 10 ** np.arange(1, 19, dtype=np.int64)
-    return 1 + np.searchsorted(powers, numbers, side="right").astype(np.int64)
+    return 1 + np.searchsorted(_POWERS, numbers, side="right").astype(np.int64)

@@ -1,19 +1,21 @@
 """Exact cost as arithmetic on kept units: no model is touched to answer a what-if.
 
 Every axis of every tensor and of every costly operator has a vector of labels; its size after
-pruning is a constant plus a sum over kept units. Parameters, bytes and MACs are products and sums
-of such sizes, computed in 64-bit integers.
+pruning is a constant minus a sum over removed units. Parameters, bytes and MACs are products and
+sums of such sizes, computed in 64-bit integers. Units of a group that weigh the same in every
+vector are of one *kind* (usually the whole group is), so that counting them by kind is enough.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
-from pruning_core.loading.file_size import DenseFileSize
+from pruning_core.loading.file_size import DenseFileSize, digits
 from pruning_core.tracing.analysis import NO_UNIT, Analysis
+from pruning_core.tracing.zeros import ZeroTable
 
 Counts = NDArray[np.int64]
 
@@ -25,18 +27,22 @@ class Costs:
     Attributes:
         params: ``[P, n_parameters]`` elements of each parameter.
         macs: ``[P, n_products]`` multiply-accumulates of each costly operator, for one sample.
-        zeros: ``[P, n_parameters]`` elements that are zero in the model as it is now.
         n_bytes: ``[P]`` bytes of the dense safetensors file, header included.
     """
 
     params: Counts
     macs: Counts
-    zeros: Counts
     n_bytes: Counts
 
 
 class CostModel:
-    """Answers what a network costs when any set of units is gone."""
+    """Answers what a network costs when any set of units is gone.
+
+    Attributes:
+        parameters: Names of the parameters, in the order of the columns of :class:`Costs`.
+        n_units: Units of all groups together.
+        uniform: ``[n_groups]`` True where all units of the group are of one kind.
+    """
 
     def __init__(
         self, analysis: Analysis, parameters: Sequence[str], stored: Mapping[str, str]
@@ -51,27 +57,41 @@ class CostModel:
         """
         vectors = _Vectors(analysis)
         tensors = analysis.tensors
+        tensor_axes = [
+            [vectors.index(labels) for labels in analysis.axes[name]] for name in tensors
+        ]
+        product_axes = [[vectors.index(labels) for labels in p.axes] for p in analysis.products]
         self.parameters = tuple(parameters)
-        self._tensor_axes = _table(
-            [[vectors.index(labels) for labels in analysis.axes[name]] for name in tensors]
-        )
-        self._product_axes = _table(
-            [[vectors.index(labels) for labels in p.axes] for p in analysis.products]
-        )
-        self._sizes, self._use = vectors.compile()
-        self._file = DenseFileSize({name: tensors[stored[name]] for name in stored})
-        place = {name: number for number, name in enumerate(tensors)}
-        self._is_stored = np.array([place[name] for name in stored.values()], np.int64)
-        self._is_parameter = np.array([place[name] for name in parameters], np.int64)
-        self._zeros = [_ZeroTable.of(analysis, name) for name in parameters]
         self.n_units = analysis.n_units
+        self._analysis = analysis
+        self._kinds = _Kinds(analysis, vectors)
+        self.uniform = self._kinds.per_group == 1
+        self._sizes = _Sizes(vectors, self._kinds)
+        self._elements = self._sizes.volumes(tensor_axes)
+        self._macs = self._sizes.volumes(product_axes)
+        place = {name: number for number, name in enumerate(tensors)}
+        self._is_parameter = np.array([place[name] for name in parameters], np.int64)
+        in_file = [place[name] for name in stored.values()]
+        self._file = DenseFileSize({name: tensors[stored[name]] for name in stored})
+        self._in_file = np.array(in_file, np.int64)[self._file.order]
+        written = np.array([axis for number in in_file for axis in tensor_axes[number]], np.int64)
+        varies = self._sizes.varies[written]
+        self._written = np.bincount(self._sizes.place(written[varies]), minlength=self._sizes.n + 1)
+        self._fixed_digits = int(digits(self._sizes.dense[written[~varies]]).sum())
 
     def query(self, keep: NDArray[np.bool_]) -> Costs:
         """Return the cost when the units ``keep`` (``[n_units]`` or ``[P, n_units]``) stay."""
-        keep = np.atleast_2d(keep)
-        removed = (~keep).astype(np.int64)
-        sizes = self._sizes - np.asarray(self._use @ removed.T).T
-        return self._costs(sizes, [table.count(keep) for table in self._zeros])
+        return self._costs(self._kinds.removed(np.atleast_2d(keep)))
+
+    def query_counts(self, kept: Counts) -> Costs:
+        """Return the cost when ``kept`` (``[n_groups]`` or ``[P, n_groups]``) units stay.
+
+        Raises:
+            ValueError: If the units of some group are not of one kind, see :attr:`uniform`.
+        """
+        if not self.uniform.all():
+            raise ValueError("counts do not decide the cost: units of a group differ in size")
+        return self._costs(self._kinds.sizes - np.atleast_2d(kept))
 
     def sweep(self, keep: NDArray[np.bool_], order: NDArray[np.int64], positions: Counts) -> Costs:
         """Return the cost after removing the first ``positions[p]`` units of ``order``.
@@ -81,99 +101,174 @@ class CostModel:
             order: Unit numbers in the order they would leave.
             positions: ``[P]`` ascending counts, ``0 <= p <= len(order)``.
         """
-        start = self._sizes - np.asarray(self._use @ (~keep).astype(np.int64))
-        columns = np.asarray(self._use[:, order].todense(), np.int64)
-        gone = np.zeros((len(order) + 1, len(self._sizes)), np.int64)
-        np.cumsum(columns.T, axis=0, out=gone[1:])
+        gone = self._kinds.removed_along(order, positions)
+        return self._costs(gone + self._kinds.removed(keep[None]))
+
+    @cached_property
+    def zero_table(self) -> ZeroTable:
+        """Zeros the parameters hold now, by unit; the weights are read when first asked for."""
+        return ZeroTable.of(self._analysis, self.parameters)
+
+    def zeros(self, keep: NDArray[np.bool_]) -> Counts:
+        """Return ``[P, n_parameters]`` elements that stay and are zero in the model as it is."""
+        return self.zero_table.count(np.atleast_2d(keep))
+
+    def zeros_along(
+        self, keep: NDArray[np.bool_], order: NDArray[np.int64], positions: Counts
+    ) -> Counts:
+        """Return ``[P, n_parameters]`` zeros along a :meth:`sweep`."""
         leaves_at = np.full(self.n_units, len(order) + 1, np.int64)
         leaves_at[order] = np.arange(len(order))
         leaves_at[~keep] = -1
-        zeros = [table.count_along(leaves_at, positions) for table in self._zeros]
-        return self._costs(start - gone[positions], zeros)
+        return self.zero_table.count_along(leaves_at, positions)
 
-    def _costs(self, sizes: Counts, zeros: list[Counts]) -> Costs:
-        padded = np.concatenate([sizes, np.ones((len(sizes), 1), np.int64)], axis=1)
-        shapes = padded[:, self._tensor_axes]
-        elements = shapes.prod(axis=2)
-        macs = padded[:, self._product_axes].prod(axis=2)
-        stacked = np.stack(zeros, axis=1) if zeros else np.zeros((len(sizes), 0), np.int64)
-        stored = self._is_stored
-        n_bytes = self._file.n_bytes(shapes[:, stored], elements[:, stored])
-        return Costs(elements[:, self._is_parameter], macs, stacked, n_bytes)
+    def _costs(self, removed: Counts) -> Costs:
+        """Return the cost when ``removed`` (``[P, n_kinds]``) units of each kind are gone."""
+        sizes = self._sizes.after(removed)
+        elements = self._elements.of(sizes)
+        shape_digits = digits(sizes) @ self._written + self._fixed_digits
+        n_bytes = self._file.n_bytes(elements[:, self._in_file], shape_digits)
+        return Costs(elements[:, self._is_parameter], self._macs.of(sizes), n_bytes)
 
 
 class _Vectors:
-    """Distinct label vectors, each with its dense size and its indices for each unit."""
+    """Distinct label vectors as vectors of units, ``NO_UNIT`` where a position is fixed."""
 
     def __init__(self, analysis: Analysis) -> None:
         self._unit_of = analysis.unit_of
-        self._n_units = analysis.n_units
         self._known: dict[bytes, int] = {}
-        self._units: list[NDArray[np.int32]] = []
+        self.units: list[NDArray[np.int32]] = []
 
     def index(self, labels: NDArray[np.int32]) -> int:
         units = self._unit_of[labels.ravel()]
         key = units.tobytes()
         if key not in self._known:
-            self._known[key] = len(self._units)
-            self._units.append(units)
+            self._known[key] = len(self.units)
+            self.units.append(units)
         return self._known[key]
 
-    def compile(self) -> tuple[Counts, "csr_matrix"]:
-        sizes = np.array([len(units) for units in self._units], np.int64)
-        rows = np.repeat(np.arange(len(self._units)), sizes)
-        columns = np.concatenate(self._units) if self._units else np.zeros(0, np.int32)
-        live = columns != NO_UNIT
-        ones = np.ones(int(live.sum()), np.int64)
-        shape = (len(self._units), self._n_units)
-        return sizes, csr_matrix((ones, (rows[live], columns[live])), shape=shape)
+
+class _Kinds:
+    """Units sorted into kinds: those of a group that occur equally often in every vector.
+
+    Attributes:
+        sizes: ``[n_kinds]`` units of each kind.
+        per_group: ``[n_groups]`` kinds of each group; kinds are numbered group by group.
+        entries: Vector, kind and how often a unit of the kind occurs in the vector: ``[3, E]``,
+            sorted by vector.
+    """
+
+    def __init__(self, analysis: Analysis, vectors: _Vectors) -> None:
+        starts = np.cumsum([0, *analysis.group_sizes])
+        touching: list[list[tuple[int, Counts]]] = [[] for _ in analysis.group_sizes]
+        for vector, units in enumerate(vectors.units):
+            live = np.sort(units[units != NO_UNIT])
+            edges = np.searchsorted(live, starts)
+            for group in np.flatnonzero(np.diff(edges)).tolist():
+                inside = live[edges[group] : edges[group + 1]] - starts[group]
+                times = np.bincount(inside, minlength=analysis.group_sizes[group])
+                touching[group].append((vector, times))
+        self.of_unit = np.zeros(analysis.n_units, np.int64)
+        entries: list[tuple[int, int, int]] = []
+        per_group: list[int] = []
+        for group, touches in enumerate(touching):
+            times = np.stack([column for _, column in touches])
+            distinct, kind_of = _distinct_columns(times)
+            first = sum(per_group)
+            self.of_unit[starts[group] : starts[group + 1]] = first + kind_of
+            per_group.append(distinct.shape[1])
+            for (vector, _), row in zip(touches, distinct.tolist(), strict=True):
+                entries += [(vector, first + kind, n) for kind, n in enumerate(row) if n]
+        self.per_group = np.array(per_group, np.int64)
+        self.entries = np.array(sorted(entries), np.int64).reshape(-1, 3).T
+        self.sizes = np.bincount(self.of_unit, minlength=sum(per_group)).astype(np.int64)
+        self._starts = np.cumsum(self.sizes) - self.sizes
+        order = np.argsort(self.of_unit, kind="stable")
+        self._order = None if (np.diff(self.of_unit) >= 0).all() else order
+
+    def removed(self, keep: NDArray[np.bool_]) -> Counts:
+        """Return ``[P, n_kinds]`` how many units of each kind are not kept in ``[P, n_units]``."""
+        if not len(self.sizes):
+            return np.zeros((len(keep), 0), np.int64)
+        sorted_keep = keep if self._order is None else keep[:, self._order]
+        kept = np.add.reduceat(sorted_keep, self._starts, axis=1, dtype=np.int64)
+        return np.asarray(self.sizes - kept, np.int64)
+
+    def removed_along(self, order: NDArray[np.int64], positions: Counts) -> Counts:
+        """Return ``[P, n_kinds]`` how many of each kind are first in ``order``."""
+        n_kinds = len(self.sizes)
+        at = np.searchsorted(positions, np.arange(len(order)), side="right")
+        cells = np.bincount(
+            at * n_kinds + self.of_unit[order], minlength=(len(positions) + 1) * n_kinds
+        )
+        steps = cells[: len(positions) * n_kinds].reshape(len(positions), n_kinds)
+        return np.cumsum(steps, axis=0, dtype=np.int64)
 
 
-def _table(rows: list[list[int]]) -> NDArray[np.int64]:
-    """Pad index rows to equal length with -1, which stands for a factor of one."""
-    width = max((len(row) for row in rows), default=0)
-    table = np.full((len(rows), width), -1, np.int64)
-    for number, row in enumerate(rows):
-        table[number, : len(row)] = row
-    return table
+def _distinct_columns(times: Counts) -> tuple[Counts, NDArray[np.int64]]:
+    """Return the distinct columns of ``[V, U]`` and which of them each column is."""
+    if (times == times[:, :1]).all():
+        return times[:, :1], np.zeros(times.shape[1], np.int64)
+    distinct, kind_of = np.unique(times, axis=1, return_inverse=True)
+    return distinct, kind_of.astype(np.int64)
+
+
+class _Sizes:
+    """The sizes of the vectors that vary; the others are constants.
+
+    Attributes:
+        dense: ``[n_vectors]`` all sizes while nothing is removed.
+        varies: ``[n_vectors]`` True where units can leave.
+        n: Number of vectors that vary.
+    """
+
+    def __init__(self, vectors: _Vectors, kinds: _Kinds) -> None:
+        self.dense = np.array([len(units) for units in vectors.units], np.int64)
+        vector, self._kind, self._times = kinds.entries
+        varying, self._starts = np.unique(vector, return_index=True)
+        self.n = len(varying)
+        self.varies = np.zeros(len(self.dense), np.bool_)
+        self.varies[varying] = True
+        self._place = np.zeros(len(self.dense), np.int64)
+        self._place[varying] = np.arange(self.n)
+        self._start = np.append(self.dense[varying], 1)
+
+    def place(self, vectors: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where the sizes of ``vectors`` that vary stand in :meth:`after`."""
+        return self._place[vectors]
+
+    def after(self, removed: Counts) -> Counts:
+        """Return ``[P, n + 1]`` sizes, then a one, when ``[P, n_kinds]`` units are gone."""
+        sizes = np.repeat(self._start[None], len(removed), axis=0)
+        if self.n:
+            lost = self._times * removed[:, self._kind]
+            sizes[:, :-1] -= np.add.reduceat(lost, self._starts, axis=1)
+        return sizes
+
+    def volumes(self, axes: Sequence[Sequence[int]]) -> "_Volumes":
+        """Compile products of sizes, one for each list of vectors."""
+        varying = [[v for v in vectors if self.varies[v]] for vectors in axes]
+        fixed = [
+            int(np.prod([self.dense[v] for v in vectors if not self.varies[v]], dtype=np.int64))
+            for vectors in axes
+        ]
+        width = max((len(vectors) for vectors in varying), default=0)
+        factors = np.full((width, len(axes)), self.n, np.int64)
+        for number, vectors in enumerate(varying):
+            factors[: len(vectors), number] = self.place(np.array(vectors, np.int64))
+        return _Volumes(np.array(fixed, np.int64), factors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _ZeroTable:
-    """How many zeros a parameter holds for each combination of units its axes belong to."""
+class _Volumes:
+    """``T`` products of a constant and some sizes."""
 
-    units: NDArray[np.int32]  # [combinations, n_axes]
-    counts: Counts  # [combinations]
+    fixed: Counts  # [T]
+    factors: NDArray[np.int64]  # [width, T] places among the sizes
 
-    @classmethod
-    def of(cls, analysis: Analysis, name: str) -> "_ZeroTable":
-        positions = np.nonzero((analysis.tensors[name].detach() == 0).cpu().numpy())
-        columns = [
-            analysis.units_along(name, axis)[index]
-            for axis, index in enumerate(positions)
-            if (analysis.units_along(name, axis) != NO_UNIT).any()
-        ]
-        n_zeros = len(positions[0]) if positions else 0
-        if not columns:
-            total = np.array([n_zeros], np.int64) if n_zeros else np.zeros(0, np.int64)
-            return cls(np.zeros((len(total), 0), np.int32), total)
-        units, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
-        return cls(units, counts.astype(np.int64))
-
-    def count(self, keep: NDArray[np.bool_]) -> Counts:
-        """Return the zeros left for each row of ``keep`` ``[P, n_units]``."""
-        if not len(self.counts):
-            return np.zeros(len(keep), np.int64)
-        padded = np.concatenate([keep, np.ones((len(keep), 1), np.bool_)], axis=1)
-        return np.asarray(padded[:, self.units].all(axis=2) @ self.counts, np.int64)
-
-    def count_along(self, leaves_at: Counts, positions: Counts) -> Counts:
-        """Return the zeros left at each position; unit ``u`` is gone after ``leaves_at[u] + 1``."""
-        if not len(self.counts):
-            return np.zeros(len(positions), np.int64)
-        never = np.append(leaves_at, np.iinfo(np.int64).max)
-        first = never[self.units].min(axis=1, initial=np.iinfo(np.int64).max)
-        order = np.argsort(first, kind="stable")
-        gone = np.concatenate([[0], np.cumsum(self.counts[order])])
-        left = self.counts.sum() - gone[np.searchsorted(first[order], positions, side="left")]
-        return np.asarray(left, np.int64)
+    def of(self, sizes: Counts) -> Counts:
+        """Return ``[P, T]`` for ``[P, n + 1]`` sizes."""
+        volumes = np.repeat(self.fixed[None], len(sizes), axis=0)
+        for places in self.factors:
+            volumes *= sizes[:, places]
+        return volumes
