@@ -1,8 +1,14 @@
 """Granularities, one file each."""
 
-from pruning_core.granularities.granularity import GRANULARITIES, Combine, Granularity, Site
+from pruning_core.granularities.granularity import (
+    GRANULARITIES,
+    Combine,
+    ElementValues,
+    Granularity,
+    Site,
+)
 from pruning_core.registry import import_plugins
 
 import_plugins(__name__)
 
-__all__ = ["GRANULARITIES", "Combine", "Granularity", "Site"]
+__all__ = ["GRANULARITIES", "Combine", "ElementValues", "Granularity", "Site"]

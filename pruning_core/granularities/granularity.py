@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import torch
 from torch import Tensor
 
 from pruning_core.registry import Registry
@@ -20,7 +21,8 @@ class Combine(StrEnum):
     MAX = "max"
 
     def over(self, values: Tensor, axes: Sequence[int]) -> Tensor:
-        """Combine over ``axes``; none leaves the values as they are."""
+        """Combine over ``axes``; none leaves the values as they are. Half precision is widened."""
+        values = values.to(torch.promote_types(values.dtype, torch.float32))
         if not axes:
             return values
         return values.sum(tuple(axes)) if self is Combine.SUM else values.amax(tuple(axes))

@@ -24,18 +24,24 @@ def sites(network: Network) -> tuple[Site, ...]:
     )
 
 
-def slices(network: Network, group: Group) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+Slice = tuple[str, int, Tensor, Tensor]
+"""Parameter, axis, indices on it ``[K]`` and the unit, within the group, of each ``[K]``."""
+
+
+def slices(network: Network, group: Group, *, with_buffers: bool = False) -> Iterator[Slice]:
     """Yield every slice of the parameters that leaves with a unit, first what makes the units.
 
-    Running statistics are no weights and do not occur. A slice is some indices of one axis; an
-    element on two such axes (the recurrent matrix of an RNN) is in two slices.
+    A slice is some indices of one axis; an element on two such axes (the recurrent matrix of an
+    RNN) is in two slices.
 
-    Yields:
-        Parameter, axis, indices on it ``[K]`` and the unit, within the group, of each ``[K]``.
+    Args:
+        network: The traced network.
+        group: The group of the units.
+        with_buffers: True also yields what is no weight, e.g. running statistics.
     """
     start = network.first_unit(group)
     for member in sorted(group.members, key=lambda member: member.parameter != group.maker):
-        if member.parameter not in network.cost.parameters:
+        if not with_buffers and member.parameter not in network.cost.parameters:
             continue
         units = torch.from_numpy(
             network.analysis.units_along(member.parameter, member.axis).astype("int64")
@@ -49,9 +55,9 @@ def gather(network: Network, site: Site, values: ElementValues, combine: Combine
     """Combine over each slice that leaves with the unit."""
     rows = []
     for parameter, axis, indices, units in slices(network, network.group(site.name)):
-        elements = values(parameter).double()
+        elements = values(parameter)
         others = [other for other in range(elements.ndim) if other != axis]
-        along = combine.over(elements, others)[indices]
+        along = combine.over(elements, others)[indices].double()
         rows.append(combine.by_unit(along, units, site.n_units))
     return torch.stack(rows)
 

@@ -38,9 +38,9 @@ def resolve(recipe: Recipe, network: Network, scores: Scores) -> Plan:
     wishes = {
         name: _wish(recipe.layers[name], scores.ranking(name)) if name in recipe.layers else 0
         for name in own
-    }
+    } | dict.fromkeys(scores.unrated, 0)
     governed = {name: scores.ranking(name) for name in sites if name not in wishes}
-    notes: dict[str, list[str]] = {}
+    notes = {name: [_unrated_note(scores)] for name in sites if name in scores.unrated}
     counts = {name: limits.allowed(wish, sites[name].n_units) for name, wish in wishes.items()}
     match recipe.target:
         case Budget() as budget:
@@ -187,6 +187,10 @@ def _plan(
         keep[name] = ~ranking.lowest(allowed)
         thresholds[name] = ranking.threshold(allowed)
     return Plan(recipe, keep, thresholds, {name: tuple(text) for name, text in notes.items()})
+
+
+def _unrated_note(scores: Scores) -> str:
+    return f"The criterion '{scores.criterion}' has nothing to say about these units; all stay."
 
 
 def _limit_note(wish: int, allowed: int, site: Site, limits: Limits) -> str:

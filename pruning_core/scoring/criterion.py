@@ -1,14 +1,15 @@
 """What a criterion is: how much a unit matters, as data that describes itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
 from torch import Tensor
 
-from pruning_core.granularities import Combine, Granularity
+from pruning_core.granularities import Combine, ElementValues, Granularity
 from pruning_core.registry import Registry
+from pruning_core.scoring.material import Material
 
 
 class Evidence(StrEnum):
@@ -39,6 +40,8 @@ def unchanged(total: Tensor) -> Tensor:
 class PerElement:
     """A value for each parameter element, combined over the elements of each unit.
 
+    With gradients, the scores are averaged over the batches.
+
     Attributes:
         value: ``(weight, gradient or None) -> value``, same shape.
         finish: What is done to the sums (or maxima) ``[U]`` of a site.
@@ -51,8 +54,21 @@ class PerElement:
 
 
 @dataclass(frozen=True, slots=True)
+class PerElementOfNetwork:
+    """As :class:`PerElement`, where a value depends on more than its own tensor and one batch.
+
+    Attributes:
+        values: Looks at the whole network (and all data) and returns the values by parameter.
+        finish: What is done to the sums ``[U]`` of a site.
+    """
+
+    values: Callable[[Material], ElementValues]
+    finish: Callable[[Tensor], Tensor] = unchanged
+
+
+@dataclass(frozen=True, slots=True)
 class PerActivation:
-    """A value for each number that the next layers read from a unit, averaged.
+    """A value for each number that the next layers read from a unit, averaged over all of them.
 
     Attributes:
         value: ``activation -> value``, element by element, same shape.
@@ -64,10 +80,26 @@ class PerActivation:
 
 
 @dataclass(frozen=True, slots=True)
+class PerUnit:
+    """Scores of whole units.
+
+    Attributes:
+        scores: Returns ``[U]`` for each site, None where the criterion has nothing to say.
+        reduces: True when it follows the recipe's reduction.
+    """
+
+    scores: Callable[[Material], Sequence[Tensor | None]]
+    reduces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Drawn:
     """A score drawn at random: ``(n_units, generator) -> [U]``."""
 
     draw: Callable[[int, torch.Generator], Tensor]
+
+
+Rule = PerElement | PerElementOfNetwork | PerActivation | PerUnit | Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +112,11 @@ class Criterion:
         formula: LaTeX, with ``u`` the unit and ``e`` its elements.
         description: One or two sentences for the person who chooses.
         source: Paper and arXiv id, or where the idea comes from.
-        needs: What it must see; gradients and activations need calibration data.
+        needs: What it must see; gradients and activations need calibration data, unless the rule
+            makes its own input.
         rates: What it can give a score to.
         rule: How the score is computed.
+        data_free: True when the rule makes its own input although it needs gradients.
     """
 
     key: str
@@ -92,17 +126,25 @@ class Criterion:
     source: str
     needs: frozenset[Evidence]
     rates: Rates
-    rule: PerElement | PerActivation | Drawn
+    rule: Rule
+    data_free: bool = False
 
     @property
     def needs_data(self) -> bool:
         """True when calibration data must flow through the network."""
-        return bool(self.needs & {Evidence.GRADIENTS, Evidence.ACTIVATIONS})
+        seen = self.needs & {Evidence.GRADIENTS, Evidence.ACTIVATIONS}
+        return bool(seen) and not self.data_free
 
     @property
     def reduces(self) -> bool:
         """True when a unit's slices are rated one by one, so that a reduction can be chosen."""
-        return isinstance(self.rule, PerElement)
+        match self.rule:
+            case PerElement() | PerElementOfNetwork():
+                return True
+            case PerUnit(reduces=reduces):
+                return reduces
+            case _:
+                return False
 
     def supports(self, granularity: Granularity) -> bool:
         """Tell whether it can rate the units of ``granularity``."""

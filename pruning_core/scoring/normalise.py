@@ -11,7 +11,7 @@ Scores64 = NDArray[np.float64]
 def comparable(scores: Scores64, recipe: Recipe) -> Scores64:
     """Return ``[U]`` raw scores of one site as the recipe compares them: scaled, then reversed."""
     scaled = normalised(scores, recipe.normalise)
-    return -scaled if recipe.reverse else scaled
+    return 0.0 - scaled if recipe.reverse else scaled
 
 
 def normalised(scores: Scores64, method: str) -> Scores64:

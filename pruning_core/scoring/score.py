@@ -1,15 +1,17 @@
 """Rate every unit of a network by a criterion; data flow through in batches, nothing grows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 from pruning_core.errors import InvalidRecipeError, MissingEvidenceError, UnsupportedModelError
-from pruning_core.granularities import GRANULARITIES, Granularity, Site
+from pruning_core.granularities import GRANULARITIES, Combine, ElementValues, Granularity
 from pruning_core.loading.dataset import Split, load_dataset
 from pruning_core.loading.model import LoadedModel, check_fits
 from pruning_core.modes import evaluating
@@ -22,13 +24,16 @@ from pruning_core.scoring.criterion import (
     Evidence,
     PerActivation,
     PerElement,
+    PerElementOfNetwork,
+    PerUnit,
 )
+from pruning_core.scoring.gradients import Gradients, batch_gradients
+from pruning_core.scoring.material import Batch, Material
 from pruning_core.scoring.normalise import comparable
 from pruning_core.scoring.ranking import SiteRanking
+from pruning_core.scoring.reading import Read, reader, see_activations
 from pruning_core.switches import reproducible
-from pruning_core.tracing.analysis import stored_tensor
 from pruning_core.tracing.network import Network
-from pruning_core.tracing.rebuild import products_at_any_batch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +44,13 @@ class Scores:
         criterion: Key of the criterion.
         granularity: Key of the granularity.
         by_site: Site name -> ``[U]`` float32, finite; higher stays longer.
+        unrated: Sites the criterion has nothing to say about, all their scores 0: they stay whole.
     """
 
     criterion: str
     granularity: str
     by_site: Mapping[str, NDArray[np.float32]]
+    unrated: frozenset[str] = frozenset()
     _rankings: dict[str, SiteRanking] = field(default_factory=dict, init=False, repr=False)
 
     def ranking(self, site: str) -> SiteRanking:
@@ -87,19 +94,36 @@ def score(
     sites = granularity.sites(network)
     if not sites:
         return Scores(criterion.key, granularity.key, {})
+
+    def batches() -> Iterator[Batch]:
+        return _batches(model, recipe, criterion, calibration)
+
+    material = Material(network, granularity, sites, recipe.reduction, batches)
     with reproducible(), evaluating(network.module):
-        raw = _raw(model, network, recipe, sites, calibration)
-    by_site = {
-        site.name: comparable(values.double().numpy(), recipe).astype(np.float32)
-        for site, values in zip(sites, raw, strict=True)
-    }
-    for name, values in by_site.items():
-        if not np.isfinite(values).all():
-            raise UnsupportedModelError(
-                f"The {criterion.title} scores of layer '{name}' are not all finite numbers: its "
-                "weights hold NaN or infinite values, or the network overflows on the data."
-            )
-    return Scores(criterion.key, granularity.key, by_site)
+        raw = _raw(material, criterion, recipe.seed)
+    by_site, unrated = {}, set()
+    for site, values in zip(sites, raw, strict=True):
+        if values is None:
+            unrated.add(site.name)
+            by_site[site.name] = np.zeros(site.n_units, np.float32)
+        else:
+            scaled = comparable(values.double().numpy(), recipe)
+            by_site[site.name] = _finite(scaled.astype(np.float32), criterion, site.name)
+    if len(unrated) == len(sites):
+        raise UnsupportedModelError(
+            f"The criterion '{criterion.key}' can rate no layer of this model. "
+            f"{criterion.description} Choose another criterion."
+        )
+    return Scores(criterion.key, granularity.key, by_site, frozenset(unrated))
+
+
+def _finite(values: NDArray[np.float32], criterion: Criterion, site: str) -> NDArray[np.float32]:
+    if not np.isfinite(values).all():
+        raise UnsupportedModelError(
+            f"The {criterion.title} scores of layer '{site}' are not all finite numbers: its "
+            "weights hold NaN or infinite values, or the network overflows on the data."
+        )
+    return values
 
 
 def _check_fits(criterion: Criterion, granularity: Granularity, recipe: Recipe) -> None:
@@ -116,31 +140,27 @@ def _check_fits(criterion: Criterion, granularity: Granularity, recipe: Recipe) 
         )
 
 
-def _raw(
-    model: LoadedModel,
-    network: Network,
-    recipe: Recipe,
-    sites: Sequence[Site],
-    calibration: Split | None,
-) -> list[Tensor]:
-    criterion = CRITERIA[recipe.criterion]
+def _raw(material: Material, criterion: Criterion, seed: int) -> list[Tensor | None]:
+    """Return ``[U]`` for each site, None where the criterion has nothing to say."""
     match criterion.rule:
         case Drawn(draw):
-            generator = torch.Generator().manual_seed(recipe.seed)
-            return [draw(site.n_units, generator) for site in sites]
+            generator = torch.Generator().manual_seed(seed)
+            return [draw(site.n_units, generator) for site in material.sites]
         case PerActivation() as rule:
-            batches = _batches(model, recipe, criterion, calibration)
-            return _activation_scores(network, sites, rule, batches)
+            return _activation_scores(material, rule)
         case PerElement() as rule if Evidence.GRADIENTS in criterion.needs:
-            batches = _batches(model, recipe, criterion, calibration)
-            return _gradient_scores(network, sites, recipe, rule, batches)
+            return [*_gradient_scores(material, rule)]
         case PerElement() as rule:
-            return _element_scores(network, sites, recipe, rule, {})
+            return [*_scores_of(material, rule, {})]
+        case PerElementOfNetwork(values, finish):
+            return [*_reduced(material, values(material), Combine.SUM, finish)]
+        case PerUnit(scores):
+            return [*scores(material)]
 
 
 def _batches(
     model: LoadedModel, recipe: Recipe, criterion: Criterion, calibration: Split | None
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[Batch]:
     key = recipe.data or model.data
     if calibration is None:
         if key is None:
@@ -156,115 +176,67 @@ def _batches(
         yield calibration.batch(slice(start, min(start + size, n_samples)))
 
 
-def _element_scores(
-    network: Network,
-    sites: Sequence[Site],
-    recipe: Recipe,
-    rule: PerElement,
-    gradients: Mapping[str, Tensor | None],
-) -> list[Tensor]:
-    granularity = GRANULARITIES[recipe.granularity]
+def _reduced(
+    material: Material,
+    values: ElementValues,
+    combine: Combine,
+    finish: Callable[[Tensor], Tensor],
+) -> Iterator[Tensor]:
+    """Yield ``[U]`` for each site: element values, combined by unit and reduced over slices."""
+    gather = material.granularity.gather
+    for site in material.sites:
+        rows = gather(material.network, site, values, combine)
+        match material.reduction:
+            case "mean":
+                yield torch.stack([finish(row) for row in rows]).mean(dim=0)
+            case "max":
+                yield torch.stack([finish(row) for row in rows]).amax(dim=0)
+            case "first":
+                yield finish(rows[0])
+            case _:
+                yield finish(combine.over(rows, [0]))
 
+
+def _scores_of(material: Material, rule: PerElement, gradients: Gradients) -> Iterator[Tensor]:
+    @lru_cache(maxsize=2)  # both axes of a weight are asked for, one soon after the other
     def values(name: str) -> Tensor:
-        return rule.value(network.tensor(name).detach(), gradients.get(name)).cpu()
+        return rule.value(material.network.tensor(name).detach(), gradients.get(name)).cpu()
 
-    return [
-        _reduced(granularity.gather(network, site, values, rule.combine), rule, recipe.reduction)
-        for site in sites
-    ]
+    return _reduced(material, values, rule.combine, rule.finish)
 
 
-def _reduced(rows: Tensor, rule: PerElement, reduction: str) -> Tensor:
-    """Return one score for each unit, ``[S, U] -> [U]``, from its slices in ``S`` tensors."""
-    match reduction:
-        case "mean":
-            return torch.stack([rule.finish(row) for row in rows]).mean(dim=0)
-        case "max":
-            return torch.stack([rule.finish(row) for row in rows]).amax(dim=0)
-        case "first":
-            return rule.finish(rows[0])
-        case _:
-            return rule.finish(rule.combine.over(rows, [0]))
-
-
-def _gradient_scores(
-    network: Network,
-    sites: Sequence[Site],
-    recipe: Recipe,
-    rule: PerElement,
-    batches: Iterator[tuple[Tensor, Tensor]],
-) -> list[Tensor]:
+def _gradient_scores(material: Material, rule: PerElement) -> list[Tensor]:
     """Average the scores of single batches; only the running sums are kept."""
-    totals = [torch.zeros(site.n_units, dtype=torch.float64) for site in sites]
+    totals = [torch.zeros(site.n_units, dtype=torch.float64) for site in material.sites]
     n_batches = 0
-    for inputs, labels in batches:
-        gradients = _gradients(network.module, inputs, labels)
-        scores = _element_scores(network, sites, recipe, rule, gradients)
-        for total, values in zip(totals, scores, strict=True):
+    for gradients in batch_gradients(material):
+        for total, values in zip(totals, _scores_of(material, rule, gradients), strict=True):
             total += values
         n_batches += 1
     return [total / n_batches for total in totals]
 
 
-def _gradients(module: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor | None]:
-    """Return the gradient of the mean cross-entropy; the module's own ``grad`` stays untouched."""
-    parameters = {
-        name: parameter.detach().requires_grad_(parameter.is_floating_point())
-        for name, parameter in module.named_parameters()
-    }
-    with torch.enable_grad():
-        output = torch.func.functional_call(module, parameters, (inputs,))
-        loss = nn.functional.cross_entropy(output, labels)
-    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    return dict(zip(parameters, found, strict=True))
+def _activation_scores(material: Material, rule: PerActivation) -> list[Tensor | None]:
+    """Average over everything that is read; one sum is kept for each index that a product reads."""
+    sums: dict[Read, Tensor] = {}
+    counts: dict[Read, int] = defaultdict(int)
 
+    def see(read: Read, activation: Tensor, axis: int) -> None:
+        others = [other for other in range(activation.ndim) if other != axis]
+        along = rule.value(activation).sum(others).double()
+        sums[read] = sums[read].add_(along) if read in sums else along
+        counts[read] += activation.numel() // len(along)
 
-def _activation_scores(
-    network: Network,
-    sites: Sequence[Site],
-    rule: PerActivation,
-    batches: Iterator[tuple[Tensor, Tensor]],
-) -> list[Tensor]:
-    reader = _ActivationReader(network, rule)
-    for inputs, _ in batches:
-        with torch.no_grad():
-            reader.run(inputs)
-    means = rule.finish(reader.totals / reader.counts.clamp_min(1))
-    starts = np.cumsum([0, *(site.n_units for site in sites)])
-    return [means[starts[i] : starts[i + 1]] for i in range(len(sites))]
-
-
-class _ActivationReader(fx.Interpreter):
-    """Runs the traced graph and sums what every product reads, by unit.
-
-    Reading at the moment of use is right also where operators work in place.
-    """
-
-    def __init__(self, network: Network, rule: PerActivation) -> None:
-        module, analysis, names = products_at_any_batch(network)
-        super().__init__(module)
-        self.rule = rule
-        self.totals = torch.zeros(analysis.n_units, dtype=torch.float64)
-        self.counts = torch.zeros(analysis.n_units, dtype=torch.float64)
-        self._reads: dict[str, list[tuple[str, int, Tensor]]] = {}
-        for product in analysis.products:
-            units = torch.from_numpy(analysis.unit_of[product.consumed].astype(np.int64))
-            for operand, axis in product.operands:
-                if stored_tensor(analysis, operand) is None and bool((units >= 0).any()):
-                    read = (names[operand.name], axis, units)
-                    self._reads.setdefault(names[product.node.name], []).append(read)
-
-    def run_node(self, n: fx.Node) -> object:
-        """Run one node, reading its activation operand first when it is a product."""
-        for name, axis, units in self._reads.get(n.name, []):
-            operand = next(node for node in n.all_input_nodes if node.name == name)
-            self._add(self.env[operand], axis, units)
-        return super().run_node(n)
-
-    def _add(self, activation: Tensor, axis: int, units: Tensor) -> None:
-        values = self.rule.value(activation.double())
-        along = values.movedim(axis, 0).reshape(values.shape[axis], -1)
-        live = units >= 0
-        self.totals.index_add_(0, units[live], along.sum(dim=1)[live])
-        size = torch.full((int(live.sum()),), along.shape[1], dtype=torch.float64)
-        self.counts.index_add_(0, units[live], size)
+    read_by = reader(material.network, lambda read: read.has_units)
+    for inputs, _ in material.batches():
+        see_activations(read_by, inputs, see)
+    n_units = sum(site.n_units for site in material.sites)
+    totals, seen = torch.zeros(2, n_units, dtype=torch.float64)
+    for read, along in sums.items():
+        live = read.units >= 0
+        totals.index_add_(0, read.units[live], along[live])
+        seen.index_add_(0, read.units[live], torch.full_like(along, counts[read])[live])
+    means = rule.finish(totals / seen.clamp_min(1))
+    sizes = [site.n_units for site in material.sites]
+    pairs = zip(torch.split(means, sizes), torch.split(seen, sizes), strict=True)
+    return [values if bool((n > 0).all()) else None for values, n in pairs]
