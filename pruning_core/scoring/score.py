@@ -95,10 +95,8 @@ def score(
     if not sites:
         return Scores(criterion.key, granularity.key, {})
 
-    def batches() -> Iterator[Batch]:
-        return _batches(model, recipe, criterion, calibration)
-
-    material = Material(network, granularity, sites, recipe.reduction, batches)
+    data = _calibration(model, recipe, criterion, calibration)
+    material = Material(network, granularity, sites, recipe.reduction, data)
     with reproducible(), evaluating(network.module):
         raw = _raw(material, criterion, recipe.seed)
     by_site, unrated = {}, set()
@@ -158,22 +156,24 @@ def _raw(material: Material, criterion: Criterion, seed: int) -> list[Tensor | N
             return [*scores(material)]
 
 
-def _batches(
-    model: LoadedModel, recipe: Recipe, criterion: Criterion, calibration: Split | None
-) -> Iterator[Batch]:
+def _calibration(
+    model: LoadedModel, recipe: Recipe, criterion: Criterion, given: Split | None
+) -> Callable[[], Iterator[Batch]]:
+    """Return what starts the examples that the recipe asks for; none when none are needed."""
+    if not criterion.needs_data:
+        return lambda: iter(())
     key = recipe.data or model.data
-    if calibration is None:
+    if given is None:
         if key is None:
             raise MissingEvidenceError(
                 f"The criterion '{criterion.key}' needs data, and none belong to the model "
                 f"'{model.identity}'. Name a data set, or choose l1, l2 or random."
             )
-        calibration = load_dataset(key, source="bundled").calibration
-    check_fits(model, tuple(calibration.inputs.shape[1:]), key or "calibration")
-    n_samples = min(recipe.calibration.samples, len(calibration))
-    size = recipe.calibration.batch_size
-    for start in range(0, n_samples, size):
-        yield calibration.batch(slice(start, min(start + size, n_samples)))
+        given = load_dataset(key, source="bundled").calibration
+    check_fits(model, tuple(given.inputs.shape[1:]), key or "calibration")
+    examples, size = given.first(recipe.calibration.samples), recipe.calibration.batch_size
+    starts = range(0, len(examples), size)
+    return lambda: (examples.batch(slice(start, start + size)) for start in starts)
 
 
 def _reduced(
