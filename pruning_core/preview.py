@@ -1,12 +1,11 @@
 """What a plan saves, exactly and at once: the model is not touched."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pruning_core.granularities import GRANULARITIES, Site
+from pruning_core.granularities import GRANULARITIES, Combine
 from pruning_core.planning.plan import Plan
 from pruning_core.scoring.score import Scores
 from pruning_core.tracing.cost import Costs
@@ -96,12 +95,12 @@ def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
     The present position is always among them.
 
     Every number is what :func:`preview` would say if the site lost that many units. Position 0
-    keeps everything, the last one keeps one unit.
+    keeps everything, the last one keeps one unit. Under a pattern there are these two only: nothing
+    and the whole pattern.
     """
     of_site = scores.by_site[site]
     order = scores.order(site)
-    wanted = np.linspace(0, len(order) - 1, min(len(order), MAX_TRACK_POSITIONS))
-    positions = np.unique(np.append(np.rint(wanted), plan.n_removed(site))).astype(np.int64)
+    positions = _positions(plan, site, len(order))
     if GRANULARITIES[plan.recipe.granularity].removes:
         group = network.group(site)
         first = network.first_unit(group)
@@ -124,6 +123,15 @@ def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
     )
 
 
+def _positions(plan: Plan, site: str, n_units: int) -> Counts:
+    """Return the numbers of units that a track looks at, the present one among them, ascending."""
+    pattern = GRANULARITIES[plan.recipe.granularity].pattern
+    wanted = np.linspace(0, n_units - 1, min(n_units, MAX_TRACK_POSITIONS))
+    if pattern is not None:
+        wanted = np.array([0, pattern.most(n_units)])
+    return np.unique(np.append(np.rint(wanted), plan.n_removed(site))).astype(np.int64)
+
+
 def _masked_track(
     network: Network, plan: Plan, site: str, order: Counts, positions: Counts
 ) -> tuple[Costs, Counts]:
@@ -136,28 +144,30 @@ def _masked_track(
         np.repeat(one.macs, repeat, 0),
         np.repeat(one.n_bytes, repeat),
     )
-    parameter = next(s.parameter for s in _sites(network, plan) if s.name == site)
-    live = (network.tensor(parameter).detach().flatten() != 0).cpu().numpy()
-    gone = np.concatenate([[0], np.cumsum(live[order])]).astype(np.int64)
-    others = {n: c for n, c in _masked_nonzeros(network, plan).items() if n != parameter}
+    granularity = GRANULARITIES[plan.recipe.granularity]
+    moving = next(s for s in granularity.sites(network) if s.name == site)
+    live = granularity.gather(
+        network, moving, lambda name: (network.tensor(name) != 0).cpu(), Combine.SUM
+    )
+    gone = np.concatenate([[0], np.cumsum(live[0].numpy()[order])]).astype(np.int64)
+    masked = _masked_nonzeros(network, plan)
+    others = {name: count for name, count in masked.items() if name != moving.parameter}
     start = int(one.params.sum() - network.cost.zeros(keep).sum()) - sum(others.values())
     return costs, start - gone[positions]
 
 
-def _sites(network: Network, plan: Plan) -> Sequence[Site]:
-    return GRANULARITIES[plan.recipe.granularity].sites(network)
-
-
 def _masked_nonzeros(network: Network, plan: Plan) -> dict[str, int]:
     """Return, for each masked parameter, how many of its non-zero weights become zero."""
-    if GRANULARITIES[plan.recipe.granularity].removes:
+    granularity = GRANULARITIES[plan.recipe.granularity]
+    if granularity.mask is None:
         return {}
     lost = {}
-    for site in _sites(network, plan):
+    for site in granularity.sites(network):
         keep = plan.keep[site.name]
         if not keep.all():
-            weight = network.tensor(site.parameter).detach().flatten().cpu().numpy()
-            lost[site.parameter] = int(np.count_nonzero(weight[~keep]))
+            live = (network.tensor(site.parameter) != 0).cpu().numpy()
+            mask = granularity.mask(network, site, keep)
+            lost[site.parameter] = int(np.count_nonzero(live & ~mask))
     return lost
 
 

@@ -65,12 +65,16 @@ def show(plan: "Plan", counted: "Preview") -> None:
 
 def _granularity(recipe: Recipe) -> None:
     entries = cache.registry("granularities")
-    st.segmented_control(
+    keys = sorted(entries, key=lambda key: entries[key].coarseness)
+    st.selectbox(
         "What is pruned",
-        list(entries),
-        format_func=lambda key: markdown(entries[key].title),
-        required=True,
-        help="  \n".join(f"**{entry.title}**: {entry.description}" for entry in entries.values()),
+        keys,
+        format_func=lambda key: entries[key].title,
+        width=190,
+        help="  \n".join(
+            f"**{markdown(entries[key].title)}**: {markdown(entries[key].description)}"
+            for key in keys
+        ),
         **state.bound(
             "granularity",
             recipe.granularity,

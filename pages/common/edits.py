@@ -60,13 +60,15 @@ def dragged(recipe: Recipe, site: str, n_removed: int, threshold: float, n_below
 def with_granularity(recipe: Recipe, granularity: str) -> Recipe:
     """Change what is pruned; a share carries over, settings of single layers do not.
 
-    Sums over units of different sizes cannot be compared as they are, so units start with scores
-    divided by the mean of their layer.
+    Sums over units of different sizes cannot be compared as they are, so units that are more than
+    one weight start with scores divided by the mean of their layer.
     """
+    from pruning_core.granularities import GRANULARITIES
+
     target = recipe.target if isinstance(recipe.target, Ratio) else Ratio(value=0.0)
     return recipe.replace(
         granularity=granularity,
-        normalise="none" if granularity == "weight" else "mean",
+        normalise="none" if GRANULARITIES[granularity].single_weights else "mean",
         layers={},
         pins=(),
         target=target,

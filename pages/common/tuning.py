@@ -21,7 +21,8 @@ def show() -> None:
     plan = cache.plan(recipe)
     removed = sum(plan.n_removed(site) for site in plan.keep)
     total = sum(mask.size for mask in plan.keep.values())
-    word = plural("weight" if recipe.granularity == "weight" else "unit")
+    kinds = {site.kind for site in cache.sites(recipe).values()}
+    word = plural(kinds.pop() if len(kinds) == 1 else "unit")
     st.subheader("Prune and fine-tune", anchor=False)
     if removed:
         st.markdown(

@@ -73,11 +73,10 @@ def _removed(
     network: Network, plan: Plan, parameter: str, shape: tuple[int, ...]
 ) -> NDArray[np.bool_]:
     """Return what leaves: by the parameter's own mask, or with the units along its axes."""
-    sites = GRANULARITIES[plan.recipe.granularity].sites(network)
-    for site in sites:
-        if site.parameter == parameter:
-            mask: NDArray[np.bool_] = ~plan.keep[site.name].reshape(shape)
-            return mask
+    granularity = GRANULARITIES[plan.recipe.granularity]
+    for site in granularity.sites(network):
+        if granularity.mask is not None and site.parameter == parameter:
+            return ~granularity.mask(network, site, plan.keep[site.name])
     stays = plan.unit_keep(network)
     removed = np.zeros(shape, np.bool_)
     for axis in range(len(shape)):

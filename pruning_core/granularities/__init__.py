@@ -5,10 +5,11 @@ from pruning_core.granularities.granularity import (
     Combine,
     ElementValues,
     Granularity,
+    Pattern,
     Site,
 )
 from pruning_core.registry import import_plugins
 
 import_plugins(__name__)
 
-__all__ = ["GRANULARITIES", "Combine", "ElementValues", "Granularity", "Site"]
+__all__ = ["GRANULARITIES", "Combine", "ElementValues", "Granularity", "Pattern", "Site"]

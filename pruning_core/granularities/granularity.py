@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pruning_core.registry import Registry
@@ -12,6 +14,7 @@ from pruning_core.tracing.network import Network
 
 ElementValues = Callable[[str], Tensor]
 """Name of a parameter -> a value for each of its elements, same shape."""
+Keep = NDArray[np.bool_]
 
 
 class Combine(StrEnum):
@@ -45,7 +48,7 @@ class Site:
         n_units: Number of units ``U``.
         layer: Module path of the layer that owns or makes the units.
         layers: Module paths of every layer that changes when units leave.
-        parameter: The parameter whose elements are the units; empty when units span several.
+        parameter: The parameter whose elements the units are made of; empty when they span several.
     """
 
     name: str
@@ -57,6 +60,23 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Pattern:
+    """At most ``n`` of every ``m`` consecutive units of a site stay, or all of them.
+
+    Attributes:
+        n: How many of a group stay.
+        m: Units of a group; the units of a site are numbered group by group.
+    """
+
+    n: int
+    m: int
+
+    def most(self, n_units: int) -> int:
+        """Return how many of ``n_units``, a multiple of ``m``, the pattern takes."""
+        return n_units // self.m * (self.m - self.n)
+
+
+@dataclass(frozen=True, slots=True)
 class Granularity:
     """One way to divide a network into units.
 
@@ -64,6 +84,7 @@ class Granularity:
         key: Name in recipes.
         title: Name on screen.
         description: One sentence for the person who chooses.
+        coarseness: Where it stands on the screen: from fine to coarse.
         removes: True when units really leave and the network shrinks; False when weights are
             set to zero and the shapes stay.
         sites: Lists the sites of a network, in execution order.
@@ -73,15 +94,24 @@ class Granularity:
             first the tensor that makes it.
         coupled: True when the sites are the groups of the trace: units that leave with
             everything coupled to them.
+        mask: Which elements of the site's parameter stay, given which units stay,
+            ``(network, site, keep) -> `` bool array of the parameter's shape; None when units
+            really leave.
+        single_weights: True when a unit is one weight.
+        pattern: The rule that units of a site keep to, if there is one.
     """
 
     key: str
     title: str
     description: str
+    coarseness: int
     removes: bool
     sites: Callable[[Network], tuple[Site, ...]]
     gather: Callable[[Network, Site, ElementValues, Combine], Tensor]
     coupled: bool = False
+    mask: Callable[[Network, Site, Keep], Keep] | None = None
+    single_weights: bool = False
+    pattern: Pattern | None = None
 
 
 GRANULARITIES: Registry[Granularity] = Registry("granularity")

@@ -69,6 +69,7 @@ GRANULARITIES.add(
         title="Units",
         description="Removes whole channels, neurons, heads or hidden units together with every "
         "coupled slice. The network really gets smaller: fewer parameters, MACs and bytes.",
+        coarseness=10_000,
         removes=True,
         sites=sites,
         gather=gather,

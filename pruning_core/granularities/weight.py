@@ -1,7 +1,5 @@
 """Single weights: the finest granularity; pruned weights become zero, shapes stay."""
 
-from collections import Counter
-
 from torch import Tensor
 
 from pruning_core.granularities.granularity import (
@@ -9,20 +7,20 @@ from pruning_core.granularities.granularity import (
     Combine,
     ElementValues,
     Granularity,
+    Keep,
     Site,
 )
+from pruning_core.granularities.masking import site_of
+from pruning_core.granularities.matrix import matrices
 from pruning_core.tracing.network import Network
 
 
 def sites(network: Network) -> tuple[Site, ...]:
     """Return one site for each parameter that a matrix product or convolution reads."""
-    owners = Counter(name.rpartition(".")[0] for name in network.weights)
-    found = []
-    for name in network.weights:
-        owner = name.rpartition(".")[0]
-        short = owner if owner and owners[owner] == 1 else name
-        found.append(Site(short, "weight", network.tensor(name).numel(), owner, (owner,), name))
-    return tuple(found)
+    return tuple(
+        site_of(found, "weight", network.tensor(found.parameter).numel())
+        for found in matrices(network)
+    )
 
 
 def gather(
@@ -35,6 +33,11 @@ def gather(
     return values(site.parameter).reshape(1, -1)
 
 
+def mask(network: Network, site: Site, keep: Keep) -> Keep:
+    """Give what stays the shape of the parameter."""
+    return keep.reshape(network.tensor(site.parameter).shape)
+
+
 GRANULARITIES.add(
     "weight",
     Granularity(
@@ -42,8 +45,11 @@ GRANULARITIES.add(
         title="Weights",
         description="Sets single weights to zero. Finest choice, highest accuracy at a given "
         "number of non-zeros; shapes, MACs and the dense file stay as they are.",
+        coarseness=0,
         removes=False,
         sites=sites,
         gather=gather,
+        mask=mask,
+        single_weights=True,
     ),
 )

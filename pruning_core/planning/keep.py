@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pruning_core.granularities import Pattern
+
 
 def share(ratio: float, n_units: int) -> int:
     """Return ``ratio`` of ``n_units``, to the nearest whole unit (halves round up)."""
@@ -19,17 +21,22 @@ class Limits:
     Attributes:
         min_kept: At least this many stay (all, in a smaller layer).
         round_to: The number that stays is rounded up to a multiple of this.
+        pattern: Either all that the pattern can take goes, or nothing: what is nearer to the wish.
     """
 
     min_kept: int
     round_to: int
+    pattern: Pattern | None = None
 
     def most(self, n_units: int) -> int:
         """Return how many of ``n_units`` may go at most."""
         return self.allowed(n_units, n_units)
 
     def allowed(self, wish: int, n_units: int) -> int:
-        """Return how many units go when ``wish`` should; never more than wished."""
+        """Return how many units go when ``wish`` should; more than wished only under a pattern."""
+        if self.pattern is not None:
+            full = self.pattern.most(n_units)
+            return full if 2 * wish >= full else 0
         kept = max(n_units - wish, min(self.min_kept, n_units))
         rounded = -(-kept // self.round_to) * self.round_to
         return n_units - min(rounded, n_units)

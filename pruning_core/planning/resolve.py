@@ -32,8 +32,7 @@ def resolve(recipe: Recipe, network: Network, scores: Scores) -> Plan:
     """
     sites = {site.name: site for site in GRANULARITIES[recipe.granularity].sites(network)}
     _check_names(recipe, sites)
-    removes = GRANULARITIES[recipe.granularity].removes
-    limits = Limits(recipe.min_kept, recipe.round_to) if removes else Limits(1, 1)
+    limits = limits_of(recipe)
     own = [name for name in sites if name in recipe.layers or name in recipe.pins]
     wishes = {
         name: _wish(recipe.layers[name], scores.ranking(name)) if name in recipe.layers else 0
@@ -51,6 +50,14 @@ def resolve(recipe: Recipe, network: Network, scores: Scores) -> Plan:
         case target:
             wishes |= {name: _wish(target, ranking) for name, ranking in governed.items()}
     return _plan(recipe, sites, scores, wishes, limits, notes)
+
+
+def limits_of(recipe: Recipe) -> Limits:
+    """Return how many units of each layer must stay."""
+    granularity = GRANULARITIES[recipe.granularity]
+    if granularity.removes:
+        return Limits(recipe.min_kept, recipe.round_to)
+    return Limits(1, 1, granularity.pattern)
 
 
 def _check_names(recipe: Recipe, sites: Mapping[str, Site]) -> None:
@@ -194,6 +201,12 @@ def _unrated_note(scores: Scores) -> str:
 
 
 def _limit_note(wish: int, allowed: int, site: Site, limits: Limits) -> str:
+    if limits.pattern is not None:
+        n, m = limits.pattern.n, limits.pattern.m
+        return (
+            f"{wish:,} of {site.n_units:,} were asked for, {allowed:,} go: a layer follows the "
+            f"pattern {n}:{m} everywhere or nowhere, and the nearer of the two is taken."
+        )
     kept_wish = site.n_units - wish
     rules: Sequence[str] = [
         f"at least {min(limits.min_kept, site.n_units)} must stay"

@@ -10,6 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pruning_core.granularities import Pattern
+
 Scores32 = NDArray[np.float32]
 
 
@@ -55,3 +57,46 @@ class SiteRanking:
             tied = np.isnan(self.values) if is_last else self.values == limit
             goes[np.flatnonzero(tied)[: count - below]] = True
         return goes
+
+
+class PatternRanking(SiteRanking):
+    """The units of a site under a pattern: first all that it can take, then those that stay.
+
+    In each group of ``m`` units the ``m - n`` lowest scores can go; equal scores go by index.
+    """
+
+    def __init__(self, values: Scores32, pattern: Pattern) -> None:
+        """Rank ``[U]`` scores, ``U`` a multiple of ``m``, numbered group by group."""
+        super().__init__(values)
+        lowest = np.argsort(values.reshape(-1, pattern.m), axis=1, kind="stable")
+        free = np.zeros(lowest.shape, np.bool_)
+        np.put_along_axis(free, lowest[:, : pattern.m - pattern.n], True, axis=1)
+        self._free = free.reshape(-1)
+        self._first, self._last = SiteRanking(values[self._free]), SiteRanking(values[~self._free])
+
+    @cached_property
+    def ascending(self) -> Scores32:
+        """``[U]`` scores in the order the units go: ascending among those that can, then again."""
+        return np.concatenate([self._first.ascending, self._last.ascending])
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """``[U]`` units in the order they go."""
+        first, last = np.flatnonzero(self._free), np.flatnonzero(~self._free)
+        return np.concatenate([first[self._first.order], last[self._last.order]])
+
+    def count_below(self, threshold: float) -> int:
+        """Return how many of the units that can go score below ``threshold``."""
+        return self._first.count_below(threshold)
+
+    def lowest(self, count: int) -> NDArray[np.bool_]:
+        """Return ``[U]`` True for the first ``count`` units to go."""
+        goes = np.zeros(len(self), np.bool_)
+        goes[self._free] = self._first.lowest(count)
+        goes[~self._free] = self._last.lowest(max(0, count - len(self._first)))
+        return goes
+
+
+def ranked(values: Scores32, pattern: Pattern | None) -> SiteRanking:
+    """Return ``[U]`` scores ranked, by the rule of ``pattern`` where there is one."""
+    return SiteRanking(values) if pattern is None else PatternRanking(values, pattern)

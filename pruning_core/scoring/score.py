@@ -30,7 +30,7 @@ from pruning_core.scoring.criterion import (
 from pruning_core.scoring.gradients import Gradients, batch_gradients
 from pruning_core.scoring.material import Batch, Material
 from pruning_core.scoring.normalise import comparable
-from pruning_core.scoring.ranking import SiteRanking
+from pruning_core.scoring.ranking import SiteRanking, ranked
 from pruning_core.scoring.reading import Read, reader, see_activations
 from pruning_core.switches import reproducible
 from pruning_core.tracing.network import Network
@@ -56,7 +56,8 @@ class Scores:
     def ranking(self, site: str) -> SiteRanking:
         """Return the units of ``site`` ranked; sorted once."""
         if site not in self._rankings:
-            self._rankings[site] = SiteRanking(self.by_site[site])
+            pattern = GRANULARITIES[self.granularity].pattern
+            self._rankings[site] = ranked(self.by_site[site], pattern)
         return self._rankings[site]
 
     def order(self, site: str) -> NDArray[np.int64]:

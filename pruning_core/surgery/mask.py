@@ -13,11 +13,13 @@ from pruning_core.tracing.network import Network
 
 def weight_masks(network: Network, plan: Plan) -> dict[str, Tensor]:
     """Return parameter name -> bool mask of the parameter's shape, True where the weight stays."""
+    granularity = GRANULARITIES[plan.recipe.granularity]
+    if granularity.mask is None:
+        return {}
     masks = {}
-    for site in GRANULARITIES[plan.recipe.granularity].sites(network):
-        tensor = network.tensor(site.parameter)
-        mask = torch.from_numpy(plan.keep[site.name].copy()).reshape(tensor.shape)
-        masks[site.parameter] = mask.to(tensor.device)
+    for site in granularity.sites(network):
+        mask = granularity.mask(network, site, plan.keep[site.name]).copy()
+        masks[site.parameter] = torch.from_numpy(mask).to(network.tensor(site.parameter).device)
     return masks
 
 

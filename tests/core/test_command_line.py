@@ -209,6 +209,12 @@ def test_examples_are_what_their_names_say(call):
     assert 0.45 < channels["macs"]["after"] / channels["macs"]["before"] <= 0.5
     assert channels["sites"][0]["n_removed"] == 0  # pinned
     assert answers["gru_128_hidden_units_50"]["sites"][0]["n_removed"] == 64
+    kernels = answers["resnet_8_kernels_40"]["sites"]
+    assert sum(site["n_removed"] for site in kernels) == round(
+        0.4 * sum(site["n_units"] for site in kernels)
+    )
+    for site in answers["vit_tiny_pattern_2_4"]["sites"]:
+        assert 2 * site["n_removed"] == site["n_units"]
 
 
 def test_run_prints_progress_to_stderr_and_only_the_report_to_stdout(call, tmp_path):

@@ -1,6 +1,7 @@
 """Exported files: whole, checked, the same network, and readable back from the folder alone."""
 
 import copy
+import itertools
 import json
 import math
 import re
@@ -31,6 +32,7 @@ from pruning_core.exporting.report.charts import Bar, Line, bar_chart, line_char
 from pruning_core.exporting.report.page import render, summary
 from pruning_core.exporting.wording import count, duration, percent, ratio, size, table
 from pruning_core.exporting.writing import write_text
+from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.model import bundled_models
 from pruning_core.runs.pipeline import execute, write_run
 
@@ -303,8 +305,13 @@ def test_a_reopened_run_is_the_run_that_was_written(measured, folder):
     assert (again.tuned.confusion == measured.tuned.confusion).all()
 
 
-@pytest.mark.parametrize("granularity", ["unit", "weight"])
-@pytest.mark.parametrize("identity", ["bundled:mlp_digits", "bundled:resnet_8"])
+@pytest.mark.parametrize(
+    ("identity", "granularity"),
+    [
+        *itertools.product(["bundled:mlp_digits", "bundled:resnet_8"], ["unit", "weight"]),
+        *(("bundled:cnn_digits", granularity) for granularity in GRANULARITIES),
+    ],
+)
 def test_a_run_without_measurements_can_be_reopened_too(identity, granularity, tmp_path):
     result = pruned_result(identity, granularity)
     for key in ("numbers", "recipe", "safetensors"):

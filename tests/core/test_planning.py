@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pruning_core.errors import InvalidRecipeError
+from pruning_core.granularities import GRANULARITIES
 from pruning_core.inputs import Inputs
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.planning.keep import Limits, Ranking, share
@@ -172,8 +173,9 @@ def test_unknown_layers_are_named_with_the_nearest_known_one() -> None:
 
 
 def random_recipe(name: str, draw: st.DataObject) -> Recipe:
-    granularity = draw.draw(st.sampled_from(["weight", "unit"]))
     model, _ = traced(name)
+    able = [key for key in GRANULARITIES if scored(name, key).by_site]
+    granularity = draw.draw(st.sampled_from(able))
     sites = list(scored(name, granularity).by_site)
     ratio = st.builds(lambda value: Ratio(value=value), st.floats(0, 0.99))
     count = st.builds(lambda value: Count(value=value), st.integers(0, 500))
@@ -214,8 +216,13 @@ def test_the_preview_of_a_random_recipe_is_what_pruning_yields(name: str) -> Non
     check()
 
 
-@pytest.mark.parametrize("name", BUNDLED)
-@pytest.mark.parametrize("granularity", ["weight", "unit"])
+@pytest.mark.parametrize(
+    ("name", "granularity"),
+    [
+        *((name, granularity) for name in BUNDLED for granularity in ("weight", "unit")),
+        *(("cnn_digits", granularity) for granularity in GRANULARITIES),
+    ],
+)
 def test_every_position_of_a_track_is_what_the_preview_says(name: str, granularity: str) -> None:
     _, network = traced(name)
     scores = scored(name, granularity)

@@ -142,8 +142,14 @@ def test_kept_indices_of_several_rounds_point_into_the_dense_weights() -> None:
         assert torch.equal(tensor, expected), name
 
 
-def test_masked_weights_stay_zero_over_rounds_and_the_count_is_exact() -> None:
-    wanted = recipe(granularity="weight", target=Ratio(value=0.9), schedule=Schedule(rounds=3))
+@pytest.mark.parametrize(
+    ("granularity", "share"),
+    [("weight", 0.9), ("block_4x4", 0.7), ("row", 0.6), ("column", 0.5), ("1:4", 0.75)],
+)
+def test_masked_weights_stay_zero_over_rounds_and_the_count_is_exact(
+    granularity: str, share: float
+) -> None:
+    wanted = recipe(granularity=granularity, target=Ratio(value=share), schedule=Schedule(rounds=3))
     events, result = carried_out(wanted)
     plans = of_kind(events, Checkpoint)[-1].plans
     assert len(plans) == 3
@@ -152,10 +158,11 @@ def test_masked_weights_stay_zero_over_rounds_and_the_count_is_exact() -> None:
             assert not (stays & ~earlier.keep[site]).any()
     n_weights = sum(mask.size for mask in result.plan.keep.values())
     n_kept = sum(int(mask.sum()) for mask in result.plan.keep.values())
-    assert n_kept == n_weights - int(np.floor(0.9 * n_weights + 0.5))
+    assert n_kept == n_weights - int(np.floor(share * n_weights + 0.5))
     parameters = dict(result.surgery.module.named_parameters())
     for name, mask in result.surgery.masks.items():
         assert not parameters[name][~mask].any()
+    assert any(not mask.all() for mask in result.surgery.masks.values())
 
 
 def test_rounds_reach_the_masks_of_the_last_round_when_nothing_is_tuned() -> None:

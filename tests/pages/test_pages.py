@@ -5,6 +5,7 @@ import random
 import pytest
 
 from pruning_core import Recipe, load_model, preview, resolve, score, trace
+from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.model import bundled_models
 from pruning_core.planning.recipe import Count, Ratio, Threshold
 from pruning_core.runs import dispatcher
@@ -33,9 +34,7 @@ def shown_totals(data):
 
 def random_recipe(model, network, draw):
     """Return a recipe with a global ratio, and own settings and pins of some layers."""
-    from pruning_core.granularities import GRANULARITIES
-
-    granularity = draw.choice(["weight", "unit"])
+    granularity = draw.choice([key for key in GRANULARITIES if GRANULARITIES[key].sites(network)])
     sites = GRANULARITIES[granularity].sites(network)
     chosen = draw.sample(sites, k=draw.randint(0, len(sites)))
     return Recipe(
@@ -153,19 +152,42 @@ def test_the_global_setting_drops_own_settings_but_not_those_of_pinned_layers(ap
 @pytest.mark.parametrize("identity", ["bundled:lenet_5", "bundled:vit_tiny", "bundled:gru_128"])
 def test_switching_to_units_and_back_works(app, component, identity):
     visit(app, "pages/plan.py", Recipe(model=identity))
-    app.button_group[0].set_value("unit").run()
+    widget(app.selectbox, "What is pruned").set_value("unit").run()
     assert not app.exception
     assert not app.error
     words = {row["unit"] for row in component(app, "layers")["rows"]}
     assert words <= {"channels", "neurons", "heads", "features", "hidden units"}
-    app.button_group[0].set_value("weight").run()
+    widget(app.selectbox, "What is pruned").set_value("weight").run()
     assert {row["unit"] for row in component(app, "layers")["rows"]} == {"weights"}
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_every_granularity_can_be_planned_on_a_cnn(app, component, granularity):
+    visit(app, "pages/plan.py", Recipe(model="bundled:cnn_digits"))
+    widget(app.selectbox, "What is pruned").set_value(granularity).run()
+    pattern = GRANULARITIES[granularity].pattern
+    share = 0.5 if pattern is None else 1 - pattern.n / pattern.m
+    widget(app.number_input, "Share to remove (%)").set_value(100 * share).run()
+    assert not app.exception
+    assert not app.error
+    recipe = app.session_state["recipe"]
+    assert recipe.granularity == granularity
+    rows = component(app, "layers")["rows"]
+    sites = {row["name"]: row["total"] for row in rows}
+    model = load_model(recipe.model)
+    network = trace(model.module, model.inputs)
+    assert sites == {site.name: site.n_units for site in GRANULARITIES[granularity].sites(network)}
+    removed = sum(row["removed"] for row in rows)
+    assert abs(removed - share * sum(sites.values())) <= 0.5
+    picture = component(app, "heatmap")
+    assert picture["gone"] is not None
+    assert component(app, "threshold")["positions"]["n_removed"][0] == 0
 
 
 def test_a_criterion_that_cannot_rate_weights_is_replaced_there(app):
     recipe = Recipe(model="bundled:mlp_digits", granularity="unit", criterion="activation_norm")
     visit(app, "pages/plan.py", recipe)
-    app.button_group[0].set_value("weight").run()
+    widget(app.selectbox, "What is pruned").set_value("weight").run()
     assert not app.error
     assert app.session_state["recipe"].criterion == "l1"
 

@@ -8,6 +8,7 @@ from pruning_core.exporting.document import METRICS, STAGES, Document
 from pruning_core.exporting.report.charts import Bar, Line, bar_chart, line_chart
 from pruning_core.exporting.report.style import CSS
 from pruning_core.exporting.wording import count, duration, percent, ratio
+from pruning_core.granularities import GRANULARITIES
 from pruning_core.planning.recipe import Recipe
 
 SAVINGS: Final = (
@@ -71,17 +72,17 @@ def render(document: Document, recipe: Recipe) -> str:
 
 def summary(document: Document, recipe: Recipe) -> str:
     """Say in two or three sentences what was asked for, what it saved and what it cost."""
-    what = "weights" if recipe.granularity == "weight" else "units"
+    granularity = GRANULARITIES[recipe.granularity]
     rounds = recipe.schedule.rounds
     how = "in one shot" if rounds == 1 else f"in {rounds} rounds"
     n_epochs = len(document["epochs"])
     tuned = f" and fine-tuned for {n_epochs} epochs" if n_epochs else ""
-    key, noun = ("nonzero", "non-zero parameters") if what == "weights" else ("macs", "MACs")
+    key, noun = ("macs", "MACs") if granularity.removes else ("nonzero", "non-zero parameters")
     before, after = document[key]["before"], document[key]["after"]
     text = (
-        f"{document['model']} was pruned by {what} with the criterion '{recipe.criterion}' "
-        f"({recipe.scope}), {how}{tuned}. It went from {count(before)} to {count(after)} {noun} "
-        f"({ratio(before, after)} smaller)."
+        f"{document['model']} was pruned by {granularity.title.lower()} with the criterion "
+        f"'{recipe.criterion}' ({recipe.scope}), {how}{tuned}. It went from {count(before)} to "
+        f"{count(after)} {noun} ({ratio(before, after)} smaller)."
     )
     accuracy = document["accuracy"]
     last = next((s for s in reversed(STAGES) if accuracy[s] is not None), None)
