@@ -1,7 +1,7 @@
-"""What a model is called with: tensors in any nesting, by position and by keyword."""
+"""What a model is called with and returns: tensors in any nesting."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
@@ -77,3 +77,21 @@ class Inputs:
 
 def _carries(tensor: Tensor, batch_size: int) -> bool:
     return tensor.ndim > 0 and tensor.shape[0] == batch_size
+
+
+def opened(output: Any) -> Any:
+    """Return ``output`` with objects that torch does not look into replaced by dictionaries."""
+
+    def leaf_opened(leaf: Any) -> Any:
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            return {item.name: opened(getattr(leaf, item.name)) for item in fields(leaf)}
+        if isinstance(leaf, Tensor) or not hasattr(leaf, "__dict__"):
+            return leaf
+        return {name: opened(value) for name, value in vars(leaf).items()}
+
+    return pytree.tree_map(leaf_opened, output)
+
+
+def output_tensors(output: Any) -> list[Tensor]:
+    """Return all tensors of what a model returned, in a fixed order."""
+    return [leaf for leaf in pytree.tree_leaves(opened(output)) if isinstance(leaf, Tensor)]

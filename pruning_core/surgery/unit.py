@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pruning_core.errors import first_line
+from pruning_core.inputs import output_tensors
 from pruning_core.modes import copied
 from pruning_core.surgery.resize import resize
 from pruning_core.tracing.analysis import staying
@@ -109,7 +110,7 @@ def _difference(module: nn.Module, graph: nn.Module, network: Network) -> float:
     batch = network.inputs.repeated(2)
     call = batch.with_tensors(_varied(tensor, generator) for tensor in batch.tensors)
     with torch.no_grad():
-        left, right = (_leaves(each(*call.args, **call.kwargs)) for each in (module, graph))
+        left, right = (output_tensors(each(*call.args, **call.kwargs)) for each in (module, graph))
     # What is no number in both is alike; what is one in only one of them differs by a lot.
     left, right = ([x.nan_to_num() for x in outputs] for outputs in (left, right))
     return max(
@@ -123,7 +124,3 @@ def _varied(tensor: Tensor, generator: torch.Generator) -> Tensor:
         return tensor
     noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
     return tensor + noise.to(tensor)
-
-
-def _leaves(output: object) -> list[Tensor]:
-    return [x for x in torch.utils._pytree.tree_leaves(output) if isinstance(x, Tensor)]

@@ -1,7 +1,7 @@
 """Record one forward pass as a graph of ATen operators, with the module each operator ran in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils import _pytree as pytree
 
 from pruning_core.errors import UnsupportedModelError, first_line
-from pruning_core.inputs import Inputs
+from pruning_core.inputs import Inputs, opened
 from pruning_core.switches import decomposed_operators
 
 
@@ -56,7 +56,7 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
     def forward(state: dict[str, Tensor], *tensors: Tensor) -> list[Tensor]:
         nonlocal output
         call = inputs.with_tensors(tensors)
-        returned = _opened(torch.func.functional_call(module, state, call.args, dict(call.kwargs)))
+        returned = opened(torch.func.functional_call(module, state, call.args, dict(call.kwargs)))
         output = pytree.tree_map(lambda x: TENSOR if isinstance(x, Tensor) else x, returned)
         return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
 
@@ -76,19 +76,6 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
         for child, stored in attributes:  # some hooks (old weight norm) leave fake tensors behind
             child.__dict__.update(stored)
     return Capture(graph, tensors, _innermost(graph, spans), shapes, inputs, output)
-
-
-def _opened(output: Any) -> Any:
-    """Return ``output`` with objects that torch does not look into replaced by dictionaries."""
-
-    def opened(leaf: Any) -> Any:
-        if is_dataclass(leaf) and not isinstance(leaf, type):
-            return {item.name: _opened(getattr(leaf, item.name)) for item in fields(leaf)}
-        if isinstance(leaf, Tensor) or not hasattr(leaf, "__dict__"):
-            return leaf
-        return {name: _opened(value) for name, value in vars(leaf).items()}
-
-    return pytree.tree_map(opened, output)
 
 
 def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
