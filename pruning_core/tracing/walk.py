@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from pruning_core.tracing.capture import Capture
 from pruning_core.tracing.labels import LabelArray, Labelled, Links, combine
+from pruning_core.tracing.vanishing import vanishes
 
 Value = Labelled | list[Any] | None
 Rule = Callable[["Walk", fx.Node], Value]
@@ -59,10 +60,14 @@ class Product:
 
 @dataclass(slots=True, eq=False)
 class Walk:
-    """What is known while walking: labels of every node so far, links, costs, unknown operators."""
+    """What is known while walking: labels of every node so far, links, costs, unknown operators.
+
+    ``vanishing`` tells for each node whether zeroed units are zero in it (``vanishing.py``).
+    """
 
     links: Links
     values: dict[fx.Node, Value] = field(default_factory=dict)
+    vanishing: dict[fx.Node, bool] = field(default_factory=dict)
     products: list[Product] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
 
@@ -83,6 +88,11 @@ class Walk:
         """Return the axis given as argument ``position``, counted from the front."""
         value = argument(node, position, "dim", default)
         return int(value) % max(tensor.ndim, 1)
+
+    def contract(self, labels: LabelArray, *operands: Any) -> None:
+        """Note a sum over ``labels``: it changes unless one of the operands is zero where zeroed."""
+        if not any(self.vanishing[operand] for operand in operands):
+            self.links.renormalised.append(labels)
 
     def pointwise(self, node: fx.Node) -> Labelled:
         """Combine all tensor arguments element by element."""
@@ -124,9 +134,11 @@ def walk(capture: Capture) -> tuple[Walk, dict[str, tuple[LabelArray, ...]]]:
         if node.op == "placeholder":
             name, tensor = next(placeholders)
             state.values[node] = _number(state, node, name, tensor, tensor_labels)
+            state.vanishing[node] = True  # slices of parameters are zeroed; inputs have no units
         elif node.op == "get_attr":
             constant = getattr(capture.graph, str(node.target))
             state.values[node] = Labelled.fixed(constant.shape)
+            state.vanishing[node] = True
         elif node.op == "output":
             for leaf in pytree.tree_leaves(node.args):
                 value = state.values.get(leaf) if isinstance(leaf, fx.Node) else None
@@ -134,6 +146,7 @@ def walk(capture: Capture) -> tuple[Walk, dict[str, tuple[LabelArray, ...]]]:
                     state.links.lock(value)
         else:
             state.values[node] = _apply(state, node)
+            state.vanishing[node] = _vanishes(state, node)
     return state, tensor_labels
 
 
@@ -173,6 +186,12 @@ def _apply(state: Walk, node: fx.Node) -> Value:
     if torch.Tag.pointwise in getattr(node.target, "tags", ()):
         return state.pointwise(node)
     return lock_unknown(state, node)
+
+
+def _vanishes(state: Walk, node: fx.Node) -> bool:
+    if node.target is operator.getitem:
+        return state.vanishing[node.args[0]]  # type: ignore[index]
+    return vanishes(operator_name(node), node, state.values, state.vanishing)
 
 
 def lock_unknown(state: Walk, node: fx.Node) -> Value:

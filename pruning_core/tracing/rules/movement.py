@@ -214,6 +214,15 @@ def constant_pad(walk: Walk, node: fx.Node) -> Value:
     return Labelled.of_axes(axes)
 
 
+@rule("flip")
+def flip(walk: Walk, node: fx.Node) -> Value:
+    """Reverse axes: the positions keep their labels."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    for axis in node.args[1]:  # type: ignore[union-attr]
+        axes[axis] = axes[axis][::-1]  # type: ignore[index]
+    return Labelled.of_axes(axes)
+
+
 @rule("roll")
 def roll(walk: Walk, node: fx.Node) -> Value:
     """Positions along a rolled axis keep their meaning only when none leaves."""

@@ -38,8 +38,12 @@ def layer_norm(walk: Walk, node: fx.Node) -> Value:
 
 @rule("native_group_norm")
 def group_norm(walk: Walk, node: fx.Node) -> Value:
-    """The channels of one normalisation group leave together, so the statistics of others stay."""
+    """The channels of one normalisation group leave together, so the statistics of others stay.
+
+    Statistics run over the channels of the group and over all other axes.
+    """
     axes = walk.links.axes(walk.tensor(node, 0))
+    walk.links.renormalised += axes[2:]
     n_groups = int(node.args[6])  # type: ignore[arg-type]
     walk.links.couple_rows(axes[1].reshape(n_groups, -1))
     for position in (1, 2):

@@ -41,6 +41,7 @@ def _matmul(walk: Walk, node: fx.Node, left: int, right: int) -> Labelled:
     if len(x) == 3:
         stacked = [links.link(x[0], w[0])]
         links.stacked.append(stacked[0])
+    walk.contract(contracted, node.args[left], node.args[right])
     operands = ((node.args[left], len(x) - 1), (node.args[right], len(w) - 2))
     walk.products.append(
         Product(node, (*stacked, x[-2], w[-1], x[-1]), w[-1], contracted, operands)  # type: ignore[arg-type]
@@ -69,10 +70,13 @@ def convolution(walk: Walk, node: fx.Node) -> Value:
         for tensor in (walk.tensor(node, 0), walk.tensor(node, 1)):
             links.lock(tensor)
         made, contracted = fixed(output_shape(node)[1]), x[1]
+    walk.contract(contracted, node.args[0], node.args[1])
     bias = walk.optional(node, 2)
     if bias is not None:
         made = links.link(made, links.axes(bias)[0])
     spatial = [fixed(size) for size in output_shape(node)[2:]]
+    for axis in x[2:]:
+        links.lock_labels(axis)
     kernel = [fixed(len(axis)) for axis in w[2:]]
     positions = [fixed(len(axis)) for axis in x[2:]] if transposed else spatial
     walk.products.append(

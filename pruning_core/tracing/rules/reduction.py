@@ -4,7 +4,7 @@ import re
 
 from torch import Tensor, fx
 
-from pruning_core.tracing.labels import Labelled, fixed
+from pruning_core.tracing.labels import LabelArray, Labelled, fixed
 from pruning_core.tracing.walk import (
     Value,
     Walk,
@@ -18,7 +18,10 @@ from pruning_core.tracing.walk import (
 
 @rule("sum")
 def total(walk: Walk, node: fx.Node) -> Value:
-    """A zero adds nothing to a sum: removing equals zeroing."""
+    """A zero adds nothing to a sum: removing equals zeroing where zeroed units are zero."""
+    tensor = walk.tensor(node, 0)
+    for labels in _reduced_labels(node, tensor):
+        walk.contract(labels, node.args[0])
     return _reduced(walk, node)
 
 
@@ -26,9 +29,7 @@ def total(walk: Walk, node: fx.Node) -> Value:
 def statistic(walk: Walk, node: fx.Node) -> Value:
     """A statistic over labelled positions changes when some leave."""
     tensor = walk.tensor(node, 0)
-    for block in tensor.blocks:
-        if set(block.axes) & set(_reduced_axes(node, tensor)):
-            walk.links.renormalised.append(block.labels)
+    walk.links.renormalised += _reduced_labels(node, tensor)
     return _reduced(walk, node)
 
 
@@ -40,6 +41,11 @@ def two_statistics(walk: Walk, node: fx.Node) -> Value:
         return walk.pointwise(node) if several else statistic(walk, node)
     both = statistic(walk, node)
     return [both, both]
+
+
+def _reduced_labels(node: fx.Node, tensor: Labelled) -> list[LabelArray]:
+    gone = set(_reduced_axes(node, tensor))
+    return [block.labels for block in tensor.blocks if set(block.axes) & gone]
 
 
 def _reduced_axes(node: fx.Node, tensor: Labelled) -> list[int]:
@@ -98,5 +104,7 @@ def pool(walk: Walk, node: fx.Node) -> Value:
     shape = output_shapes(node)[0] if several else output_shape(node)
     n_spatial = re.findall(r"(\d)d", operator_name(node))[0]
     kept = len(shape) - int(n_spatial)
+    for labels in axes[kept:]:
+        walk.links.lock_labels(labels)
     pooled = Labelled.of_axes([*axes[:kept], *(fixed(size) for size in shape[kept:])])
     return [pooled, None] if several else pooled
