@@ -1,17 +1,22 @@
 """Remove units from a copy of the user's own module, and prove that it computes the right thing."""
 
+import copy
+import warnings
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pruning_core.errors import first_line
 from pruning_core.inputs import output_tensors
 from pruning_core.modes import copied
 from pruning_core.surgery.resize import resize
+from pruning_core.switches import decomposed_operators
 from pruning_core.tracing.analysis import staying
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.rebuild import rebuild
@@ -60,13 +65,16 @@ def remove_units(network: Network, keep: Keep) -> Removal:
     if keep.all():
         return Removal(copied(network.module), "")
     graph = rebuild(network, keep)
+    one_sample = f" {graph.meta['one_sample']}" if graph.meta["one_sample"] else ""
     try:
         module = _sliced(network, kept_indices(network, keep))
         same = _agree(module, graph, network)
     except Exception as error:  # whatever the user's forward raises
-        return Removal(graph, f"its class cannot run with the new sizes ({first_line(error)})")
+        reason = f"its class cannot run with the new sizes ({first_line(error)})"
+        return Removal(graph, reason + one_sample)
     if not same:
-        return Removal(graph, "its class computes something else with the new sizes")
+        reason = "its class computes something else with the new sizes"
+        return Removal(graph, reason + one_sample)
     return Removal(module, "")
 
 
@@ -105,31 +113,69 @@ def _take(tensor: Tensor, axes: tuple[NDArray[np.int64] | None, ...]) -> Tensor:
     return result
 
 
-def _agree(module: nn.Module, graph: nn.Module, network: Network) -> bool:
+def _agree(module: nn.Module, graph: fx.GraphModule, network: Network) -> bool:
     """Run both on a seeded batch of two samples: in float64, or as they are where that fails."""
-    wide = copied(module).double()
     try:
-        difference = _difference(wide, copied(graph).double(), network, torch.float64)
+        wide = copied(module).double(), copy.deepcopy(graph).double()
+        difference = _difference(*wide, network, torch.float64)
     except Exception:  # an element type is written into the class
         return _difference(module, graph, network, None) < _TOLERANCE[torch.float32]
     return difference < _TOLERANCE[torch.float64]
 
 
 def _difference(
-    module: nn.Module, graph: nn.Module, network: Network, dtype: torch.dtype | None
+    module: nn.Module, graph: fx.GraphModule, network: Network, dtype: torch.dtype | None
 ) -> float:
-    """Return the largest relative difference of the two."""
+    """Return the largest relative difference; infinite where operators differ in shape."""
     generator = torch.Generator().manual_seed(0)
-    batch = network.inputs.repeated(2)
+    batch = network.inputs.repeated(1 if graph.meta["one_sample"] else 2)
     call = batch.with_tensors(_varied(tensor, generator, dtype) for tensor in batch.tensors)
-    with torch.no_grad():
-        left, right = (output_tensors(each(*call.args, **call.kwargs)) for each in (module, graph))
+    outputs, shapes = [], []
+    with torch.no_grad(), decomposed_operators(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # remarks on the slower operators
+        for each in (module, graph):
+            with _ShapeRecorder() as recorder:
+                outputs.append(output_tensors(each(*call.args, **call.kwargs)))
+            shapes.append(recorder.shapes)
+    operators = [[name for name, _ in recorded] for recorded in shapes]
+    if operators[0] == operators[1] and shapes[0] != shapes[1]:
+        return float("inf")
     # What is no number in both is alike; what is one in only one of them differs by a lot.
-    left, right = ([x.nan_to_num() for x in outputs] for outputs in (left, right))
+    left, right = ([x.nan_to_num() for x in tensors] for tensors in outputs)
     return max(
         ((a - b).abs().max() / b.abs().max().clamp_min(1e-12)).item()
         for a, b in zip(left, right, strict=True)
     )
+
+
+class _ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the operators that run and the shapes they yield.
+
+    A class may compute nearly the same with units cut in another way; shapes tell.
+    """
+
+    _COPIES = frozenset({"clone", "contiguous", "detach", "empty", "lift_fresh"})
+    _SAME = {  # noqa: RUF012 (what the rewritten graph has in the place of another operator)
+        "_unsafe_view": "view",
+        "reshape": "view",
+        "split": "split_with_sizes",
+        "index_select": "slice",
+    }
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shapes: list[tuple[str, tuple[int, ...]]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, _types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name not in self._COPIES:  # whether they are needed depends on the sizes
+            first = next((x for x in pytree.tree_leaves(result) if isinstance(x, Tensor)), None)
+            shape = () if first is None else tuple(first.shape)
+            self.shapes.append((self._SAME.get(name, name), shape))
+        return result
 
 
 def _varied(tensor: Tensor, generator: torch.Generator, dtype: torch.dtype | None) -> Tensor:

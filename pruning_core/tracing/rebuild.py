@@ -6,6 +6,8 @@ batch sizes show which numbers follow the batch; the labels show which follow th
 
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,18 +33,22 @@ def rebuild(network: Network, keep: Keep) -> fx.GraphModule:
     """Return the network as a graph module without the units that do not stay.
 
     Its parameters and buffers carry the original names; it is called like the model and computes
-    what the model computes in eval mode, for any batch size where the model runs for several
-    samples. With everything kept it equals the model.
+    what the model computes in eval mode. With everything kept it equals the model. It takes any
+    batch size; where the model itself does something else for several samples,
+    ``meta["one_sample"]`` says so in a sentence, and it takes the batch it was traced with.
 
     Args:
         network: The traced model.
         keep: ``[n_units]`` True for the units that stay.
-
-    Raises:
-        UnsupportedModelError: If a size depends on the batch in a way that cannot be followed.
     """
-    analysis, slopes = _two_batches(network)
-    return _Rebuilder(analysis, slopes, keep).build()
+    recording = _recorded(network)
+    try:
+        module = _Rebuilder(recording, keep).build()
+    except UnsupportedModelError as error:
+        recording = _Recording(network.analysis, {}, 0, str(error))
+        module = _Rebuilder(recording, keep).build()
+    module.meta["one_sample"] = recording.one_sample
+    return module
 
 
 def products_at_any_batch(network: Network) -> tuple[fx.GraphModule, Analysis, dict[str, str]]:
@@ -50,26 +56,43 @@ def products_at_any_batch(network: Network) -> tuple[fx.GraphModule, Analysis, d
 
     The dictionary leads from node names of the analysed graph to those of the graph module.
     """
-    analysis, slopes = _two_batches(network)
-    rebuilder = _Rebuilder(analysis, slopes, np.ones(analysis.n_units, np.bool_))
+    recording = _recorded(network)
+    rebuilder = _Rebuilder(recording, np.ones(recording.analysis.n_units, np.bool_))
     module = rebuilder.build()
-    return module, analysis, rebuilder.names
+    return module, recording.analysis, rebuilder.names
 
 
 Slopes = dict[fx.Node, dict[int, int]]
 
 
-_KNOWN: WeakKeyDictionary[Network, tuple[Analysis, Slopes]] = WeakKeyDictionary()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Recording:
+    """An analysed graph, and which of its numbers follow the batch.
+
+    ``batch`` is the number of samples (times those of the trace) it was recorded with; 0 when
+    nothing follows the batch, for the reason ``one_sample``.
+    """
+
+    analysis: Analysis
+    slopes: Slopes
+    batch: int
+    one_sample: str = ""
 
 
-def _two_batches(network: Network) -> tuple[Analysis, Slopes]:
-    """Return the analysis at batch 2 and what follows the batch; kept as long as the network."""
+_KNOWN: WeakKeyDictionary[Network, _Recording] = WeakKeyDictionary()
+
+
+def _recorded(network: Network) -> _Recording:
+    """Return the recording for any batch size, or else the trace; kept as long as the network."""
     if network not in _KNOWN:
-        _KNOWN[network] = _compare_batches(network)
+        try:
+            _KNOWN[network] = _compare_batches(network)
+        except UnsupportedModelError as error:
+            _KNOWN[network] = _Recording(network.analysis, {}, 0, str(error))
     return _KNOWN[network]
 
 
-def _compare_batches(network: Network) -> tuple[Analysis, Slopes]:
+def _compare_batches(network: Network) -> _Recording:
     first, second = (
         capture(network.module, network.inputs.repeated(size)) for size in (_BATCH, _BATCH + 1)
     )
@@ -83,7 +106,7 @@ def _compare_batches(network: Network) -> tuple[Analysis, Slopes]:
             "The model couples its layers differently for one sample and for several, "
             "so it cannot be rewritten as a graph for any batch size."
         )
-    return analysis, _slopes(first, second)
+    return _Recording(analysis, _slopes(first, second), _BATCH)
 
 
 def _slopes(first: Capture, second: Capture) -> Slopes:
@@ -110,9 +133,9 @@ def _slopes(first: Capture, second: Capture) -> Slopes:
 class _Rebuilder:
     """Copies a graph node by node, rewriting sizes; one use only."""
 
-    def __init__(self, analysis: Analysis, slopes: Slopes, keep: Keep) -> None:
-        self.analysis = analysis
-        self.slopes = slopes
+    def __init__(self, recording: _Recording, keep: Keep) -> None:
+        self.analysis = recording.analysis
+        self.slopes = recording.slopes
         self.keep = keep
         self.graph = fx.Graph()
         self.root = nn.Module()
@@ -182,6 +205,12 @@ class _Rebuilder:
                 kept = kept.index_select(axis, torch.from_numpy(np.flatnonzero(stays)))
         kept = kept.clone()
         return nn.Parameter(kept) if isinstance(tensor, nn.Parameter) else kept
+
+    def constant(self, indices: NDArray[np.int64]) -> fx.Node:
+        """Return a node that holds ``indices`` as a tensor."""
+        name = f"_indices_{len(self.graph.nodes)}"
+        self.root.register_buffer(name, torch.from_numpy(indices), persistent=False)
+        return self.graph.get_attr(name)
 
     def along(self, tensor: Labelled, axis: int) -> Keep:
         """Return which positions of an axis stay."""
@@ -286,13 +315,21 @@ def _slice(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
     source = build.value(node.args[0])
     axis = int(argument(node, 1, "dim", 0)) % source.ndim
     stays = build.along(source, axis)
+    if stays.all():
+        return node.target, node.args
+    if argument(node, 4, "step", 1) != 1:
+        taken = np.arange(len(stays))[_range(node)]
+        places = (np.cumsum(stays) - 1)[taken[stays[taken]]]
+        return torch.ops.aten.index_select.default, (node.args[0], axis, build.constant(places))
     start, end = (
         limit if limit is None else int(stays[:limit].sum()) if limit < len(stays) else limit
         for limit in (argument(node, 2, "start"), argument(node, 3, "end"))
     )
-    if stays.all():
-        return node.target, node.args
     return node.target, (node.args[0], axis, start, end, *node.args[4:])
+
+
+def _range(node: fx.Node) -> slice:
+    return slice(argument(node, 2, "start"), argument(node, 3, "end"), argument(node, 4, "step", 1))
 
 
 @_rewrites("select")
@@ -335,7 +372,7 @@ def _layer_norm(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]
 
 @_rewrites("native_group_norm")
 def _group_norm(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
-    channels = build.along(build.value(node.args[0]), 1)
-    kept, groups = int(channels.sum()), int(node.args[6])  # type: ignore[arg-type]
-    scaled = groups * kept // len(channels)
-    return node.target, (*node.args[:4], kept, node.args[5], scaled, *node.args[7:])
+    source = build.value(node.args[0])
+    _, kept, *rest = build.shape(source)
+    groups = int(node.args[6]) * kept // source.shape[1]  # type: ignore[arg-type]
+    return node.target, (*node.args[:4], kept, prod(rest), groups, *node.args[7:])

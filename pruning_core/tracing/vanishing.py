@@ -31,6 +31,7 @@ _KEEP_ZERO = frozenset(
 )
 _SUMS = frozenset({"add", "sub", "rsub"})
 _PRODUCTS = frozenset({"mul", "glu"})
+_QUOTIENTS = frozenset({"div", "pow"})
 _AFFINE_AT = {
     "native_batch_norm": 1,
     "native_batch_norm_legit": 1,
@@ -40,7 +41,7 @@ _AFFINE_AT = {
     "weight_norm_interface": 0,
 }
 # Operands whose own labels reach the output, and the axes contracted in each.
-_MATRIX = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2)}
+_MATRIX = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "convolution": (0, 1)}
 
 
 def vanishes(
@@ -55,32 +56,28 @@ def vanishes(
         known: The answer for every node so far.
     """
     operands = [source for source in node.all_input_nodes if _is_tensor(source)]
+    zero = [source for source in operands if known[source]]
+    first = node.args[0] if node.args else None
     if name in _KEEP_ZERO:
-        return all(known[source] for source in operands)
+        return len(zero) == len(operands)
     if name in _SUMS:
-        scalar = any(isinstance(item, int | float) and item != 0 for item in node.args[:2])
-        return not scalar and all(
-            known[source] and _covers(values[source], values[node]) for source in operands
-        )
+        shifted = any(isinstance(item, int | float) and item != 0 for item in node.args[:2])
+        covered = all(_covers(values[source], values[node]) for source in operands)
+        return len(zero) == len(operands) and covered and not shifted
     if name in _PRODUCTS:
-        return any(known[source] and _covers(values[source], values[node]) for source in operands)
-    if name == "div":
-        return isinstance(node.args[0], fx.Node) and known[node.args[0]]
-    if name == "pow":
+        return any(_covers(values[source], values[node]) for source in zero)
+    if name in _QUOTIENTS:
         exponent = node.args[1]
-        positive = isinstance(exponent, int | float) and exponent > 0
-        return positive and isinstance(node.args[0], fx.Node) and known[node.args[0]]
+        return first in zero and not (isinstance(exponent, int | float) and exponent <= 0)
     if name in _AFFINE_AT:
         place = _AFFINE_AT[name]
         scaled = len(node.args) > place and isinstance(node.args[place], fx.Node)
-        return scaled or known[operands[0]]
-    if name in _MATRIX or name == "convolution":
-        factors = [node.args[place] for place in _MATRIX.get(name, (0, 1))]
-        return all(known[source] for source in operands if source not in factors) and all(
-            known[source] or not _has_labels(values[source])  # type: ignore[index]
-            for source in factors
-        )
-    return False
+        return scaled or operands[0] in zero
+    factors = [node.args[place] for place in _MATRIX.get(name, ())]
+    return bool(factors) and all(
+        source in zero or (source in factors and not _has_labels(values[source]))
+        for source in operands
+    )
 
 
 def _is_tensor(node: fx.Node) -> bool:

@@ -90,7 +90,7 @@ class Walk:
         return int(value) % max(tensor.ndim, 1)
 
     def contract(self, labels: LabelArray, *operands: Any) -> None:
-        """Note a sum over ``labels``: it changes unless one of the operands is zero where zeroed."""
+        """Note a sum over ``labels``; it changes unless an operand is zero for zeroed units."""
         if not any(self.vanishing[operand] for operand in operands):
             self.links.renormalised.append(labels)
 

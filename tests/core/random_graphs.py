@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -118,7 +119,8 @@ def linear(b: Builder) -> None:
 def normalisation(b: Builder) -> None:
     i = b.value()
     shape = b.shapes[i]
-    kind = b.pick(["layer", "rms", *(["batch", "group", "instance"] if len(shape) == 3 else [])])
+    image = ["batch", "group", *(["instance"] if prod(shape[1:]) > 1 else [])]
+    kind = b.pick(["layer", "rms", *(image if len(shape) == 3 else [])])
     c = shape[0]
     layer: nn.Module
     if kind == "layer":

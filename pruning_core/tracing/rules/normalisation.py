@@ -13,8 +13,13 @@ from pruning_core.tracing.walk import Value, Walk, argument, rule
     "cudnn_batch_norm",
 )
 def batch_norm(walk: Walk, node: fx.Node) -> Value:
-    """Scale, shift and running statistics belong to the channels."""
+    """Scale, shift and running statistics belong to the channels.
+
+    Without running statistics (instance norm) they are computed over all other axes.
+    """
     axes = walk.links.axes(walk.tensor(node, 0))
+    if walk.optional(node, 3) is None:
+        walk.links.renormalised += [axes[0], *axes[2:]]
     for position in range(1, 5):
         vector = walk.optional(node, position)
         if vector is not None:
