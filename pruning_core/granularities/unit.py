@@ -28,20 +28,15 @@ Slice = tuple[str, int, Tensor, Tensor]
 """Parameter, axis, indices on it ``[K]`` and the unit, within the group, of each ``[K]``."""
 
 
-def slices(network: Network, group: Group, *, with_buffers: bool = False) -> Iterator[Slice]:
+def slices(network: Network, group: Group) -> Iterator[Slice]:
     """Yield every slice of the parameters that leaves with a unit, first what makes the units.
 
-    A slice is some indices of one axis; an element on two such axes (the recurrent matrix of an
-    RNN) is in two slices.
-
-    Args:
-        network: The traced network.
-        group: The group of the units.
-        with_buffers: True also yields what is no weight, e.g. running statistics.
+    Running statistics are no weights and do not occur. An element on two such axes (the recurrent
+    matrix of an RNN) is in two slices.
     """
     start = network.first_unit(group)
     for member in sorted(group.members, key=lambda member: member.parameter != group.maker):
-        if not with_buffers and member.parameter not in network.cost.parameters:
+        if member.parameter not in network.cost.parameters:
             continue
         units = torch.from_numpy(
             network.analysis.units_along(member.parameter, member.axis).astype("int64")

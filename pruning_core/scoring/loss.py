@@ -13,24 +13,33 @@ from pruning_core.errors import DataError
 
 
 def task_loss(output: Any, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy in nats, a scalar.
+    """Return the mean cross-entropy in nats, a scalar; labels of -100 count for nothing.
+
+    Raises:
+        DataError: As :func:`logits_for`.
+    """
+    logits = logits_for(output, labels)
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+
+
+def logits_for(output: Any, labels: Tensor) -> Tensor:
+    """Return the logits in what a model returned, see :func:`logits_in`, once they fit the labels.
 
     Args:
-        output: Logits ``[N, C]`` with ``labels`` ``[N]``, or ``[N, T, C]`` with ``[N, T]``; also
-            inside a dictionary, tuple or object, see :func:`logits_in`.
-        labels: Integers; -100 counts for nothing.
+        output: Logits ``[N, C]`` or ``[N, T, C]``, also inside a dictionary, tuple or object.
+        labels: Integers ``[N]`` or ``[N, T]``.
 
     Raises:
         DataError: If output and labels are no such pair.
     """
     logits = logits_in(output)
-    fits = (
-        logits is not None
-        and logits.ndim in (2, 3)
-        and logits.shape[:-1] == labels.shape
-        and not labels.is_floating_point()
-    )
-    if logits is None or not fits:
+    whole = not labels.is_floating_point()
+    if (
+        logits is None
+        or logits.ndim not in (2, 3)
+        or logits.shape[:-1] != labels.shape
+        or not whole
+    ):
         shown = type(output).__name__ if logits is None else tuple(logits.shape)
         raise DataError(
             f"The model returns {shown} for labels {tuple(labels.shape)} of {labels.dtype}; a loss "
@@ -42,7 +51,7 @@ def task_loss(output: Any, labels: Tensor) -> Tensor:
             f"The model tells {logits.shape[-1]} classes apart, but the data has the label "
             f"{int(labels.max())}. Choose the data set the model was made for."
         )
-    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+    return logits
 
 
 def logits_in(output: Any) -> Tensor | None:

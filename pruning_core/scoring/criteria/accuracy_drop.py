@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pruning_core.granularities.unit import Slice, slices
 from pruning_core.scoring.criterion import CRITERIA, Criterion, Evidence, PerUnit, Rates
-from pruning_core.scoring.loss import logits_in, task_loss
+from pruning_core.scoring.loss import logits_for, task_loss
 from pruning_core.scoring.material import Batch, Material
 from pruning_core.tracing.network import Network
 
@@ -18,13 +18,14 @@ State = dict[str, Tensor]
 def measured_drops(material: Material) -> list[Tensor | None]:
     """Return how much of the accuracy on the calibration data each unit is worth.
 
-    The change of the loss decides between units with the same accuracy: it is squeezed into less
-    than half of what one sample is worth, so that it never outweighs a sample.
+    All slices of the unit become zero, among them those of the layers that read it. The change of
+    the loss decides between units with the same accuracy: it is squeezed into less than half of
+    what one sample is worth, so that it never outweighs a sample.
     """
     network = material.network
     tensors = network.analysis.tensors
     groups = [network.group(site.name) for site in material.sites]
-    parts = [list(slices(network, group, with_buffers=True)) for group in groups]
+    parts = [list(slices(network, group)) for group in groups]
     drops = [torch.zeros(group.n_units, 2, dtype=torch.float64) for group in groups]
     n_labels = 0
     for batch in material.batches():
@@ -64,9 +65,8 @@ def _right_and_loss(network: Network, state: State, batch: Batch) -> Tensor:
     inputs, labels = batch
     with torch.no_grad():
         output = torch.func.functional_call(network.module, state, (inputs,))
-        loss = task_loss(output, labels) * labels.numel()
-    logits = logits_in(output)
-    assert logits is not None
+        logits = logits_for(output, labels)
+        loss = task_loss(logits, labels) * labels.numel()
     right = (logits.argmax(dim=-1) == labels).sum()
     return torch.stack([right.double(), loss.double()])
 
