@@ -121,7 +121,7 @@ def is_exact(row: Row) -> bool:
 
 def counts_agree(row: Row) -> bool:
     """Tell whether predicted and counted parameters and MACs are the same."""
-    return row["params_error"] == 0 and row["macs_error"] == 0
+    return bool(row["params_error"] == 0 and row["macs_error"] == 0)
 
 
 def outputs_agree(row: Row) -> str:

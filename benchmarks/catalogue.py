@@ -48,7 +48,6 @@ _TRANSFORMERS: Final = """
 """
 # Smaller inputs than the default, where that only saves time.
 _SHAPES: Final[dict[str, tuple[int, ...]]] = {
-    "torchvision:s3d": (3, 16, 128, 128),
     "torchvision:deeplabv3_resnet50": (3, 128, 128),
     "torchvision:fcn_resnet50": (3, 128, 128),
     "transformers:wav2vec2": (4000,),

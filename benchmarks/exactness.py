@@ -59,7 +59,7 @@ def stir(module: nn.Module) -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for tensor in (*module.parameters(), *_statistics(module)):
-            if tensor.is_floating_point() and tensor.numel() > 1 and bool((tensor.std() < 1e-3)):
+            if tensor.is_floating_point() and tensor.numel() > 1 and bool(tensor.std() < 1e-3):
                 noise = torch.rand(tensor.shape, generator=generator)
                 tensor.add_((noise * 0.4).to(tensor.dtype))
 

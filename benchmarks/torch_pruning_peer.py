@@ -132,11 +132,9 @@ def _zeroed(tagged: nn.Module, dense: nn.Module) -> nn.Module:
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     statistics = ("running_mean", "running_var")
-    found: dict[str, Tensor] = dict(module.named_parameters())
-    for name, tensor in module.named_buffers():
-        if name.rpartition(".")[2] in statistics:
-            found[name] = tensor
-    return found
+    buffers = module.named_buffers()
+    stored = {name: x for name, x in buffers if name.rpartition(".")[2] in statistics}
+    return {**dict(module.named_parameters()), **stored}
 
 
 def _places(tagged: Tensor) -> Tensor:

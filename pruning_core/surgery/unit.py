@@ -16,10 +16,11 @@ from pruning_core.errors import first_line
 from pruning_core.inputs import output_tensors
 from pruning_core.modes import copied
 from pruning_core.surgery.resize import resize
+from pruning_core.surgery.stored import Reach, set_sizes
 from pruning_core.switches import decomposed_operators
 from pruning_core.tracing.analysis import staying
 from pruning_core.tracing.network import Network
-from pruning_core.tracing.rebuild import rebuild
+from pruning_core.tracing.rebuild import rebuild, sizes_met
 
 Keep = NDArray[np.bool_]
 Kept = Mapping[str, tuple[NDArray[np.int64] | None, ...]]
@@ -66,16 +67,18 @@ def remove_units(network: Network, keep: Keep) -> Removal:
         return Removal(copied(network.module), "")
     graph = rebuild(network, keep)
     one_sample = f" {graph.meta['one_sample']}" if graph.meta["one_sample"] else ""
-    try:
-        module = _sliced(network, kept_indices(network, keep))
-        same = _agree(module, graph, network)
-    except Exception as error:  # whatever the user's forward raises
-        reason = f"its class cannot run with the new sizes ({first_line(error)})"
-        return Removal(graph, reason + one_sample)
-    if not same:
-        reason = "its class computes something else with the new sizes"
-        return Removal(graph, reason + one_sample)
-    return Removal(module, "")
+    kept, met = kept_indices(network, keep), sizes_met(network, keep)
+    reasons = []
+    for reach in Reach:
+        try:
+            module = _sliced(network, kept)
+            set_sizes(module, met, reach)
+            if _agree(module, graph, network):
+                return Removal(module, "")
+            reasons.append("its class computes something else with the new sizes")
+        except Exception as error:  # whatever the user's forward raises
+            reasons.append(f"its class cannot run with the new sizes ({first_line(error)})")
+    return Removal(graph, reasons[0] + one_sample)
 
 
 def _sliced(network: Network, kept: Kept) -> nn.Module:

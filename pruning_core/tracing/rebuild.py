@@ -5,7 +5,7 @@ batch sizes show which numbers follow the batch; the labels show which follow th
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -60,6 +60,28 @@ def products_at_any_batch(network: Network) -> tuple[fx.GraphModule, Analysis, d
     rebuilder = _Rebuilder(recording, np.ones(recording.analysis.n_units, np.bool_))
     module = rebuilder.build()
     return module, recording.analysis, rebuilder.names
+
+
+def sizes_met(network: Network, keep: Keep) -> dict[str, dict[int, frozenset[int]]]:
+    """Return which sizes the operators of each module are given, and what becomes of them.
+
+    Sizes that follow the batch are left out.
+
+    Returns:
+        Path of the innermost module that was running -> size before -> sizes after.
+    """
+    recording = _recorded(network)
+    rebuilder = _Rebuilder(recording, keep)
+    found: dict[str, dict[int, set[int]]] = {}
+    for node, path in recording.analysis.capture.owner.items():
+        if node.op == "call_function":
+            inside = found.setdefault(path, {})
+            for before, after in rebuilder.sizes(node):
+                inside.setdefault(before, set()).add(after)
+    return {
+        path: {before: frozenset(after) for before, after in inside.items()}
+        for path, inside in found.items()
+    }
 
 
 Slopes = dict[fx.Node, dict[int, int]]
@@ -233,6 +255,23 @@ class _Rebuilder:
         if not isinstance(found, Labelled):
             raise TypeError(f"{node} is no tensor")
         return found
+
+    def sizes(self, node: fx.Node) -> Iterator[tuple[int, int]]:
+        """Yield sizes that an operator is given or returns, before and after, without the batch."""
+        rewriter = _REWRITERS.get(operator_name(node))
+        if rewriter is not None:
+            _, arguments = rewriter(self, node)
+            old, new = pytree.tree_leaves(node.args), pytree.tree_leaves(arguments)
+            if len(old) == len(new):
+                slopes = self.slopes.get(node, {})
+                for place, pair in enumerate(zip(old, new, strict=True)):
+                    if place not in slopes and all(type(size) is int for size in pair):
+                        yield pair
+        value = self.analysis.values.get(node)
+        for tensor in value if isinstance(value, list) else [value]:
+            if isinstance(tensor, Labelled):
+                pairs = zip(tensor.shape, self.shape(tensor), strict=True)
+                yield from (pair for pair in pairs if pair[0] % _BATCH or pair[0] != pair[1])
 
     def _operator(self, node: fx.Node) -> fx.Node:
         target, arguments = node.target, node.args

@@ -1,0 +1,74 @@
+"""Sizes that a module stores as plain numbers (heads, widths, splits), set anew after removal.
+
+What a number counts is read off the traced graph: while the module ran, its operators were given
+that number, and the graph that computes the pruned network says what becomes of it.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, Final
+
+from torch import nn
+
+from pruning_core.surgery.resize import resizer
+
+Met = Mapping[int, frozenset[int]]
+
+# Names of sizes in torch.nn, torchvision, timm and transformers. Numbers under other names (a
+# layer's place, a window, a stride) may be equal to a size by chance.
+_SIZE_NAME: Final = re.compile(
+    r"head|embed|hidden|inner|channel|feature|planes|chs|width|split|group|rank|expan|intermediate"
+    r"|_shape$|unflattened_size|_size$|_dims?$|^dims?|^d_|^n_embd?$|^nf$|^nx$|^size$|^units?$"
+)
+_OTHER_NAME: Final = re.compile(
+    r"idx|index|layer|depth|stage|level|kernel|stride|padding|dilation|window|patch|image|img|grid"
+    r"|input_size|vocab|position|token|max_|^num_embeddings|input_resolution|chunk|block_size|key_value_groups"
+)
+
+
+class Reach(IntEnum):
+    """Which stored numbers are set, each step after the one before did not work."""
+
+    CERTAIN = 0  # names of sizes, numbers with one fate
+    NAMED = 1  # names of sizes, also numbers of which some stayed and others changed
+    ALL = 2  # every number
+
+
+def set_sizes(module: nn.Module, met: Mapping[str, Met], reach: Reach) -> None:
+    """Set the stored sizes of all parts of ``module`` that are no basic layer of ``torch.nn``.
+
+    Args:
+        module: A copy of the model with the smaller tensors; changed.
+        met: For each module path the sizes that its operators met, before and after.
+        reach: Which numbers are set.
+    """
+    for path, child in module.named_modules():
+        if resizer(child) is not None and any(True for _ in child.parameters(recurse=False)):
+            continue  # known by its tensors
+        seen = _met_in(path, met)
+        for name, value in vars(child).items():
+            if name.startswith("_") or name == "training":
+                continue
+            if reach is Reach.ALL or (_SIZE_NAME.search(name) and not _OTHER_NAME.search(name)):
+                new = _changed(value, seen, reach)
+                if new != value:
+                    vars(child)[name] = new
+
+
+def _met_in(path: str, met: Mapping[str, Met]) -> Met:
+    """Return what the module met, or what its parent did where the parent calls its methods."""
+    while path and path not in met:
+        path = path.rpartition(".")[0]
+    return met.get(path, {})
+
+
+def _changed(value: Any, seen: Met, reach: Reach) -> Any:
+    """Return what becomes of a number or a sequence of numbers."""
+    if isinstance(value, tuple | list):
+        parts = [_changed(part, seen, reach) for part in value]
+        return value if parts == list(value) else type(value)(parts)
+    if type(value) is not int or value not in seen:
+        return value
+    fates = seen[value] if reach is Reach.CERTAIN else seen[value] - {value}
+    return next(iter(fates)) if len(fates) == 1 else value
