@@ -1,10 +1,8 @@
-"""How many units go: exact counts, ties in a fixed order, and never the last unit of a layer."""
+"""How many units go: exact counts, and never the last unit of a layer."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pruning_core.granularities import Pattern
 
@@ -40,35 +38,3 @@ class Limits:
         kept = max(n_units - wish, min(self.min_kept, n_units))
         rounded = -(-kept // self.round_to) * self.round_to
         return n_units - min(rounded, n_units)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ranking:
-    """All units that may go, in one order over several sites: lowest score first.
-
-    Equal scores go by site, then by their order within the site. The highest units of each site,
-    which must stay, are not ranked.
-    """
-
-    candidates: tuple[NDArray[np.float32], ...]  # ascending, one array a site
-
-    @classmethod
-    def of(cls, ascending: Mapping[str, NDArray[np.float32]], limits: Limits) -> "Ranking":
-        """Rank together the units of sites whose scores are given in ascending order."""
-        return cls(tuple(values[: limits.most(len(values))] for values in ascending.values()))
-
-    def __len__(self) -> int:
-        return sum(len(values) for values in self.candidates)
-
-    def counts(self, n_removed: int) -> list[int]:
-        """Return how many units of each site are among the first ``n_removed``, at most all."""
-        if n_removed >= len(self):
-            return [len(values) for values in self.candidates]
-        last = np.partition(np.concatenate(self.candidates), n_removed)[n_removed]
-        below = [int(np.searchsorted(values, last, side="left")) for values in self.candidates]
-        ties = n_removed - sum(below)
-        for site, values in enumerate(self.candidates):
-            equal = int(np.searchsorted(values, last, side="right")) - below[site]
-            below[site] += min(equal, ties)
-            ties -= min(equal, ties)
-        return below

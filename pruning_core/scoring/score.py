@@ -1,7 +1,7 @@
 """Rate every unit of a network by a criterion; data flow through in batches, nothing grows."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -30,7 +30,7 @@ from pruning_core.scoring.criterion import (
 from pruning_core.scoring.gradients import Gradients, batch_gradients
 from pruning_core.scoring.material import Batch, Material
 from pruning_core.scoring.normalise import comparable
-from pruning_core.scoring.ranking import SiteRanking, ranked
+from pruning_core.scoring.ranking import GlobalRanking, SiteRanking, ranked
 from pruning_core.scoring.reading import Read, reader, see_activations
 from pruning_core.switches import reproducible
 from pruning_core.tracing.network import Network
@@ -52,6 +52,7 @@ class Scores:
     by_site: Mapping[str, NDArray[np.float32]]
     unrated: frozenset[str] = frozenset()
     _rankings: dict[str, SiteRanking] = field(default_factory=dict, init=False, repr=False)
+    _together: dict[str, GlobalRanking] = field(default_factory=dict, init=False, repr=False)
 
     def ranking(self, site: str) -> SiteRanking:
         """Return the units of ``site`` ranked; sorted once."""
@@ -59,6 +60,15 @@ class Scores:
             pattern = GRANULARITIES[self.granularity].pattern
             self._rankings[site] = ranked(self.by_site[site], pattern)
         return self._rankings[site]
+
+    def together(self, sites: Sequence[str], most: Sequence[int]) -> GlobalRanking:
+        """Return at most ``most[s]`` units of each site in one ranking; the last one is kept."""
+        key = repr((*sites, *most))
+        if key not in self._together:
+            self._together.clear()
+            rankings = [self.ranking(site) for site in sites]
+            self._together[key] = GlobalRanking(rankings, most)
+        return self._together[key]
 
     def order(self, site: str) -> NDArray[np.int64]:
         """Return the units of ``site`` in the order they go: lowest score first, ties by index."""

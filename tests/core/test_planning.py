@@ -14,7 +14,7 @@ from pruning_core.errors import InvalidRecipeError
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.inputs import Inputs
 from pruning_core.loading.model import LoadedModel, load_model
-from pruning_core.planning.keep import Limits, Ranking, share
+from pruning_core.planning.keep import share
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
 from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview, tracks
@@ -98,29 +98,6 @@ def test_minimum_and_rounding_limit_a_wish_and_say_so() -> None:
         "10 of 20 were asked for, 4 go: at least 12 must stay and the number that stays is "
         "rounded up to a multiple of 8.",
     )
-
-
-def test_equal_scores_go_in_a_fixed_order_and_never_one_too_many() -> None:
-    ranking = Ranking.of({"a": np.ones(4, np.float32), "b": np.ones(4, np.float32)}, Limits(1, 1))
-    assert [ranking.counts(k) for k in (0, 1, 3, 4, 6, 9)] == [
-        [0, 0], [1, 0], [3, 0], [3, 1], [3, 3], [3, 3],
-    ]  # fmt: skip
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.lists(st.integers(0, 5), min_size=2, max_size=9), min_size=1, max_size=4),
-    st.integers(0, 40),
-)
-def test_a_ranking_agrees_with_sorting_everything(values: list[list[int]], k: int) -> None:
-    sites = {str(i): np.sort(np.array(v, np.float32)) for i, v in enumerate(values)}
-    everything = sorted(
-        (score, site, place)
-        for site, scores in enumerate(sites.values())
-        for place, score in enumerate(scores.tolist()[:-1])
-    )
-    expected = [sum(1 for _, s, _ in everything[:k] if s == site) for site in range(len(sites))]
-    assert Ranking.of(sites, Limits(1, 1)).counts(k) == expected
 
 
 @pytest.mark.parametrize("kind", ["macs", "params", "bytes"])

@@ -9,40 +9,84 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pruning_core.scoring.ranking import SiteRanking
+from pruning_core.scoring import keys, ranking
+from pruning_core.scoring.ranking import GlobalRanking, KeyTable, SiteRanking
 
+Scores32 = NDArray[np.float32]
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.1, 1e-45, -1e-45, float("inf"), float("-inf"), float("nan"))
-scores = st.lists(
-    st.sampled_from(SPECIAL) | st.floats(width=32, allow_nan=True), min_size=1, max_size=40
-).map(lambda values: np.array(values, np.float32))
+numbers = st.sampled_from(SPECIAL) | st.floats(width=32, allow_nan=True)
+scores = st.lists(numbers, min_size=1, max_size=40).map(lambda x: np.array(x, np.float32))
 
 
+@pytest.fixture(params=["few", "many"])
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the way for few scores (sort them), or the one for many (histogram of keys)."""
+    if request.param == "many":
+        monkeypatch.setattr(ranking, "_FEW", 0)
+        monkeypatch.setattr(keys, "CHUNK", 7)
+
+
+def first(order: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    goes = np.zeros(len(order), np.bool_)
+    goes[order[:count]] = True
+    return goes
+
+
+@pytest.mark.usefixtures("size")
 @settings(deadline=None)
 @given(scores, st.data())
 def test_the_first_to_go_are_those_of_a_stable_argsort(
-    values: NDArray[np.float32], data: st.DataObject
+    values: Scores32, data: st.DataObject
 ) -> None:
-    ranking = SiteRanking(values)
+    ranked = SiteRanking(values)
     order = np.argsort(values, kind="stable")
     count = data.draw(st.integers(0, len(values)))
-    goes = np.zeros(len(values), np.bool_)
-    goes[order[:count]] = True
-    np.testing.assert_array_equal(ranking.lowest(count), goes)
-    np.testing.assert_array_equal(ranking.order, order)
+    np.testing.assert_array_equal(ranked.lowest(count), first(order, count))
+    np.testing.assert_array_equal(ranked.order, order)
     if count < len(values):
-        np.testing.assert_array_equal(ranking.threshold(count), values[order[count]])
+        np.testing.assert_array_equal(ranked.threshold(count), values[order[count]])
+
+
+@pytest.mark.usefixtures("size")
+@settings(deadline=None)
+@given(st.lists(scores, min_size=1, max_size=4), st.data())
+def test_sites_that_compete_go_in_the_order_of_score_then_site_then_index(
+    sites: list[Scores32], data: st.DataObject
+) -> None:
+    most = [data.draw(st.integers(0, len(values))) for values in sites]
+    allowed = [np.argsort(v, kind="stable")[:m] for v, m in zip(sites, most, strict=True)]
+    joined = np.concatenate([v[order] for v, order in zip(sites, allowed, strict=True)])
+    site_of = np.repeat(np.arange(len(sites)), most)[np.argsort(joined, kind="stable")]
+    together = GlobalRanking([SiteRanking(values) for values in sites], most)
+    for count in {data.draw(st.integers(0, len(joined) + 2)) for _ in range(3)}:
+        expected = np.bincount(site_of[:count], minlength=len(sites))
+        np.testing.assert_array_equal(together.counts(count), expected)
+
+
+@pytest.mark.usefixtures("size")
+@settings(deadline=None)
+@given(scores, st.floats(allow_nan=False) | st.sampled_from(SPECIAL[:7]))
+def test_what_is_counted_below_a_threshold_is_what_goes(values: Scores32, threshold: float) -> None:
+    ranked = SiteRanking(values)
+    count = ranked.count_below(threshold)
+    limit = np.float32(np.clip(threshold, -3.4028234663852886e38, 3.4028234663852886e38))
+    assert count == int((values < limit).sum())
+    np.testing.assert_array_equal(ranked.lowest(count), values < limit)
+    snapped = keys.snapped(threshold)
+    assert snapped <= limit
+    below = KeyTable([SiteRanking(values), SiteRanking(values[:1])]).counts_below(snapped)
+    assert below.tolist() == [(v < np.float32(snapped)).sum() for v in (values, values[:1])]
 
 
 @settings(deadline=None)
-@given(scores, st.floats(allow_nan=False) | st.sampled_from(SPECIAL[:7]))
-def test_what_is_counted_below_a_threshold_is_what_goes(
-    values: NDArray[np.float32], threshold: float
-) -> None:
-    ranking = SiteRanking(values)
-    count = ranking.count_below(threshold)
-    limit = np.float32(np.clip(threshold, -3.4028234663852886e38, 3.4028234663852886e38))
-    assert count == int((values < limit).sum())
-    np.testing.assert_array_equal(ranking.lowest(count), values < limit)
+@given(numbers, numbers)
+def test_keys_ascend_as_numbers_do(left: float, right: float) -> None:
+    low, high = keys.keys(np.array([left, right], np.float32)).tolist()
+    if np.isnan(left) or np.isnan(right):
+        assert (low < high) == (not np.isnan(left) and np.isnan(right))
+    else:
+        assert (low < high, low == high) == (left < right, left == right)
+        assert keys.value_of(low) == np.float32(left)
 
 
 def test_a_threshold_equal_to_a_weight_keeps_it_although_doubles_differ() -> None:
@@ -50,15 +94,23 @@ def test_a_threshold_equal_to_a_weight_keeps_it_although_doubles_differ() -> Non
     assert SiteRanking(np.array([weight], np.float32)).count_below(0.7) == 0
 
 
+def test_equal_scores_go_in_a_fixed_order_and_never_one_too_many() -> None:
+    together = GlobalRanking([SiteRanking(np.ones(4, np.float32)) for _ in range(2)], [3, 3])
+    assert [together.counts(k).tolist() for k in (0, 1, 3, 4, 6, 9)] == [
+        [0, 0], [1, 0], [3, 0], [3, 1], [3, 3], [3, 3],
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_half_precision_ties_are_split_by_index(dtype: Any) -> None:
     torch.manual_seed(0)
     weight = torch.randn(5_000).to(dtype)
     weight[::50], weight[1::50] = 0.0, -0.0
     values = weight.abs().float().numpy()
-    ranking = SiteRanking(values)
+    ranked = SiteRanking(values)
     for count in (0, 1, 150, 200, 201, 2_500, 4_999):
-        goes = ranking.lowest(count)
+        goes = ranked.lowest(count)
         assert goes.sum() == count
         assert values[goes].max(initial=0) <= values[~goes].min()
         tied = np.flatnonzero(values == values[~goes].min())

@@ -1,0 +1,116 @@
+"""Meet a budget: the fewest removals that bring a network down to a share of its cost."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruning_core.errors import InvalidRecipeError
+from pruning_core.granularities import GRANULARITIES
+from pruning_core.planning.keep import Limits
+from pruning_core.planning.recipe import Budget, Recipe
+from pruning_core.scoring.score import Scores
+from pruning_core.tracing.network import Network
+
+Counts = NDArray[np.int64]
+Steps = tuple[int, Callable[[int], Counts]]
+
+
+def meet_budget(
+    recipe: Recipe, budget: Budget, network: Network, scores: Scores, fixed: Mapping[str, int]
+) -> dict[str, int]:
+    """Return how many units of each site go that has no number of its own, found by bisection.
+
+    A global recipe removes the first units of all these sites together; a local one removes the
+    same share of each. Costs fall with every step, so the first step that fits is the only one to
+    look for.
+
+    Args:
+        recipe: Scope and limits are read.
+        budget: What may remain.
+        network: The traced network; its groups are the sites.
+        scores: Scores of its units.
+        fixed: Site name -> how many units go there in any case.
+
+    Raises:
+        InvalidRecipeError: If the budget is out of reach, or the granularity removes nothing.
+    """
+    if not GRANULARITIES[recipe.granularity].removes:
+        raise InvalidRecipeError(
+            f"A budget in {budget.kind} cannot be met by setting weights to zero: shapes, MACs and "
+            "the dense file stay as they are. Choose granularity 'unit', or a ratio."
+        )
+    limits = Limits(recipe.min_kept, recipe.round_to)
+    free = [group.name for group in network.groups if group.name not in fixed]
+    is_free = np.array([group.name not in fixed for group in network.groups], np.bool_)
+    always = np.array([fixed.get(group.name, 0) for group in network.groups], np.int64)
+    together = recipe.scope == "global"
+    n_steps, step_counts = (_together if together else _alike)(scores, free, limits)
+
+    def removed_at(step: int) -> Counts:
+        removed = always.copy()
+        removed[is_free] = step_counts(step)
+        return removed
+
+    remaining = _remaining(network, budget, scores)
+    limit = budget.value * remaining(np.zeros_like(always))
+    least = remaining(removed_at(n_steps))
+    if least > limit:
+        raise InvalidRecipeError(
+            f"A budget of {budget.value:.1%} of the {budget.kind} cannot be reached: "
+            f"{least / limit * budget.value:.1%} remain when every layer that may shrink is at its "
+            f"minimum (at least {limits.min_kept:,} units stay, in multiples of "
+            f"{limits.round_to:,}). Allow a larger budget, lower the minimum, or unpin layers."
+        )
+    low, high = 0, n_steps
+    while low < high:
+        middle = (low + high) // 2
+        fits = remaining(removed_at(middle)) <= limit
+        low, high = (low, middle) if fits else (middle + 1, high)
+    return dict(zip(free, step_counts(low).tolist(), strict=True))
+
+
+def _remaining(network: Network, budget: Budget, scores: Scores) -> Callable[[Counts], int]:
+    """Return the function from units removed of each group to the budgeted cost that remains."""
+    cost = network.cost
+    sizes = np.array([group.n_units for group in network.groups], np.int64)
+
+    def remaining(removed: Counts) -> int:
+        if cost.uniform.all():
+            costs = cost.query_counts(sizes - removed)
+        else:
+            pairs = zip(network.groups, removed.tolist(), strict=True)
+            gone = [scores.ranking(group.name).lowest(count) for group, count in pairs]
+            costs = cost.query(~np.concatenate(gone))
+        by_kind = {"macs": costs.macs, "params": costs.params, "bytes": costs.n_bytes}
+        return int(by_kind[budget.kind].sum())
+
+    return remaining
+
+
+def _together(scores: Scores, sites: Sequence[str], limits: Limits) -> Steps:
+    """Return the choices of a global ranking: the first k units, for every k."""
+    sizes = [len(scores.ranking(site)) for site in sites]
+    ranking = scores.together(sites, [limits.most(size) for size in sizes])
+
+    def counts(step: int) -> Counts:
+        pairs = zip(ranking.counts(step).tolist(), sizes, strict=True)
+        return np.array([limits.allowed(wish, size) for wish, size in pairs], np.int64)
+
+    return len(ranking), counts
+
+
+def _alike(scores: Scores, sites: Sequence[str], limits: Limits) -> Steps:
+    """Return the choices of one common ratio: every one at which some layer loses a unit more."""
+    sizes = [len(scores.ranking(site)) for site in sites]
+    turns = np.unique(
+        np.concatenate([(np.arange(n) + 0.5) / n for n in set(sizes)] or [np.zeros(0)])
+    )
+
+    def counts(step: int) -> Counts:
+        ratio = 0.0 if step == 0 else float(turns[step - 1])
+        wishes = [int(np.floor(ratio * size + 0.5 + 1e-9)) for size in sizes]
+        pairs = zip(wishes, sizes, strict=True)
+        return np.array([limits.allowed(wish, size) for wish, size in pairs], np.int64)
+
+    return len(turns), counts
