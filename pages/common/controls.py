@@ -29,6 +29,12 @@ _NORMALISE: Final[Mapping[str, str]] = {
     "sum": "Divided by the layer's sum",
     "standard": "Standard score in the layer",
 }
+_REDUCTIONS: Final[Mapping[str, str]] = {
+    "sum": "All slices as one",
+    "mean": "Mean of the slices' scores",
+    "max": "Largest of the slices' scores",
+    "first": "Only the slice that makes the unit",
+}
 _COMPARED: Final[Mapping[str, str]] = {
     "none": "Scores of different layers are compared as they are.",
     "max": "Scores are divided by the largest of their layer before layers are compared.",
@@ -85,12 +91,12 @@ def _granularity(recipe: Recipe) -> None:
 
 def _change_granularity(key: str) -> None:
     """Prune something else, by the same criterion when it can rate that."""
-    recipe, entries = state.recipe(), cache.registry("criteria")
-    granularity = cache.registry("granularities")[key]
-    able = [name for name, entry in entries.items() if entry.supports(granularity)]
-    plain = [name for name in able if not entries[name].needs_data]
-    criterion = recipe.criterion if recipe.criterion in able else (plain or able)[0]
-    state.set_recipe(edits.with_granularity(recipe, key).replace(criterion=criterion))
+    recipe = edits.with_granularity(state.recipe(), key)
+    if not cache.registry("criteria")[recipe.criterion].supports(
+        cache.registry("granularities")[key]
+    ):
+        recipe = edits.with_plain_criterion(recipe)
+    state.set_recipe(recipe)
 
 
 def _criterion(recipe: Recipe, plan: "Plan") -> None:
@@ -102,12 +108,19 @@ def _criterion(recipe: Recipe, plan: "Plan") -> None:
     }
     st.selectbox(
         "Rated by",
-        list(entries),
+        sorted(entries, key=lambda key: entries[key].needs_data),
         format_func=lambda key: entries[key].title + (" · data" if entries[key].needs_data else ""),
         width=290,
         help="The criterion: how the importance of a weight or unit is computed.",
-        **state.bound("criterion", recipe.criterion, _rescore(plan, "criterion")),
+        **state.bound("criterion", recipe.criterion, lambda key: _change_criterion(plan, key)),
     )
+
+
+def _change_criterion(plan: "Plan", key: str) -> None:
+    """Rate by something else; the reduction stays where the new criterion has one."""
+    reduces = cache.registry("criteria")[key].reduces
+    reduction = state.recipe().reduction if reduces else "sum"
+    state.set_recipe(edits.with_scores(state.recipe(), plan, criterion=key, reduction=reduction))
 
 
 def _scope(recipe: Recipe) -> None:
@@ -136,6 +149,7 @@ def _more(recipe: Recipe, plan: "Plan") -> None:
             format_func=_NORMALISE.__getitem__,
             **state.bound("normalise", recipe.normalise, _rescore(plan, "normalise")),
         )
+        _order(recipe, plan)
         _limits(recipe)
         st.number_input(
             "Calibration examples",
@@ -159,6 +173,24 @@ def _more(recipe: Recipe, plan: "Plan") -> None:
             value=None,
             **state.bound("seed", recipe.seed, _rescore(plan, "seed")),
         )
+
+
+def _order(recipe: Recipe, plan: "Plan") -> None:
+    """Draw how a unit's slices become one score, and the control that turns the order round."""
+    coupled = cache.registry("granularities")[recipe.granularity].coupled
+    st.selectbox(
+        "The slices of a unit are rated as",
+        list(_REDUCTIONS),
+        format_func=_REDUCTIONS.__getitem__,
+        disabled=not (coupled and cache.registry("criteria")[recipe.criterion].reduces),
+        help="A unit has a slice in every layer it is coupled to.",
+        **state.bound("reduction", recipe.reduction, _rescore(plan, "reduction")),
+    )
+    st.toggle(
+        "Reversed: the highest scores leave first",
+        help="A control. If it harms no more than the criterion, the criterion tells nothing.",
+        **state.bound("reverse", recipe.reverse, _rescore(plan, "reverse")),
+    )
 
 
 def _limits(recipe: Recipe) -> None:
@@ -294,6 +326,8 @@ def _about(recipe: Recipe) -> None:
         else "Reads the weights only, no data."
     )
     compared = _COMPARED[recipe.normalise] if recipe.scope == "global" else ""
+    if recipe.reverse:
+        compared += " The order is reversed: the highest scores leave first."
     text, formula = st.columns([9, 1], vertical_alignment="center")
     text.caption(f"**{markdown(entry.title)}**: {markdown(entry.description)} {reads} {compared}")
     with formula.popover("Formula", type="tertiary"):

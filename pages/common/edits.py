@@ -75,6 +75,12 @@ def with_granularity(recipe: Recipe, granularity: str) -> Recipe:
     )
 
 
+def with_plain_criterion(recipe: Recipe) -> Recipe:
+    """Rate by the criterion a recipe starts with, which can rate everything without data."""
+    plain = Recipe(model=recipe.model)
+    return recipe.replace(criterion=plain.criterion, reduction=plain.reduction)
+
+
 def with_scores(recipe: Recipe, plan: "Plan", **changes: object) -> Recipe:
     """Change how units are rated; thresholds, which would lose their meaning, become counts.
 

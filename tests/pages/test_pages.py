@@ -7,9 +7,10 @@ import pytest
 from pruning_core import Recipe, load_model, preview, resolve, score, trace
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.model import bundled_models
-from pruning_core.planning.recipe import Count, Ratio, Threshold
+from pruning_core.planning.recipe import Calibration, Count, Ratio, Threshold
 from pruning_core.runs import dispatcher
 from pruning_core.runs.store import Store
+from pruning_core.scoring.criterion import CRITERIA
 
 MODELS = [card.identity for card in bundled_models()]
 PAGES = ["pages/model.py", "pages/plan.py", "pages/run.py", "pages/export.py"]
@@ -54,6 +55,12 @@ def random_recipe(model, network, draw):
         round_to=draw.choice([1, 4]),
         seed=draw.randint(0, 99),
     )
+
+
+def planned(recipe):
+    model = load_model(recipe.model)
+    network = trace(model.module, model.inputs)
+    return resolve(recipe, network, score(model, network, recipe))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -198,6 +205,58 @@ def test_a_criterion_that_reads_data_is_rated_on_calibration_data(app):
     assert not app.exception
     assert not app.error
     assert any("calibration examples" in caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_criterion_can_be_chosen_on_a_cnn(app, component, criterion):
+    rates_units = CRITERIA[criterion].supports(GRANULARITIES["unit"])
+    recipe = Recipe(
+        model="bundled:cnn_digits",
+        granularity="unit" if rates_units else "weight",
+        criterion="l1",
+        calibration=Calibration(samples=4, batch_size=4),
+        target=Ratio(value=0.25),
+        scope="local",
+    )
+    visit(app, "pages/plan.py", recipe)
+    widget(app.selectbox, "Rated by").set_value(criterion).run()
+    assert not app.exception
+    assert not app.error
+    assert app.session_state["recipe"].criterion == criterion
+    rows = {row["name"]: row["removed"] for row in component(app, "layers")["rows"]}
+    assert rows["conv2"] == (8 if rates_units else 1152)
+
+
+def test_the_reversed_control_removes_what_would_stay(app):
+    recipe = Recipe(model="bundled:mlp_digits", granularity="unit", target=Ratio(value=0.5))
+    visit(app, "pages/plan.py", recipe)
+    widget(app.toggle, "Reversed: the highest scores leave first").set_value(True).run()
+    assert not app.error
+    changed = app.session_state["recipe"]
+    assert changed.reverse
+    assert any("order is reversed" in caption.value for caption in app.caption)
+    kept, other = planned(recipe).keep, planned(changed).keep
+    assert all((kept[site] != other[site]).all() for site in kept)
+
+
+def test_a_reduction_is_chosen_only_where_slices_are_rated(app):
+    recipe = Recipe(model="bundled:cnn_digits", granularity="unit")
+    visit(app, "pages/plan.py", recipe)
+    widget(app.selectbox, "The slices of a unit are rated as").set_value("max").run()
+    assert not app.error
+    assert app.session_state["recipe"].reduction == "max"
+    widget(app.selectbox, "Rated by").set_value("apoz").run()
+    assert not app.error
+    assert app.session_state["recipe"].reduction == "sum"
+    assert widget(app.selectbox, "The slices of a unit are rated as").disabled
+
+
+def test_a_criterion_that_can_rate_nothing_says_so_and_the_plan_stays(app, component):
+    visit(app, "pages/plan.py", Recipe(model="bundled:mlp_digits", granularity="unit"))
+    widget(app.selectbox, "Rated by").set_value("hrank").run()
+    assert not app.exception
+    assert "can rate no layer" in app.error[0].value
+    assert component(app, "layers")["rows"]
 
 
 def test_a_budget_is_met(app, component):
