@@ -9,7 +9,8 @@ from pruning_core.granularities import GRANULARITIES, Combine
 from pruning_core.planning.plan import Plan
 from pruning_core.scoring.score import Scores
 from pruning_core.tracing.cost import Costs
-from pruning_core.tracing.network import Network
+from pruning_core.tracing.cost import Totals as CostTotals
+from pruning_core.tracing.network import Group, Network
 
 Counts = NDArray[np.int64]
 MAX_TRACK_POSITIONS = 513
@@ -123,6 +124,50 @@ def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Slider:
+    """Exact totals for every position of one site: entry ``i`` is with ``i`` units removed.
+
+    Numbers are as narrow as they can be, so that all sliders can be sent to the browser at once.
+
+    Attributes:
+        site: Name of the site that moves; all others stay as planned.
+        params: ``[U]`` parameters of the network.
+        macs: ``[U]`` multiply-accumulates for one sample.
+        n_bytes: ``[U]`` bytes of the dense safetensors file.
+    """
+
+    site: str
+    params: NDArray[np.unsignedinteger]
+    macs: NDArray[np.unsignedinteger]
+    n_bytes: NDArray[np.unsignedinteger]
+
+
+def sliders(network: Network, plan: Plan, scores: Scores) -> tuple[Slider, ...]:
+    """Return the exact totals for every position of every site whose units can leave."""
+    keep = plan.unit_keep(network)
+    found = []
+    for group, totals in zip(network.groups, network.cost.slides(keep), strict=True):
+        known = totals or _swept(network, keep, group, scores)
+        falling = (known.params, known.macs, known.n_bytes)
+        found.append(Slider(group.name, *(_narrow(values[:-1]) for values in falling)))
+    return tuple(found)
+
+
+def _swept(network: Network, keep: NDArray[np.bool_], group: Group, scores: Scores) -> CostTotals:
+    """Return totals ``[U + 1]`` for a group whose units differ, in the order of their scores."""
+    first = network.first_unit(group)
+    start = keep.copy()
+    start[first : first + group.n_units] = True
+    positions = np.arange(group.n_units + 1)
+    costs = network.cost.sweep(start, first + scores.order(group.name), positions)
+    return CostTotals(costs.params.sum(axis=1), costs.macs.sum(axis=1), costs.n_bytes)
+
+
+def _narrow(falling: Counts) -> NDArray[np.unsignedinteger]:
+    return falling.astype(np.uint32 if falling[0] < 2**32 else np.uint64)
+
+
 def _positions(plan: Plan, site: str, n_units: int) -> Counts:
     """Return the numbers of units that a track looks at, the present one among them, ascending."""
     pattern = GRANULARITIES[plan.recipe.granularity].pattern
@@ -176,27 +221,20 @@ def _cost(
 ) -> tuple[Totals, list[Totals]]:
     """Return the cost of the whole and of each layer, ``masked`` weights being set to zero."""
     costs, names = network.cost.query(keep), network.cost.parameters
-    params = dict(zip(names, costs.params[0].tolist(), strict=True))
-    zeros = dict(zip(names, network.cost.zeros(keep)[0].tolist(), strict=True))
-    nonzero = {name: params[name] - zeros[name] - masked.get(name, 0) for name in names}
-    macs: dict[str, int] = {}
-    for place, count in zip(network.product_layers, costs.macs[0].tolist(), strict=True):
-        macs[place] = macs.get(place, 0) + count
-    layers = [
-        Totals(
-            params=sum(params[name] for name in layer.parameters),
-            nonzero=sum(nonzero[name] for name in layer.parameters),
-            macs=macs.get(layer.name, 0),
-            n_bytes=sum(
-                params[name] * network.tensor(name).element_size() for name in layer.parameters
-            ),
-        )
-        for layer in network.layers
+    params, macs = costs.params[0], costs.macs[0]
+    nonzero = params - network.cost.zeros(keep)[0] - [masked.get(name, 0) for name in names]
+    n_bytes = params * [network.tensor(name).element_size() for name in names]
+    columns = [
+        _by_layer(network.parameter_layer, values, len(network.layers))
+        for values in (params, nonzero)
     ]
-    whole = Totals(
-        params=sum(params.values()),
-        nonzero=sum(nonzero.values()),
-        macs=sum(macs.values()),
-        n_bytes=int(costs.n_bytes[0]),
-    )
-    return whole, layers
+    columns.append(_by_layer(network.product_layer, macs, len(network.layers)))
+    columns.append(_by_layer(network.parameter_layer, n_bytes, len(network.layers)))
+    whole = Totals(int(params.sum()), int(nonzero.sum()), int(macs.sum()), int(costs.n_bytes[0]))
+    return whole, [Totals(*row) for row in zip(*columns, strict=True)]
+
+
+def _by_layer(layer: NDArray[np.int64], values: Counts, n_layers: int) -> list[int]:
+    total = np.zeros(n_layers, np.int64)
+    np.add.at(total, layer, values)
+    return total.tolist()

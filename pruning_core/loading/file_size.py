@@ -58,6 +58,31 @@ class DenseFileSize:
         total = ends[:, -1] if ends.shape[1] else np.zeros(len(ends), np.int64)
         return np.asarray(8 + (header + 7) // 8 * 8 + total, np.int64)
 
+    def n_bytes_along(
+        self, elements: Counts, columns: Counts, remaining: Counts, shape_digits: Counts
+    ) -> Counts:
+        """Return ``[P]`` bytes while a few tensors shrink and all others stay as they are.
+
+        Args:
+            elements: ``[T]`` of each tensor, in :attr:`order`, as they are.
+            columns: ``[F]`` places of the tensors that shrink, ascending.
+            remaining: ``[F, P]`` their elements, falling.
+            shape_digits: ``[P]`` decimal digits of all sizes in all shapes.
+        """
+        ends = np.cumsum(elements * self._item)
+        lost = np.zeros((len(columns) + 1, remaining.shape[1]), np.int64)
+        lost[1:] = (elements[columns, None] - remaining) * self._item[columns, None]
+        np.cumsum(lost, axis=0, out=lost)
+        before = np.searchsorted(columns, np.arange(len(ends)), side="right")
+        # Ends fall from row to row: only where the first and the last differ the others matter.
+        first = digits(ends - lost[before, 0])
+        differ = np.flatnonzero(first != digits(ends - lost[before, -1]))
+        written = self._written[differ]
+        offset_digits = written @ digits(ends[differ, None] - lost[before[differ]])
+        header = self._constant + shape_digits + offset_digits
+        header += first @ self._written - first[differ] @ written
+        return np.asarray(8 + (header + 7) // 8 * 8 + ends[-1] - lost[-1], np.int64)
+
 
 _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
 

@@ -35,6 +35,15 @@ class Costs:
     n_bytes: Counts
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Totals:
+    """Costs of the whole network in ``P`` what-ifs: parameters, MACs and bytes, ``[P]`` each."""
+
+    params: Counts
+    macs: Counts
+    n_bytes: Counts
+
+
 class CostModel:
     """Answers what a network costs when any set of units is gone.
 
@@ -103,6 +112,52 @@ class CostModel:
         """
         gone = self._kinds.removed_along(order, positions)
         return self._costs(gone + self._kinds.removed(keep[None]))
+
+    def slides(self, keep: NDArray[np.bool_]) -> tuple[Totals | None, ...]:
+        """Return for each group of ``U`` units the totals when ``0..U`` of them are gone.
+
+        Args:
+            keep: ``[n_units]`` what stays of the groups that do not move.
+
+        Returns:
+            Totals ``[U + 1]``; None for a group that is not :attr:`uniform`.
+        """
+        removed = self._kinds.removed(keep[None])
+        now = self._sizes.after(removed)
+        elements, macs = self._elements.of(now)[0], self._macs.of(now)[0]
+        first = np.cumsum(self._kinds.per_group) - self._kinds.per_group
+        return tuple(
+            self._slide(int(kind), int(removed[0, kind]), now[0], elements, macs)
+            if is_uniform
+            else None
+            for kind, is_uniform in zip(first, self.uniform, strict=True)
+        )
+
+    def _slide(self, kind: int, gone: int, now: Counts, elements: Counts, macs: Counts) -> Totals:
+        """Return totals ``[U + 1]`` for a kind of which ``gone`` units are gone now."""
+        change = gone - np.arange(self._kinds.sizes[kind] + 1)
+        moved, sizes = self._sizes.along(now, kind, change)
+        tensors, tensor_elements = self._elements.along(now, moved, sizes)
+        products, product_macs = self._macs.along(now, moved, sizes)
+        row = np.full(len(elements), len(tensors), np.int64)
+        row[tensors] = np.arange(len(tensors))
+        counted = row[self._is_parameter]
+        counted = counted[counted < len(tensors)]
+        fixed_params = elements[self._is_parameter].sum() - elements[tensors[counted]].sum()
+        in_file = row[self._in_file]
+        columns = np.flatnonzero(in_file < len(tensors))
+        fixed_digits = self._fixed_digits + digits(now) @ self._written
+        more_digits = self._written[moved] @ (digits(sizes) - digits(now[moved])[:, None])
+        return Totals(
+            params=fixed_params + tensor_elements[counted].sum(axis=0),
+            macs=macs.sum() - macs[products].sum() + product_macs.sum(axis=0),
+            n_bytes=self._file.n_bytes_along(
+                elements[self._in_file],
+                columns,
+                tensor_elements[in_file[columns]],
+                fixed_digits + more_digits,
+            ),
+        )
 
     @cached_property
     def zero_table(self) -> ZeroTable:
@@ -245,6 +300,21 @@ class _Sizes:
             sizes[:, :-1] -= np.add.reduceat(lost, self._starts, axis=1)
         return sizes
 
+    def along(self, now: Counts, kind: int, change: Counts) -> tuple[NDArray[np.int64], Counts]:
+        """Return which sizes change with a kind, and what they become.
+
+        Args:
+            now: ``[n + 1]`` sizes.
+            kind: The kind.
+            change: ``[P]`` how many units of it come back, or leave if negative.
+
+        Returns:
+            Places ``[M]`` in :meth:`after` and sizes ``[M, P]``.
+        """
+        entries = np.flatnonzero(self._kind == kind)
+        moved = np.searchsorted(self._starts, entries, side="right") - 1
+        return moved, now[moved, None] + self._times[entries, None] * change
+
     def volumes(self, axes: Sequence[Sequence[int]]) -> "_Volumes":
         """Compile products of sizes, one for each list of vectors."""
         varying = [[v for v in vectors if self.varies[v]] for vectors in axes]
@@ -272,3 +342,25 @@ class _Volumes:
         for places in self.factors:
             volumes *= sizes[:, places]
         return volumes
+
+    def along(
+        self, now: Counts, moved: NDArray[np.int64], sizes: Counts
+    ) -> tuple[NDArray[np.int64], Counts]:
+        """Return which products change, ``[C]``, and ``[C, P]`` what they are.
+
+        Args:
+            now: ``[n + 1]`` all sizes.
+            moved: ``[M]`` places of the sizes that change.
+            sizes: ``[M, P]`` what they change to.
+        """
+        row = np.full(len(now), len(sizes), np.int64)
+        row[moved] = np.arange(len(moved))
+        rows = row[self.factors]
+        changing = rows < len(sizes)
+        touched = np.flatnonzero(changing.any(axis=0))
+        still = self.fixed * np.where(changing, 1, now[self.factors]).prod(axis=0)
+        volumes = np.repeat(still[touched, None], sizes.shape[1], axis=1)
+        for factor in rows[:, touched]:
+            those = np.flatnonzero(factor < len(sizes))
+            volumes[those] *= sizes[factor[those]]
+        return touched, volumes

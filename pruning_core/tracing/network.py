@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pruning_core.errors import UnknownNameError
@@ -115,6 +118,20 @@ class Network:
     def example_inputs(self) -> tuple[Tensor, ...]:
         """The tensors of one sample, batch axis first."""
         return self.inputs.tensors
+
+    @cached_property
+    def parameter_layer(self) -> NDArray[np.int64]:
+        """``[n_parameters]`` the number of the layer that owns each parameter."""
+        owner = {
+            name: number for number, layer in enumerate(self.layers) for name in layer.parameters
+        }
+        return np.array([owner[name] for name in self.cost.parameters], np.int64)
+
+    @cached_property
+    def product_layer(self) -> NDArray[np.int64]:
+        """``[n_products]`` the number of the layer that gets the MACs of each costly operator."""
+        number = {layer.name: number for number, layer in enumerate(self.layers)}
+        return np.array([number[name] for name in self.product_layers], np.int64)
 
     def group(self, name: str) -> Group:
         """Return the group called ``name``.

@@ -9,6 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from pruning_core.loading.model import load_model
+from pruning_core.planning.recipe import Recipe
+from pruning_core.planning.resolve import resolve
+from pruning_core.preview import sliders
+from pruning_core.scoring.score import Scores
 from pruning_core.surgery.unit import remove_units
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
@@ -102,3 +107,34 @@ def test_a_sweep_is_a_query_at_every_position(name: str, seed: int) -> None:
         for field in ("params", "macs", "n_bytes"):
             np.testing.assert_array_equal(getattr(swept, field)[row], getattr(single, field)[0])
         np.testing.assert_array_equal(zeros[row], cost.zeros(stays)[0])
+
+
+@pytest.mark.parametrize("name", ["resnet_8", "vit_tiny", "gru_128", "cnn_digits"])
+def test_a_slide_is_a_query_at_every_position(name: str) -> None:
+    model = load_model(f"bundled:{name}")
+    network = trace(model.module, model.inputs)
+    rng = np.random.default_rng(0)
+    keep = rng.random(network.cost.n_units) < 0.7
+    for group, totals in zip(network.groups, network.cost.slides(keep), strict=True):
+        first = network.first_unit(group)
+        keeps = np.repeat(keep[None], group.n_units + 1, axis=0)
+        keeps[:, first : first + group.n_units] = np.tri(group.n_units + 1, group.n_units, -1) == 0
+        costs = network.cost.query(keeps)
+        assert totals is not None
+        np.testing.assert_array_equal(totals.params, costs.params.sum(axis=1))
+        np.testing.assert_array_equal(totals.macs, costs.macs.sum(axis=1))
+        np.testing.assert_array_equal(totals.n_bytes, costs.n_bytes)
+
+
+def test_sliders_of_units_that_differ_follow_their_order() -> None:
+    network = NETWORKS["Uneven"]
+    values = np.array([3, 1, 2, 0, 5, 4], np.float32)
+    scores = Scores("l1", "unit", {"conv": values})
+    plan = resolve(Recipe(model="m", granularity="unit"), network, scores)
+    (slider,) = sliders(network, plan, scores)
+    for position in range(6):
+        keep = values >= position
+        costs = network.cost.query(keep)
+        assert slider.params[position] == costs.params.sum()
+        assert slider.macs[position] == costs.macs.sum()
+        assert slider.n_bytes[position] == costs.n_bytes[0]
