@@ -1,10 +1,11 @@
-"""Copies of modules, and modules in eval mode for a moment."""
+"""Copies of modules, and modules that are put back as they were."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pruning_core.errors import UnsupportedModelError, first_line
 
@@ -34,3 +35,36 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for child in training:
             child.training = True
+
+
+@contextmanager
+def restored(module: nn.Module) -> Iterator[None]:
+    """Put everything that a forward pass can leave in ``module`` back after the block.
+
+    Hooks (old weight norm), caches, and ``functional_call`` on a module that stands in two places
+    leave tensors of the pass behind.
+    """
+    stored = [(child, _stored(child)) for child in module.modules()]
+    try:
+        yield
+    finally:
+        for child, attributes in stored:
+            for name, value in attributes.items():
+                if isinstance(value, dict) and name in {"_parameters", "_buffers"}:
+                    vars(child)[name].update(value)
+                else:
+                    vars(child)[name] = value
+
+
+def _stored(module: nn.Module) -> dict[str, Any]:
+    """Return tensors, and copies of parameters, buffers and the module's own containers."""
+    found: dict[str, Any] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, Tensor):
+            found[name] = value
+        elif name not in _KEPT_BY_TORCH and type(value) in {dict, list}:
+            found[name] = copy.copy(value)
+    return found | {"_parameters": {**module._parameters}, "_buffers": {**module._buffers}}
+
+
+_KEPT_BY_TORCH = frozenset(vars(nn.Module()))

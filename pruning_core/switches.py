@@ -18,13 +18,20 @@ _LOCK = threading.RLock()
 @contextmanager
 def decomposed_operators() -> Iterator[None]:
     """Make attention and recurrent layers run as plain matrix products inside the block."""
+    with plain_attention(), ExitStack() as stack:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a remark on Intel GPUs
+            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        yield
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Make attention run as plain matrix products inside the block."""
     with _LOCK, ExitStack() as stack:
         fast_path = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a remark on Intel GPUs
-            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield
 

@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
 from pruning_core.errors import UnsupportedModelError, first_line
 from pruning_core.inputs import Inputs, opened
+from pruning_core.modes import restored
 from pruning_core.switches import decomposed_operators
 
 
@@ -37,6 +43,11 @@ class Capture:
 
 
 TENSOR = object()
+_DEPENDS_ON_VALUES = (
+    GuardOnDataDependentSymNode,
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
 
 
 def capture(module: nn.Module, inputs: Inputs) -> Capture:
@@ -49,7 +60,6 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
     spans: list[tuple[str, int, int]] = []
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = _watch_modules(module, spans, shapes)
-    attributes = [(child, _plain_tensors(child)) for child in module.modules()]
 
     output: Any = None
 
@@ -60,11 +70,17 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
         output = pytree.tree_map(lambda x: TENSOR if isinstance(x, Tensor) else x, returned)
         return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
 
+    def recorded(mode: Literal["fake", "real"]) -> fx.GraphModule:
+        spans.clear()
+        with restored(module), torch.no_grad(), decomposed_operators():
+            record = make_fx(forward, tracing_mode=mode, _allow_non_fake_inputs=True)
+            return record(tensors, *inputs.tensors)
+
     try:
-        with torch.no_grad(), decomposed_operators():
-            graph = make_fx(forward, tracing_mode="fake", _allow_non_fake_inputs=True)(
-                tensors, *inputs.tensors
-            )
+        try:
+            graph = recorded("fake")
+        except _DEPENDS_ON_VALUES:  # boxes found in an image: only real values have a shape
+            graph = recorded("real")
     except Exception as error:
         raise UnsupportedModelError(
             f"The model could not be run on an input of shape {inputs.shapes}: "
@@ -73,13 +89,7 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
     finally:
         for hook in hooks:
             hook.remove()
-        for child, stored in attributes:  # some hooks (old weight norm) leave fake tensors behind
-            child.__dict__.update(stored)
     return Capture(graph, tensors, _innermost(graph, spans), shapes, inputs, output)
-
-
-def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
 
 
 def _watch_modules(

@@ -288,6 +288,8 @@ class _Rebuilder:
             return arguments
         old, _ = pytree.tree_flatten(node.args)
         new, spec = pytree.tree_flatten(arguments)
+        if len(new) != len(old):
+            return arguments  # another operator stands in its place
         for place, slope in slopes.items():
             new[place] = self._affine(node, old[place], new[place], slope)
         return tuple(pytree.tree_unflatten(new, spec))
@@ -334,12 +336,26 @@ def _rewrites(*names: str) -> Callable[[Rewriter], Rewriter]:
     return register
 
 
-@_rewrites("view", "reshape", "unsafe_view", "expand", "new_zeros", "new_ones", "new_full")
+@_rewrites("view", "reshape", "unsafe_view", "reshape_alias")
+def _view(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    # Other sizes can need a copy where the recorded ones did not.
+    sizes = _sizes(build, node, node.args[1])
+    return torch.ops.aten.reshape.default, (node.args[0], sizes)
+
+
+@_rewrites("as_strided")
+def _as_strided(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    if build.value(node.args[0]).shape != build.value(node).shape:
+        return node.target, node.args
+    return torch.ops.aten.alias.default, (node.args[0],)  # it changed the memory layout only
+
+
+@_rewrites("expand", "new_zeros", "new_ones", "new_full", "new_empty")
 def _shape_second(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
     return node.target, (node.args[0], _sizes(build, node, node.args[1]), *node.args[2:])
 
 
-@_rewrites("zeros", "ones", "empty", "full")
+@_rewrites("zeros", "ones", "empty", "full", "rand", "randn")
 def _shape_first(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
     return node.target, (_sizes(build, node, node.args[0]), *node.args[1:])
 
@@ -402,7 +418,7 @@ def _convolution(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]
     return node.target, (*node.args[:8], max(1, groups * int(channels.sum()) // len(channels)))
 
 
-@_rewrites("native_layer_norm")
+@_rewrites("native_layer_norm", "fused_rms_norm")
 def _layer_norm(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
     kept = build.shape(build.value(node.args[0]))
     n_normalised = len(node.args[1])  # type: ignore[arg-type]

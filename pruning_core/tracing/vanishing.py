@@ -14,14 +14,24 @@ _KEEP_ZERO = frozenset(
     {"relu", "gelu", "tanh", "silu", "abs", "neg", "sqrt", "erf", "sign", "hardswish", "leaky_relu"}
     | {"elu", "mish", "sin", "tan", "sinh", "asin", "atan", "asinh", "expm1", "log1p", "floor"}
     | {"ceil", "round", "trunc", "dropout", "native_dropout", "prelu_kernel", "hardshrink"}
-    | {"softshrink", "relu6", "square", "nan_to_num", "rrelu_with_noise"}
+    | {"softshrink", "relu6", "square", "nan_to_num", "rrelu_with_noise", "zero"}
     # movement, and statistics over other axes
     | {"view", "reshape", "unsafe_view", "permute", "t", "transpose", "clone", "alias", "detach"}
     | {"contiguous", "to_copy", "lift_fresh_copy", "expand", "unsqueeze", "squeeze", "select"}
     | {"slice", "split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "chunk"}
     | {"unbind", "cat", "stack", "repeat", "flip", "roll", "constant_pad_nd", "pixel_shuffle"}
-    | {"index", "index_select", "embedding", "zeros_like", "new_zeros", "zeros", "sum", "mean"}
-    | {"amax", "amin", "max", "min", "linalg_vector_norm", "cumsum", "tril", "triu", "as_strided"}
+    | {"index", "index_select", "gather", "mv", "as_strided", "view_as_real", "view_as_complex"}
+    | {"fft_r2c", "fft_c2r", "fft_c2c", "im2col", "col2im", "unfold", "diagonal", "embedding_bag"}
+    | {
+        "native_channel_shuffle",
+        "channel_shuffle",
+        "pixel_unshuffle",
+        "reshape_alias",
+        "conj",
+        "lift_fresh",
+    }
+    | {"embedding", "zeros_like", "new_zeros", "zeros", "sum", "mean"}
+    | {"amax", "amin", "max", "min", "linalg_vector_norm", "cumsum", "tril", "triu"}
     | {"max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool1d", "avg_pool2d"}
     | {"avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
     | {"upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d"}
@@ -38,6 +48,7 @@ _AFFINE_AT = {
     "native_batch_norm_legit_no_training": 1,
     "cudnn_batch_norm": 1,
     "native_layer_norm": 2,
+    "fused_rms_norm": 2,
     "weight_norm_interface": 0,
 }
 # Operands whose own labels reach the output, and the axes contracted in each.

@@ -171,9 +171,10 @@ def _number(
     state.links.n_stored = state.links.n_labels
     tensor_labels[name] = vectors
     labelled = Labelled.of_axes(vectors)
-    if not node.users or not tensor.is_floating_point():
-        state.links.lock(labelled)  # unused, or an index: its positions have a meaning of their own
-    return labelled
+    if node.users and (tensor.is_floating_point() or tensor.is_complex()):
+        return labelled
+    state.links.lock(labelled)  # unused, or an index: its positions have a meaning of their own
+    return Labelled.fixed(tensor.shape)
 
 
 def _apply(state: Walk, node: fx.Node) -> Value:
@@ -196,12 +197,13 @@ def _vanishes(state: Walk, node: fx.Node) -> bool:
 
 def lock_unknown(state: Walk, node: fx.Node) -> Value:
     """Lock everything an operator without a rule touches, and note its name."""
-    state.unknown[operator_name(node)] += 1
-    for leaf in pytree.tree_leaves((node.args, node.kwargs)):
-        value = state.values.get(leaf) if isinstance(leaf, fx.Node) else None
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, Labelled):
-                state.links.lock(item)
+    sources = (state.values.get(source) for source in node.all_input_nodes)
+    touched = [item for x in sources for item in (x if isinstance(x, list) else [x])]
+    tensors = [item for item in touched if isinstance(item, Labelled)]
+    if any(block.labels.any() for tensor in tensors for block in tensor.blocks):
+        state.unknown[operator_name(node)] += 1
+    for tensor in tensors:
+        state.links.lock(tensor)
     value = node.meta.get("val")
     if isinstance(value, Tensor):
         return Labelled.fixed(value.shape)

@@ -15,10 +15,18 @@ from pruning_core.tracing.labels import (
     pick_one,
     reshape,
 )
-from pruning_core.tracing.walk import Value, Walk, argument, output_shape, output_shapes, rule
+from pruning_core.tracing.walk import (
+    Value,
+    Walk,
+    argument,
+    lock_unknown,
+    output_shape,
+    output_shapes,
+    rule,
+)
 
 
-@rule("view", "reshape", "unsafe_view")
+@rule("view", "reshape", "unsafe_view", "reshape_alias")
 def view(walk: Walk, node: fx.Node) -> Value:
     """Carry labels to the new shape, jointly where axes split or merge."""
     return reshape(walk.links, walk.tensor(node, 0), output_shape(node))
@@ -48,7 +56,10 @@ def transpose(walk: Walk, node: fx.Node) -> Value:
     return tensor.permuted(order)
 
 
-@rule("clone", "alias", "detach", "contiguous", "to_copy", "lift_fresh_copy", "dropout")
+@rule(
+    *("clone", "alias", "detach", "contiguous", "to_copy", "lift_fresh_copy", "lift_fresh"),
+    *("dropout", "conj", "resolve_conj", "resolve_neg", "lazy_clone"),
+)
 def same(walk: Walk, node: fx.Node) -> Value:
     """Pass labels on unchanged."""
     return walk.tensor(node, 0)
@@ -195,6 +206,8 @@ def glu(walk: Walk, node: fx.Node) -> Value:
 def pixel_shuffle(walk: Walk, node: fx.Node) -> Value:
     """Consecutive channels become one channel's pixels; they leave together."""
     axes = walk.links.axes(walk.tensor(node, 0))
+    for labels in axes[-2:]:
+        walk.links.lock_labels(labels)
     factor = int(node.args[1])  # type: ignore[arg-type]
     axes[-3] = walk.links.couple_rows(axes[-3].reshape(-1, factor * factor))
     shape = output_shape(node)
@@ -232,3 +245,116 @@ def roll(walk: Walk, node: fx.Node) -> Value:
     for axis in named:
         walk.links.lock_labels(axes[axis])
     return Labelled.of_axes([fixed(len(v)) if a in named else v for a, v in enumerate(axes)])
+
+
+@rule("as_strided")
+def as_strided(walk: Walk, node: fx.Node) -> Value:
+    """Only the form that changes the memory layout and nothing else is followed."""
+    tensor = walk.tensor(node, 0)
+    return tensor if tensor.shape == output_shape(node) else lock_unknown(walk, node)
+
+
+@rule("native_dropout")
+def native_dropout(walk: Walk, node: fx.Node) -> Value:
+    """The values and the mask have the labels of the input."""
+    tensor = walk.tensor(node, 0)
+    return [tensor, tensor]
+
+
+@rule("native_channel_shuffle", "channel_shuffle")
+def channel_shuffle(walk: Walk, node: fx.Node) -> Value:
+    """Interleave the groups of channels; the channels at one place of all groups leave together."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    places = axes[1].reshape(int(node.args[1]), -1).T  # type: ignore[arg-type]
+    walk.links.couple_rows(places)
+    axes[1] = places.ravel()
+    return Labelled.of_axes(axes)
+
+
+@rule("pixel_unshuffle")
+def pixel_unshuffle(walk: Walk, node: fx.Node) -> Value:
+    """The pixels of a channel become consecutive channels; they leave together."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    for labels in axes[-2:]:
+        walk.links.lock_labels(labels)
+    factor = int(node.args[1])  # type: ignore[arg-type]
+    shape = output_shape(node)
+    channels = np.repeat(axes[-3], factor * factor)
+    return Labelled.of_axes([*axes[:-3], channels, *(fixed(size) for size in shape[-2:])])
+
+
+@rule("im2col")
+def im2col(walk: Walk, node: fx.Node) -> Value:
+    """The pixels under the kernel become consecutive channels; they leave together."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    for labels in axes[-2:]:
+        walk.links.lock_labels(labels)
+    *_, channels, n_positions = output_shape(node)
+    repeated = np.repeat(axes[-3], channels // len(axes[-3]))
+    return Labelled.of_axes([*axes[:-3], repeated, fixed(n_positions)])
+
+
+@rule("col2im")
+def col2im(walk: Walk, node: fx.Node) -> Value:
+    """Consecutive channels become the pixels of one channel; they leave together."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    walk.links.lock_labels(axes[-1])
+    *_, n_channels, height, width = output_shape(node)
+    channels = walk.links.couple_rows(axes[-2].reshape(n_channels, -1))
+    return Labelled.of_axes([*axes[:-2], channels, fixed(height), fixed(width)])
+
+
+@rule("unfold")
+def unfold(walk: Walk, node: fx.Node) -> Value:
+    """Windows over an axis, which must stay whole, become a new last axis."""
+    tensor = walk.tensor(node, 0)
+    axes = walk.links.axes(tensor)
+    axis = walk.axis(node, 1, tensor)
+    walk.links.lock_labels(axes[axis])
+    shape = output_shape(node)
+    axes[axis] = fixed(shape[axis])
+    return Labelled.of_axes([*axes, fixed(shape[-1])])
+
+
+@rule("diagonal")
+def diagonal(walk: Walk, node: fx.Node) -> Value:
+    """Two axes that must stay whole become one."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    pair = {int(argument(node, place, "", place - 2)) % len(axes) for place in (2, 3)}
+    for axis in pair:
+        walk.links.lock_labels(axes[axis])
+    rest = [labels for axis, labels in enumerate(axes) if axis not in pair]
+    return Labelled.of_axes([*rest, fixed(output_shape(node)[-1])])
+
+
+@rule("tril", "triu")
+def triangle(walk: Walk, node: fx.Node) -> Value:
+    """What becomes zero depends on the position: the last two axes must stay whole."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    for labels in axes[-2:]:
+        walk.links.lock_labels(labels)
+    return Labelled.of_axes([*axes[:-2], *(fixed(len(labels)) for labels in axes[-2:])])
+
+
+@rule("view_as_real")
+def view_as_real(walk: Walk, node: fx.Node) -> Value:
+    """A new last axis holds the real and the imaginary part."""
+    return Labelled.of_axes([*walk.links.axes(walk.tensor(node, 0)), fixed(2)])
+
+
+@rule("view_as_complex")
+def view_as_complex(walk: Walk, node: fx.Node) -> Value:
+    """The last axis holds the real and the imaginary part and disappears."""
+    *axes, parts = walk.links.axes(walk.tensor(node, 0))
+    walk.links.lock_labels(parts)
+    return Labelled.of_axes(axes)
+
+
+@rule("fft_r2c", "fft_c2r", "fft_c2c")
+def fourier(walk: Walk, node: fx.Node) -> Value:
+    """The transformed axes must stay whole."""
+    axes = walk.links.axes(walk.tensor(node, 0))
+    for axis in node.args[1]:  # type: ignore[union-attr]
+        walk.links.lock_labels(axes[axis])  # type: ignore[index]
+        axes[axis] = fixed(output_shape(node)[axis])  # type: ignore[index]
+    return Labelled.of_axes(axes)

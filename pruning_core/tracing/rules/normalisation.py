@@ -27,7 +27,7 @@ def batch_norm(walk: Walk, node: fx.Node) -> Value:
     return [Labelled.of_axes(axes), None, None, None]
 
 
-@rule("native_layer_norm")
+@rule("native_layer_norm", "fused_rms_norm")
 def layer_norm(walk: Walk, node: fx.Node) -> Value:
     """Statistics run over the last axes: removing a unit there changes them."""
     axes = walk.links.axes(walk.tensor(node, 0))

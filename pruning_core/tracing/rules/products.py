@@ -58,6 +58,7 @@ def convolution(walk: Walk, node: fx.Node) -> Value:
     for kernel_axis in w[2:]:
         links.lock_labels(kernel_axis)
     made, read = (w[1], w[0]) if transposed else (w[0], w[1])
+    output = None
     if groups == 1:
         contracted = links.link(x[1], read)
     elif not transposed and len(read) == 1:
@@ -67,13 +68,15 @@ def convolution(walk: Walk, node: fx.Node) -> Value:
     elif not transposed:
         made, contracted = _whole_groups(walk, x[1], made, read, groups), x[1]
     else:
-        for tensor in (walk.tensor(node, 0), walk.tensor(node, 1)):
-            links.lock(tensor)
-        made, contracted = fixed(output_shape(node)[1]), x[1]
+        contracted = links.link(x[1], read)
+        links.lock_labels(made)
+        output = np.repeat(links.couple_rows(contracted.reshape(groups, -1)), len(made))
     walk.contract(contracted, node.args[0], node.args[1])
+    if output is None:
+        output = made
     bias = walk.optional(node, 2)
     if bias is not None:
-        made = links.link(made, links.axes(bias)[0])
+        output = links.link(output, links.axes(bias)[0])
     spatial = [fixed(size) for size in output_shape(node)[2:]]
     for axis in x[2:]:
         links.lock_labels(axis)
@@ -83,12 +86,12 @@ def convolution(walk: Walk, node: fx.Node) -> Value:
         Product(
             node,
             (x[0], made, *positions, read, *kernel),
-            made,
+            output,
             contracted,
             ((node.args[0], 1), (node.args[1], 0 if transposed else 1)),  # type: ignore[arg-type]
         )
     )
-    return Labelled.of_axes([x[0], made, *spatial])
+    return Labelled.of_axes([x[0], output, *spatial])
 
 
 def _whole_groups(
@@ -108,3 +111,30 @@ def embedding(walk: Walk, node: fx.Node) -> Value:
     table = walk.links.axes(walk.tensor(node, 0))
     walk.links.lock_labels(table[0])
     return Labelled.of_axes([*walk.links.axes(walk.tensor(node, 1)), table[1]])
+
+
+@rule("mv")
+def mv(walk: Walk, node: fx.Node) -> Value:
+    """``[n, k] @ [k]``; not counted as MACs, as torch's own counter does not."""
+    matrix, vector = walk.links.axes(walk.tensor(node, 0)), walk.links.axes(walk.tensor(node, 1))
+    walk.contract(walk.links.link(matrix[1], vector[0]), *node.args[:2])
+    return Labelled.of_axes([matrix[0]])
+
+
+@rule("dot", "vdot")
+def dot(walk: Walk, node: fx.Node) -> Value:
+    """``[k] @ [k]``; not counted as MACs, as torch's own counter does not."""
+    left, right = walk.links.axes(walk.tensor(node, 0)), walk.links.axes(walk.tensor(node, 1))
+    walk.contract(walk.links.link(left[0], right[0]), *node.args[:2])
+    return Labelled.of_axes([])
+
+
+@rule("cdist_forward", "euclidean_dist")
+def distances(walk: Walk, node: fx.Node) -> Value:
+    """Distances of all rows of two matrices: their columns shrink together."""
+    left, right = walk.links.axes(walk.tensor(node, 0)), walk.links.axes(walk.tensor(node, 1))
+    labels = walk.links.link(left[-1], right[-1])
+    if not all(walk.vanishing[operand] for operand in node.all_input_nodes[:2]):
+        walk.links.renormalised.append(labels)
+    lead = [walk.links.link(a, b) for a, b in zip(left[:-2], right[:-2], strict=True)]
+    return Labelled.of_axes([*lead, left[-2], right[-2]])

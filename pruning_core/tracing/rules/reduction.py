@@ -25,7 +25,10 @@ def total(walk: Walk, node: fx.Node) -> Value:
     return _reduced(walk, node)
 
 
-@rule("mean", "amax", "amin", "var", "std", "linalg_vector_norm", "logsumexp", "prod")
+@rule(
+    *("mean", "amax", "amin", "var", "std", "linalg_vector_norm", "logsumexp", "prod"),
+    *("any", "all", "count_nonzero", "nansum"),
+)
 def statistic(walk: Walk, node: fx.Node) -> Value:
     """A statistic over labelled positions changes when some leave."""
     tensor = walk.tensor(node, 0)
@@ -33,14 +36,75 @@ def statistic(walk: Walk, node: fx.Node) -> Value:
     return _reduced(walk, node)
 
 
-@rule("var_mean", "max", "min", "median", "mode")
+@rule("var_mean", "std_mean", "aminmax")
 def two_statistics(walk: Walk, node: fx.Node) -> Value:
-    """Two statistics at once, or a value and where it stands; element-wise for two tensors."""
+    """Two statistics at once."""
+    both = statistic(walk, node)
+    return [both, both]
+
+
+@rule("max", "min", "median", "mode", "kthvalue")
+def value_and_place(walk: Walk, node: fx.Node) -> Value:
+    """The extreme of two tensors, of all positions, or of an axis with the place it stands at."""
     if isinstance(node.meta["val"], Tensor):
         several = walk.optional(node, 1) is not None
         return walk.pointwise(node) if several else statistic(walk, node)
-    both = statistic(walk, node)
+    both = _by_place(walk, node, 2 if operator_name(node) == "kthvalue" else 1)
     return [both, both]
+
+
+@rule("argmax", "argmin")
+def place(walk: Walk, node: fx.Node) -> Value:
+    """A place on an axis, which must stay whole; without an axis, on all of them."""
+    return _by_place(walk, node, 1)
+
+
+def _by_place(walk: Walk, node: fx.Node, position: int) -> Labelled:
+    tensor = walk.tensor(node, 0)
+    axes = walk.links.axes(tensor)
+    named = argument(node, position, "dim")
+    gone = range(tensor.ndim) if named is None else [int(named) % tensor.ndim]
+    for axis in gone:
+        walk.links.lock_labels(axes[axis])
+    keeps_axes = len(output_shape(node)) == tensor.ndim
+    return Labelled.of_axes(
+        [
+            fixed(1) if axis in gone else labels
+            for axis, labels in enumerate(axes)
+            if keeps_axes or axis not in gone
+        ]
+    )
+
+
+@rule("sort", "topk", "argsort", "cummax", "cummin")
+def ranked(walk: Walk, node: fx.Node) -> Value:
+    """Positions along the axis change their meaning: it must stay whole."""
+    tensor = walk.tensor(node, 0)
+    axes = walk.links.axes(tensor)
+    with_dim = [item for item in node.args[1:] if type(item) is int]
+    at = {"topk": 1}.get(operator_name(node), 0)
+    named = node.kwargs.get("dim", with_dim[at] if len(with_dim) > at else -1)
+    axis = int(named) % tensor.ndim  # type: ignore[arg-type]
+    walk.links.lock_labels(axes[axis])
+    several = not isinstance(node.meta["val"], Tensor)
+    shape = output_shapes(node)[0] if several else output_shape(node)
+    axes[axis] = fixed(shape[axis])
+    both = Labelled.of_axes(axes)
+    return [both, both] if several else both
+
+
+@rule("cumsum", "cumprod", "logcumsumexp")
+def running(walk: Walk, node: fx.Node) -> Value:
+    """What comes later depends on what comes before; zeros add nothing to a running sum."""
+    tensor = walk.tensor(node, 0)
+    axis = walk.axis(node, 1, tensor)
+    labels = [block.labels for block in tensor.blocks if axis in block.axes]
+    if operator_name(node) == "cumsum":
+        for vector in labels:
+            walk.contract(vector, node.args[0])
+    else:
+        walk.links.renormalised += labels
+    return tensor
 
 
 def _reduced_labels(node: fx.Node, tensor: Labelled) -> list[LabelArray]:
@@ -96,6 +160,17 @@ def _reduced(walk: Walk, node: fx.Node) -> Labelled:
     "replication_pad1d",
     "replication_pad2d",
     "replication_pad3d",
+    "upsample_nearest_exact1d",
+    "upsample_nearest_exact2d",
+    "upsample_nearest_exact3d",
+    "upsample_bilinear2d_aa",
+    "upsample_bicubic2d_aa",
+    "max_unpool2d",
+    "max_unpool3d",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
+    "grid_sampler_2d",
+    "grid_sampler_3d",
 )
 def pool(walk: Walk, node: fx.Node) -> Value:
     """Pooling works on each channel by itself; space is fixed."""
