@@ -147,6 +147,7 @@ def elementwise(b: Builder) -> None:
             ("relu", torch.relu),
             ("tanh", torch.tanh),
             ("gelu", functional.gelu),
+            ("sigmoid", torch.sigmoid),
             ("scale", lambda x: x * 0.5),
             ("relu_", lambda x: x.clone().relu_()),
         ]
@@ -215,7 +216,7 @@ def divide(b: Builder) -> None:
     shape = b.shapes[i]
     axis = b.pick(range(len(shape)))
     size = shape[axis]
-    kind = b.pick(["chunk", "slice", "step", "split", "flip"])
+    kind = b.pick(["chunk", "slice", "step", "split", "flip", "glu", "roll", "select"])
 
     def of(n: int) -> Shape:
         return (*shape[:axis], n, *shape[axis + 1 :])
@@ -239,6 +240,13 @@ def divide(b: Builder) -> None:
         b.add("step", (i,), lambda _, x: x[index], of(-(-size // 2)))
     elif kind == "flip":
         b.add("flip", (i,), lambda _, x: x.flip(axis + 1), shape)
+    elif kind == "roll":
+        b.add("roll", (i,), lambda _, x: x.roll(1, axis + 1), shape)
+    elif kind == "glu" and size % 2 == 0:
+        b.add("glu", (i,), lambda _, x: functional.glu(x, axis + 1), of(size // 2))
+    elif kind == "select" and len(shape) > 1:
+        rest = (*shape[:axis], *shape[axis + 1 :])
+        b.add("select", (i,), lambda _, x: x.select(axis + 1, size - 1), rest)
 
 
 def rearrange(b: Builder) -> None:
