@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MODEL and the input shape."""
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     add_input_shape(parser)
+    parser.add_argument(
+        "--why", metavar="LAYER", help="say what couples each tensor of a layer, or holds it"
+    )
 
 
 def answer(arguments: argparse.Namespace) -> Answer:
@@ -28,8 +31,43 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
     model = load_model(arguments.model, input_shape=arguments.input_shape)
     network = trace(model.module, model.inputs)
+    if arguments.why is not None:
+        return _why(network, arguments.why)
     document = _document(model, network)
     return Answer(document, _text(document, network))
+
+
+def _why(network: "Network", layer: str) -> Answer:
+    """Return, for every axis of the layer's parameters, the group it leaves with and the path."""
+    from pruning_core.errors import UnknownNameError
+    from pruning_core.tracing.coupling import coupling_path, lock_path
+
+    names = {layer_.name: layer_.parameters for layer_ in network.layers}
+    if layer not in names:
+        raise UnknownNameError("layer", layer, names)
+    found: list[dict[str, Any]] = []
+    for name in names[layer]:
+        for axis in range(network.tensor(name).ndim):
+            paths = {
+                group.name: coupling_path(network, group, name, axis)
+                for group in network.groups
+                if any((item.parameter, item.axis) == (name, axis) for item in group.members)
+            }
+            for group, path in (paths or {"": lock_path(network, name, axis)}).items():
+                because = [step.sentence for step in path]
+                tensor = {"parameter": name, "axis": axis}
+                found.append({**tensor, "group": group or None, "because": because})
+    rows = [
+        (
+            item["parameter"],
+            str(item["axis"]),
+            item["group"] or "(stays)",
+            ", then ".join(item["because"]) or "it makes the units",
+        )
+        for item in found
+    ]
+    header = ("Parameter", "Axis", "Leaves with", "Because")
+    return Answer({"version": ANSWER_VERSION, "why": found}, table(header, rows, left=4))
 
 
 def _document(model: "LoadedModel", network: "Network") -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Analysis:
         members: For each group the tensor axes its units touch.
         renormalised: ``[n_units]`` True where a normalisation runs over the unit.
         stacked: ``[n_units]`` True where the unit is stacked in a batched product (heads).
+        edges: The links: two vectors of labels, and the step of the graph that made each.
         steps: For each group, the graph steps that made links between different tensors' labels.
         unknown: Operators without a rule and how often they were met.
     """
@@ -50,6 +51,7 @@ class Analysis:
     members: tuple[tuple[tuple[str, int], ...], ...]
     renormalised: NDArray[np.bool_]
     stacked: NDArray[np.bool_]
+    edges: tuple[LabelArray, LabelArray, NDArray[np.int32]]
     steps: tuple[tuple[int, ...], ...]
     unknown: Mapping[str, int]
 
@@ -94,6 +96,7 @@ def analyse(capture: Capture) -> Analysis:
         members=tuple(members for _, members in grouped),
         renormalised=_marked(state.links.renormalised, unit_of, start),
         stacked=_marked(state.links.stacked, unit_of, start),
+        edges=state.links.edges(),
         steps=_coupling_steps(state.links, unit_of, [len(c) for c, _ in grouped]),
         unknown=dict(state.unknown),
     )
@@ -132,20 +135,26 @@ def _rectangular_components(links: Links, values: Sequence[Value]) -> NDArray[np
     What stays of a joint block must be a rectangle, so its labels may vary along one axis only.
     Where they vary along several, everything is coupled along the axis that keeps the most units.
     """
-    joint = [block for tensor in _tensors(values) for block in tensor.joint_blocks]
+    joint = [
+        (step, block)
+        for step, value in enumerate(values)
+        for tensor in _tensors(value)
+        for block in tensor.joint_blocks
+    ]
     for _ in range(_MAX_RECTANGLE_PASSES):
         component = _components(links)
-        crooked = [block for block in joint if not _is_rectangle(component[block.labels])]
+        crooked = [item for item in joint if not _is_rectangle(component[item[1].labels])]
         if not crooked:
             return component
-        for block in crooked:
+        for step, block in crooked:
+            links.step = step
             links.couple_rows(_best_rows(block, component[block.labels]))
     raise RuntimeError("coupling of joint blocks did not settle")
 
 
-def _tensors(values: Sequence[Value]) -> list[Labelled]:
-    flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
-    return [item for item in flat if isinstance(item, Labelled)]
+def _tensors(value: Value) -> list[Labelled]:
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, Labelled)]
 
 
 def _rows(labels: NDArray[np.int32], axis: int) -> NDArray[np.int32]:

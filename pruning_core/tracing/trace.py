@@ -12,22 +12,9 @@ from pruning_core.modes import evaluating
 from pruning_core.tracing.analysis import Analysis, analyse, product_weights
 from pruning_core.tracing.capture import capture
 from pruning_core.tracing.cost import CostModel
+from pruning_core.tracing.coupling import reason
 from pruning_core.tracing.network import Group, Layer, Member, Network
-from pruning_core.tracing.walk import Product, operator_name
-
-_REASONS = {
-    "add": "the addition in {place} needs the same units on both sides",
-    "sub": "the subtraction in {place} needs the same units on both sides",
-    "mul": "the product in {place} needs the same units on both sides",
-    "cat": "the concatenation in {place} carries the units on",
-    "bmm": "the attention product in {place} needs whole heads in all its inputs",
-    "convolution": "{place} reads or makes these units",
-    "mm": "{place} reads or makes these units",
-    "addmm": "{place} reads or makes these units",
-    "native_layer_norm": "{place} has one scale and shift a unit",
-    "native_group_norm": "{place} has one scale and shift a unit",
-}
-_BATCH_NORM_REASON = "{place} has one scale, shift and running statistic a unit"
+from pruning_core.tracing.walk import Product
 
 
 def trace(
@@ -221,13 +208,5 @@ def _unit_word(layers: Sequence[nn.Module], analysis: Analysis, units: slice) ->
 def _reasons(
     analysis: Analysis, steps: Sequence[int], children: Mapping[str, nn.Module]
 ) -> tuple[str, ...]:
-    nodes = list(analysis.capture.graph.graph.nodes)
-    sentences = []
-    for step in steps:
-        name = operator_name(nodes[step])
-        text = _BATCH_NORM_REASON if "batch_norm" in name else _REASONS.get(name)
-        if text is not None:
-            owner = analysis.capture.owner[nodes[step]]
-            place = f"{owner} ({type(children[owner]).__name__})" if owner else "the model itself"
-            sentences.append(text.format(place=place))
-    return tuple(dict.fromkeys(sentences))
+    sentences = (reason(analysis, step, children) for step in steps)
+    return tuple(dict.fromkeys(sentence for sentence in sentences if sentence))

@@ -115,6 +115,17 @@ def test_inspect_gives_the_hand_counted_costs_of_lenet_300_100(call):
     assert answer["unknown_operators"] == {}
 
 
+def test_inspect_says_why_a_layer_shrinks_with_others_or_stays(call, refused):
+    code, out, _ = call("inspect", "bundled:resnet_8", "--why", "blocks.0.conv2", "--json")
+    found = {(item["parameter"], item["axis"]): item for item in json.loads(out)["why"]}
+    assert code == 0
+    made = found["blocks.0.conv2.weight", 0]
+    assert made["group"] == "conv1"
+    assert "the addition in blocks.0 (Block)" in made["because"][0]
+    assert found["blocks.0.conv2.weight", 2]["group"] is None
+    assert "no layer 'fcc'" in refused("inspect", "bundled:resnet_8", "--why", "fcc").lower()
+
+
 def test_inspect_reads_the_callers_own_model(call):
     code, out, _ = call("inspect", "python:torch.nn:Flatten", "--input-shape", "1,2,2")
     assert code == 2  # loaded, but there is nothing to prune

@@ -9,8 +9,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.errors import UnsupportedModelError
+from pruning_core.errors import UnknownNameError, UnsupportedModelError
 from pruning_core.surgery.unit import remove_units
+from pruning_core.tracing.coupling import coupling_path, lock_path
+from pruning_core.tracing.network import Network
 from pruning_core.tracing.rebuild import rebuild
 from pruning_core.tracing.trace import trace
 from tests.core.oracles import counted_macs, counted_params, relative_difference, zero_units
@@ -535,3 +537,40 @@ def test_a_class_whose_outputs_are_no_numbers_where_the_graph_has_some_is_not_tr
     model.a.register_forward_hook(lambda m, _, y: y if m.out_features == 8 else y * torch.nan)
     removal = remove_units(trace(model, images(3)), np.arange(8) > 2)
     assert removal.graph_reason
+
+
+def residual() -> Network:
+    model = Small(
+        lambda m, x: m.fc((m.a(x) + m.b(x)).mean((2, 3))),
+        a=nn.Conv2d(3, 8, 1),
+        b=nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)),
+        fc=nn.Linear(8, 5),
+    )
+    return trace(model.eval(), images(3))
+
+
+def test_the_path_between_two_coupled_tensors_names_every_operator_between_them() -> None:
+    network = residual()
+    (group,) = network.groups
+    path = coupling_path(network, group, "b.1.weight", 0)
+    assert [step.operator for step in path] == ["add", "native_batch_norm"]
+    assert path[1].sentence == "b.1 (BatchNorm2d) has one scale, shift and running statistic a unit"
+    assert coupling_path(network, group, "a.weight", 0) == ()
+    with pytest.raises(UnknownNameError, match=r"a\.weight axis 0"):
+        coupling_path(network, group, "a.weight", 1)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "axis", "sentence"),
+    [
+        ("fc.bias", 0, "it is an output of the model, whose size is fixed"),
+        ("a.weight", 1, "what it meets in a (Conv2d) has a fixed size"),
+        ("a.weight", 3, "the size of a kernel stays"),
+    ],
+)
+def test_what_cannot_leave_is_explained(parameter: str, axis: int, sentence: str) -> None:
+    assert lock_path(residual(), parameter, axis)[-1].sentence == sentence
+
+
+def test_what_can_leave_has_no_lock() -> None:
+    assert lock_path(residual(), "a.weight", 0) == ()
