@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pruning_core.granularities import GRANULARITIES, Combine
+from pruning_core.granularities import GRANULARITIES, Combine, Elements
 from pruning_core.planning.plan import Plan
 from pruning_core.scoring.score import Scores
 from pruning_core.tracing.cost import Costs
@@ -191,10 +191,9 @@ def _masked_track(
     )
     granularity = GRANULARITIES[plan.recipe.granularity]
     moving = next(s for s in granularity.sites(network) if s.name == site)
-    live = granularity.gather(
-        network, moving, lambda name: (network.tensor(name) != 0).cpu(), Combine.SUM
-    )
-    gone = np.concatenate([[0], np.cumsum(live[0].numpy()[order])]).astype(np.int64)
+    nonzero = Elements(lambda name: (network.tensor(name) != 0).cpu())
+    (live,) = granularity.gather(network, moving, nonzero, Combine.SUM)
+    gone = np.concatenate([[0], np.cumsum(live.numpy()[order])]).astype(np.int64)
     masked = _masked_nonzeros(network, plan)
     others = {name: count for name, count in masked.items() if name != moving.parameter}
     start = int(one.params.sum() - network.cost.zeros(keep).sum()) - sum(others.values())

@@ -3,6 +3,7 @@
 from pruning_core.granularities.granularity import (
     GRANULARITIES,
     Combine,
+    Elements,
     ElementValues,
     Granularity,
     Pattern,
@@ -12,4 +13,12 @@ from pruning_core.registry import import_plugins
 
 import_plugins(__name__)
 
-__all__ = ["GRANULARITIES", "Combine", "ElementValues", "Granularity", "Pattern", "Site"]
+__all__ = [
+    "GRANULARITIES",
+    "Combine",
+    "ElementValues",
+    "Elements",
+    "Granularity",
+    "Pattern",
+    "Site",
+]

@@ -1,6 +1,6 @@
 """Granularity: what one score belongs to, from a single weight to a whole coupled unit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,12 +30,30 @@ class Combine(StrEnum):
             return values
         return values.sum(tuple(axes)) if self is Combine.SUM else values.amax(tuple(axes))
 
+    def both(self, left: Tensor, right: Tensor) -> Tensor:
+        """Combine two values for each of some units."""
+        return left + right if self is Combine.SUM else torch.maximum(left, right)
+
     def by_unit(self, values: Tensor, units: Tensor, n_units: int) -> Tensor:
         """Combine ``values`` ``[K]``, none of them negative for MAX, by their units: ``[U]``."""
         total = values.new_zeros(n_units)
         if self is Combine.SUM:
             return total.index_add_(0, units, values)
         return total.scatter_reduce_(0, units, values, "amax")
+
+
+class Elements:
+    """A value for each element of each parameter."""
+
+    def __init__(self, values: ElementValues) -> None:
+        """Take values from ``values`` whenever they are asked for."""
+        self.of = values
+
+    def along(self, name: str, axis: int, combine: Combine) -> Tensor:
+        """Combine over all axes of a parameter but one: ``[size of the axis]``, float64."""
+        values = self.of(name)
+        others = [other for other in range(values.ndim) if other != axis]
+        return combine.over(values, others).double()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +107,9 @@ class Granularity:
             set to zero and the shapes stay.
         sites: Lists the sites of a network, in execution order.
         gather: Combines a value given for each element of each parameter over the elements of
-            each unit of a site, ``(network, site, values, combine) -> [S, U]``: one row for each
-            of the ``S`` tensors that hold a slice of the unit (one, unless units are coupled),
-            first the tensor that makes it.
+            each unit of a site, ``(network, site, values, combine)``, and yields ``[U]`` for each
+            tensor that holds a slice of the unit (one, unless units are coupled), first the
+            tensor that makes it.
         coupled: True when the sites are the groups of the trace: units that leave with
             everything coupled to them.
         mask: Which elements of the site's parameter stay, given which units stay,
@@ -107,7 +125,7 @@ class Granularity:
     coarseness: int
     removes: bool
     sites: Callable[[Network], tuple[Site, ...]]
-    gather: Callable[[Network, Site, ElementValues, Combine], Tensor]
+    gather: Callable[[Network, Site, Elements, Combine], Iterator[Tensor]]
     coupled: bool = False
     mask: Callable[[Network, Site, Keep], Keep] | None = None
     single_weights: bool = False

@@ -5,7 +5,7 @@ the mask, the preview and the pictures follow from that. No index array is made:
 and spread axis by axis.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pruning_core.granularities.granularity import (
     Combine,
-    ElementValues,
+    Elements,
     Granularity,
     Keep,
     Site,
@@ -63,13 +63,15 @@ def tiled(
         ]
         return tuple(site_of(found, kind, n_units) for found, n_units in counts if n_units > 1)
 
-    def gather(network: Network, site: Site, values: ElementValues, combine: Combine) -> Tensor:
+    def gather(
+        network: Network, site: Site, values: Elements, combine: Combine
+    ) -> Iterator[Tensor]:
         """Combine over the elements of each tile."""
         found = matrix(network, site.parameter)
         box, tile = tiling(found.box)
-        elements = values(site.parameter).double().numpy()
+        elements = values.of(site.parameter).double().numpy()
         tiles = _combined(found.boxed(elements).reshape(box), tile, combine)
-        return torch.from_numpy(tiles.reshape(1, -1))
+        yield torch.from_numpy(tiles.reshape(-1))
 
     def mask(network: Network, site: Site, keep: Keep) -> Keep:
         """Spread what stays over the elements of each tile."""

@@ -5,6 +5,8 @@ tensor cores read (Mishra et al. 2021, arXiv:2104.08378; Zhou et al. 2021, arXiv
 shorter than M stays whole. A weight follows the pattern everywhere or nowhere.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from torch import Tensor
 from pruning_core.granularities.granularity import (
     GRANULARITIES,
     Combine,
-    ElementValues,
+    Elements,
     Granularity,
     Keep,
     Pattern,
@@ -44,13 +46,13 @@ def _pattern(n: int, m: int, coarseness: int) -> Granularity:
     def gather(
         network: Network,
         site: Site,
-        values: ElementValues,
+        values: Elements,
         combine: Combine,  # noqa: ARG001
-    ) -> Tensor:
+    ) -> Iterator[Tensor]:
         """Every grouped weight is a unit, numbered by output, kernel position, and input."""
         found = matrix(network, site.parameter)
-        elements = found.boxed(values(site.parameter).float().numpy())[:, : grouped(found)]
-        return torch.from_numpy(np.ascontiguousarray(elements.swapaxes(1, 2)).reshape(1, -1))
+        elements = found.boxed(values.of(site.parameter).float().numpy())[:, : grouped(found)]
+        yield torch.from_numpy(np.ascontiguousarray(elements.swapaxes(1, 2)).reshape(-1))
 
     def mask(network: Network, site: Site, keep: Keep) -> Keep:
         """Put what stays where it belongs; the tail stays."""

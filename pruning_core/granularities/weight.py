@@ -1,11 +1,13 @@
 """Single weights: the finest granularity; pruned weights become zero, shapes stay."""
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 from pruning_core.granularities.granularity import (
     GRANULARITIES,
     Combine,
-    ElementValues,
+    Elements,
     Granularity,
     Keep,
     Site,
@@ -26,11 +28,11 @@ def sites(network: Network) -> tuple[Site, ...]:
 def gather(
     network: Network,  # noqa: ARG001
     site: Site,
-    values: ElementValues,
+    values: Elements,
     combine: Combine,  # noqa: ARG001
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Every element is a unit of its own, in the order of the flattened parameter."""
-    return values(site.parameter).reshape(1, -1)
+    yield values.of(site.parameter).flatten()
 
 
 def mask(network: Network, site: Site, keep: Keep) -> Keep:

@@ -112,11 +112,12 @@ def in_dense_units(scores: Scores, kept: Keep, recipe: Recipe) -> Scores:
         RunError: If the network no longer has the sites of the dense one.
     """
     removes = GRANULARITIES[scores.granularity].removes
-    present = {}
+    present: dict[str, NDArray[np.float32]] = {}
     for site, stays in kept.items():
         n_left = int(stays.sum())
         if removes and n_left == 1:
-            present[site] = np.zeros(1)  # it stays; the trace may not even see it as a unit
+            # It stays; the trace may not even see it as a unit.
+            present[site] = np.zeros(1, np.float32)
             continue
         values = scores.by_site.get(site)
         if values is None or values.size != (n_left if removes else stays.size):
@@ -125,13 +126,13 @@ def in_dense_units(scores: Scores, kept: Keep, recipe: Recipe) -> Scores:
                 "Prune in one round."
             )
         living = values if removes else values[stays]
-        present[site] = comparable(living.astype(np.float64), recipe)
+        present[site] = comparable(living, recipe)
     lowest = min((float(values.min()) for values in present.values()), default=0.0)
     below = np.float32(lowest - 1 - abs(lowest))
     dense = {}
     for site, stays in kept.items():
         dense[site] = np.full(stays.size, below, dtype=np.float32)
-        dense[site][stays] = present[site].astype(np.float32)
+        dense[site][stays] = present[site]
     return replace(scores, by_site=dense)
 
 

@@ -46,11 +46,15 @@ class PerElement:
         value: ``(weight, gradient or None) -> value``, same shape.
         finish: What is done to the sums (or maxima) ``[U]`` of a site.
         combine: How the elements of a unit become one number.
+        is_norm: True when the score of a single weight is its magnitude.
+        whole_tensors: True when a value depends on other elements of its tensor.
     """
 
     value: Callable[[Tensor, Tensor | None], Tensor]
     finish: Callable[[Tensor], Tensor] = unchanged
     combine: Combine = Combine.SUM
+    is_norm: bool = False
+    whole_tensors: bool = False
 
 
 @dataclass(frozen=True, slots=True)

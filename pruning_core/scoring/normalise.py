@@ -8,10 +8,12 @@ from pruning_core.planning.recipe import Recipe
 Scores64 = NDArray[np.float64]
 
 
-def comparable(scores: Scores64, recipe: Recipe) -> Scores64:
+def comparable(scores: NDArray[np.floating], recipe: Recipe) -> NDArray[np.float32]:
     """Return ``[U]`` raw scores of one site as the recipe compares them: scaled, then reversed."""
-    scaled = normalised(scores, recipe.normalise)
-    return 0.0 - scaled if recipe.reverse else scaled
+    if recipe.normalise != "none":
+        scores = normalised(scores.astype(np.float64), recipe.normalise)
+    scaled = scores.astype(np.float32, copy=False)
+    return np.float32(0) - scaled if recipe.reverse else scaled
 
 
 def normalised(scores: Scores64, method: str) -> Scores64:

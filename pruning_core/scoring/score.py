@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 import torch
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pruning_core.errors import InvalidRecipeError, MissingEvidenceError, UnsupportedModelError
-from pruning_core.granularities import GRANULARITIES, Combine, ElementValues, Granularity
+from pruning_core.granularities import GRANULARITIES, Combine, Elements, Granularity
 from pruning_core.loading.dataset import Split, load_dataset
 from pruning_core.loading.model import LoadedModel, check_fits
 from pruning_core.modes import evaluating
 from pruning_core.planning.recipe import Recipe
 from pruning_core.scoring import criteria as _criteria  # noqa: F401  (registers all criteria)
+from pruning_core.scoring.blocks import BlockElements, widened
 from pruning_core.scoring.criterion import (
     CRITERIA,
     Criterion,
@@ -26,6 +27,7 @@ from pruning_core.scoring.criterion import (
     PerElement,
     PerElementOfNetwork,
     PerUnit,
+    unchanged,
 )
 from pruning_core.scoring.gradients import Gradients, batch_gradients
 from pruning_core.scoring.material import Batch, Material
@@ -116,8 +118,9 @@ def score(
             unrated.add(site.name)
             by_site[site.name] = np.zeros(site.n_units, np.float32)
         else:
-            scaled = comparable(values.double().numpy(), recipe)
-            by_site[site.name] = _finite(scaled.astype(np.float32), criterion, site.name)
+            by_site[site.name] = _finite(
+                comparable(widened(values).numpy(), recipe), criterion, site.name
+            )
     if len(unrated) == len(sites):
         raise UnsupportedModelError(
             f"The criterion '{criterion.key}' can rate no layer of this model. "
@@ -127,7 +130,7 @@ def score(
 
 
 def _finite(values: NDArray[np.float32], criterion: Criterion, site: str) -> NDArray[np.float32]:
-    if not np.isfinite(values).all():
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):  # NaN is both
         raise UnsupportedModelError(
             f"The {criterion.title} scores of layer '{site}' are not all finite numbers: its "
             "weights hold NaN or infinite values, or the network overflows on the data."
@@ -162,7 +165,7 @@ def _raw(material: Material, criterion: Criterion, seed: int) -> list[Tensor | N
         case PerElement() as rule:
             return [*_scores_of(material, rule, {})]
         case PerElementOfNetwork(values, finish):
-            return [*_reduced(material, values(material), Combine.SUM, finish)]
+            return [*_reduced(material, Elements(values(material)), Combine.SUM, finish)]
         case PerUnit(scores):
             return [*scores(material)]
 
@@ -189,7 +192,7 @@ def _calibration(
 
 def _reduced(
     material: Material,
-    values: ElementValues,
+    values: Elements,
     combine: Combine,
     finish: Callable[[Tensor], Tensor],
 ) -> Iterator[Tensor]:
@@ -203,17 +206,30 @@ def _reduced(
             case "max":
                 yield torch.stack([finish(row) for row in rows]).amax(dim=0)
             case "first":
-                yield finish(rows[0])
+                yield finish(next(rows))
             case _:
-                yield finish(combine.over(rows, [0]))
+                yield finish(reduce(combine.both, rows))
 
 
 def _scores_of(material: Material, rule: PerElement, gradients: Gradients) -> Iterator[Tensor]:
+    def weight(name: str) -> Tensor:
+        return material.network.tensor(name).detach()
+
+    if rule.is_norm and material.granularity.single_weights:
+        return _reduced(
+            material, Elements(lambda n: weight(n).abs().cpu()), rule.combine, unchanged
+        )
+
     @lru_cache(maxsize=2)  # both axes of a weight are asked for, one soon after the other
     def values(name: str) -> Tensor:
-        return rule.value(material.network.tensor(name).detach(), gradients.get(name)).cpu()
+        return rule.value(weight(name), gradients.get(name)).cpu()
 
-    return _reduced(material, values, rule.combine, rule.finish)
+    elements = Elements(values)
+    if not rule.whole_tensors:
+        elements = BlockElements(
+            values, lambda name: (weight(name), gradients.get(name)), rule.value
+        )
+    return _reduced(material, elements, rule.combine, rule.finish)
 
 
 def _gradient_scores(material: Material, rule: PerElement) -> list[Tensor]:

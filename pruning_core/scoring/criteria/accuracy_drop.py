@@ -49,7 +49,7 @@ def _squeezed(drop: Tensor, n_labels: int) -> Tensor:
 def _silenced(part: Sequence[Slice], unit: int, state: State) -> Iterator[None]:
     """Set every slice of the unit in ``state`` to zero, and put it back."""
     saved = []
-    for name, axis, indices, units in part:
+    for name, axis, indices, units, _ in part:
         own = indices[units == unit]
         saved.append((name, axis, own, state[name].index_select(axis, own)))
         state[name].index_fill_(axis, own, 0)

@@ -19,7 +19,7 @@ def summed_scales(material: Material) -> list[Tensor | None]:
     for site in material.sites:
         found = [
             Combine.SUM.by_unit(network.tensor(name).detach().abs()[indices], units, site.n_units)
-            for name, _, indices, units in slices(network, network.group(site.name))
+            for name, _, indices, units, _ in slices(network, network.group(site.name))
             if name in scales
         ]
         scores.append(sum(found[1:], found[0]) if found else None)

@@ -19,7 +19,7 @@ def _of_group(network: Network, group: Group, reduction: str) -> Tensor:
     """Return ``[U]`` between whole units, or reduced over the distances of single slices."""
     squares = torch.zeros(group.n_units, group.n_units, dtype=torch.float64)
     scores = []
-    for name, axis, indices, units in slices(network, group):
+    for name, axis, indices, units, _ in slices(network, group):
         rows = network.tensor(name).detach().double().movedim(axis, 0)[indices]
         points = _one_row_a_unit(rows.reshape(len(rows), -1), units, group.n_units)
         distances = torch.cdist(points, points)

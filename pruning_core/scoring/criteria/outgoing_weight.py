@@ -21,7 +21,7 @@ def mean_of_readers(material: Material) -> list[Tensor | None]:
 
 def _mean(network: Network, group: Group, readers: set[tuple[str, int]]) -> Tensor | None:
     total, count = torch.zeros(2, group.n_units, dtype=torch.float64)
-    for name, axis, indices, units in slices(network, group):
+    for name, axis, indices, units, _ in slices(network, group):
         if (name, axis) in readers:
             size = network.tensor(name).detach().abs().movedim(axis, 0)[indices].flatten(1)
             total += Combine.SUM.by_unit(size.double().sum(dim=1), units, group.n_units)

@@ -24,6 +24,6 @@ CRITERIA.add(
         "arXiv:2010.07611, compares with as layer-wise normalised magnitude",
         needs=frozenset({Evidence.WEIGHTS}),
         rates=Rates.ELEMENTS,
-        rule=PerElement(share_of_norm),
+        rule=PerElement(share_of_norm, whole_tensors=True),
     ),
 )
