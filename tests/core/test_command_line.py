@@ -123,7 +123,7 @@ def test_inspect_says_why_a_layer_shrinks_with_others_or_stays(call, refused):
     assert made["group"] == "conv1"
     assert "the addition in blocks.0 (Block)" in made["because"][0]
     assert found["blocks.0.conv2.weight", 2]["group"] is None
-    assert "no layer 'fcc'" in refused("inspect", "bundled:resnet_8", "--why", "fcc").lower()
+    assert "Did you mean 'fc'?" in refused("inspect", "bundled:resnet_8", "--why", "fcc")
 
 
 def test_inspect_reads_the_callers_own_model(call):
