@@ -2,22 +2,25 @@
 
 That moment is right also where operators work in place: what a layer returned may be something
 else by the time the next layer reads it. Where every product that matters is the forward pass of
-a linear or convolution module, the user's own module runs, with hooks; otherwise the traced graph
-does, operator by operator, which is slower.
+a linear, convolution or one-layer recurrent module, the user's own module runs, with hooks;
+otherwise the traced graph does, operator by operator, which is slower.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from pruning_core.scoring.gradients import no_gradient
 from pruning_core.scoring.loss import task_loss
+from pruning_core.scoring.material import Batch
 from pruning_core.tracing.analysis import Analysis, stored_tensor
 from pruning_core.tracing.labels import LabelArray, Labelled
 from pruning_core.tracing.network import Network
@@ -27,6 +30,7 @@ from pruning_core.tracing.walk import Product
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _SIMPLE = {module.forward for module in (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)}
+_RECURRENT = {nn.RNN.forward, nn.GRU.forward, nn.LSTM.forward}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,29 +68,39 @@ _Replace = Callable[[Read, Tensor, int], Tensor]
 class Reader(Protocol):
     """Runs the network and hands over each activation just before it is read."""
 
-    def run(self, inputs: Tensor, replace: _Replace) -> Any:
-        """Return the model's output; ``replace`` returns what the product reads instead."""
+    def watching(self, replace: _Replace) -> AbstractContextManager[Callable[[Tensor], Any]]:
+        """Return, inside the block, what runs a batch and returns the model's output.
+
+        ``replace`` returns what the product reads instead of the activation.
+        """
         ...
 
 
-def reader(network: Network, wanted: Callable[[Read], bool]) -> Reader:
-    """Return what shows the wanted readings, in the cheapest way that shows them all."""
-    hooks = _ModuleReader.of(network, wanted)
+def reader(network: Network, wanted: Callable[[Read], bool], *, gradients: bool = False) -> Reader:
+    """Return what shows the wanted readings, in the cheapest way that shows them all.
+
+    Args:
+        network: The traced network.
+        wanted: Which readings are shown.
+        gradients: True for :func:`see_gradients`.
+    """
+    hooks = _ModuleReader.of(network, wanted, gradients=gradients)
     return _GraphReader(network, wanted) if hooks is None else hooks
 
 
-def see_activations(read_by: Reader, inputs: Tensor, see: See) -> None:
-    """Run a batch and show every activation that is read; nothing is kept."""
+def see_activations(read_by: Reader, batches: Iterable[Batch], see: See) -> None:
+    """Run the batches and show every activation that is read; nothing is kept."""
 
     def shown(read: Read, activation: Tensor, axis: int) -> Tensor:
         see(read, activation, axis)
         return activation
 
-    with torch.no_grad():
-        read_by.run(inputs, shown)
+    with read_by.watching(shown) as run, torch.no_grad():
+        for inputs, _ in batches:
+            run(inputs)
 
 
-def see_gradients(read_by: Reader, inputs: Tensor, labels: Tensor, see: SeeGradient) -> None:
+def see_gradients(read_by: Reader, batch: Batch, see: SeeGradient) -> None:
     """Run a batch forward and backward, and show activation and gradient of every reading.
 
     The gradients are those of the sum of the samples' losses, so that each sample has its own.
@@ -95,6 +109,7 @@ def see_gradients(read_by: Reader, inputs: Tensor, labels: Tensor, see: SeeGradi
         DataError: If the loss of the task is not known.
         UnsupportedModelError: If there is no way back through the model.
     """
+    inputs, labels = batch
 
     def watched(read: Read, activation: Tensor, axis: int) -> Tensor:
         if not activation.requires_grad:
@@ -102,8 +117,8 @@ def see_gradients(read_by: Reader, inputs: Tensor, labels: Tensor, see: SeeGradi
         apply: Callable[..., Tensor] = _Watched.apply
         return apply(activation, lambda a, g: see(read, a, g, axis))
 
-    with torch.enable_grad():
-        loss = task_loss(read_by.run(inputs, watched), labels) * len(inputs)
+    with read_by.watching(watched) as run, torch.enable_grad():
+        loss = task_loss(run(inputs), labels) * len(inputs)
     try:
         torch.autograd.backward(loss)
     except RuntimeError as error:
@@ -141,7 +156,8 @@ def batch_axes(read_by: Reader, inputs: Tensor) -> dict[Read, int] | None:
         def note(read: Read, activation: Tensor, _: int, found: list[Any] = found) -> None:
             found.append((read, activation.shape))
 
-        see_activations(read_by, inputs[:1].repeat(size, *[1] * (inputs.ndim - 1)), note)
+        sample = inputs[:1].repeat(size, *[1] * (inputs.ndim - 1))
+        see_activations(read_by, [(sample, torch.zeros(size))], note)
     axes = {}
     for (read, two), (_, three) in zip(*shapes, strict=True):
         moved = [axis for axis, (a, b) in enumerate(zip(two, three, strict=True)) if a != b]
@@ -191,61 +207,63 @@ def _labels_along(value: Labelled, axis: int) -> LabelArray | None:
 
 
 class _ModuleReader:
-    """Runs the user's own module, with a hook before each linear or convolution that reads."""
+    """Runs the user's own module, with hooks on the layers that read."""
 
     def __init__(self, module: nn.Module, reads: dict[str, list[Read]]) -> None:
         self._module = module
         self._reads = reads
 
     @classmethod
-    def of(cls, network: Network, wanted: Callable[[Read], bool]) -> "_ModuleReader | None":
-        """Return a reader, or None where a wanted reading is not a module's whole input."""
+    def of(
+        cls, network: Network, wanted: Callable[[Read], bool], *, gradients: bool
+    ) -> "_ModuleReader | None":
+        """Return a reader, or None where hooks do not show what is wanted."""
         children = dict(network.module.named_modules())
         owner = network.analysis.capture.owner
         reads: dict[str, list[Read]] = defaultdict(list)
         for read in readings(network.analysis, wanted):
             path = owner[read.product.node]
-            if not _is_simple(children[path]):
+            is_recurrence = not gradients and _is_recurrence(children[path])
+            if not _is_simple(children[path]) and not (is_recurrence and read.weight):
                 return None
-            reads[path].append(read)
+            if not is_recurrence or all(read.weight != other.weight for other in reads[path]):
+                reads[path].append(read)  # every step of a recurrence reads alike
         found = cls(network.module, reads)
         return found if found._sees_all(network) else None
 
     def _sees_all(self, network: Network) -> bool:
         """Tell whether one sample meets every reading once, with the axis it should have."""
-        met: list[Read] = []
+        met: list[bool] = []
 
         def note(read: Read, activation: Tensor, axis: int) -> Tensor:
-            if activation.shape[axis] == len(read.units):
-                met.append(read)
+            met.append(activation.shape[axis] == len(read.units))
             return activation
 
-        try:
-            with torch.no_grad(), self._watching(note):
-                self._module(*network.inputs.args, **network.inputs.kwargs)
-        except IndexError:  # a module ran more often than it was recorded
-            return False
-        return len(met) == sum(map(len, self._reads.values()))
-
-    def run(self, inputs: Tensor, replace: _Replace) -> Any:
-        module = self._module
-        with self._watching(replace):
-            if not torch.is_grad_enabled():
-                return module(inputs)
-            state = {name: tensor.detach() for name, tensor in module.named_parameters()}
-            return torch.func.functional_call(module, state, (inputs,))
+        with self.watching(note), torch.no_grad():
+            self._module(*network.inputs.args, **network.inputs.kwargs)
+        return all(met) and len(met) == sum(map(len, self._reads.values()))
 
     @contextmanager
-    def _watching(self, replace: _Replace) -> Iterator[None]:
+    def watching(self, replace: _Replace) -> Iterator[Callable[[Tensor], Any]]:
         hooks = []
         for path, reads in self._reads.items():
             child = self._module.get_submodule(path)
-            hooks.append(child.register_forward_pre_hook(_hook(child, reads, replace)))
+            if isinstance(child, nn.RNNBase):
+                after = _after_recurrence(reads, replace)
+                hooks.append(child.register_forward_hook(after, with_kwargs=True))
+            else:
+                hooks.append(child.register_forward_pre_hook(_before(child, reads, replace)))
         try:
-            yield
+            yield self._run
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def _run(self, inputs: Tensor) -> Any:
+        if not torch.is_grad_enabled():
+            return self._module(inputs)
+        state = {name: tensor.detach() for name, tensor in self._module.named_parameters()}
+        return torch.func.functional_call(self._module, state, (inputs,))
 
 
 def _is_simple(module: nn.Module) -> bool:
@@ -253,19 +271,48 @@ def _is_simple(module: nn.Module) -> bool:
     return type(module).forward in _SIMPLE and getattr(module, "padding_mode", "zeros") == "zeros"
 
 
-def _hook(module: nn.Module, reads: Sequence[Read], replace: _Replace) -> Callable[..., Any]:
-    rest = iter(reads)
+def _is_recurrence(module: nn.Module) -> bool:
+    """Tell whether the module's input and its outputs one step back are all that it reads."""
+    return (
+        isinstance(module, nn.RNNBase)
+        and type(module).forward in _RECURRENT
+        and module.num_layers == 1
+        and not module.bidirectional
+        and not module.proj_size
+    )
+
+
+def _before(module: nn.Module, reads: Sequence[Read], replace: _Replace) -> Callable[..., Any]:
+    turns = cycle(reads)  # a shared module reads several times in one pass
+    n_spatial = len(module.kernel_size) if isinstance(module, nn.modules.conv._ConvNd) else 0
 
     def before(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        read = next(rest, None)
-        if read is None:
-            raise IndexError
         activation = arguments[0]
-        n_spatial = len(module.kernel_size) if isinstance(module, nn.modules.conv._ConvNd) else 0
-        axis = activation.ndim - 1 - n_spatial
-        return (replace(read, activation, axis), *arguments[1:])
+        return (replace(next(turns), activation, activation.ndim - 1 - n_spatial), *arguments[1:])
 
     return before
+
+
+def _after_recurrence(reads: Sequence[Read], show: _Replace) -> Callable[..., None]:
+    def after(module: nn.RNNBase, arguments: Any, named: Any, output: Any) -> None:
+        given = [*arguments, *named.values()]
+        if not all(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves((given, output))):
+            return  # packed sequences
+        for read in reads:
+            reads_input = read.weight is not None and "weight_ih" in read.weight[0]
+            shown = given[0] if reads_input else _states_read(module, given[1:], output[0])
+            show(read, shown, shown.ndim - 1)
+
+    return after
+
+
+def _states_read(module: nn.RNNBase, first: Sequence[Any], outputs: Tensor) -> Tensor:
+    """Return the state before each step: the first one given, or zeros, then the outputs."""
+    time = 1 if module.batch_first else 0
+    before = outputs.narrow(time, 0, outputs.shape[time] - 1)
+    start = pytree.tree_leaves(first)[0].movedim(0, time) if first else None
+    zeros = torch.zeros_like(outputs.narrow(time, 0, 1)) if start is None else start
+    return torch.cat([zeros, before], dim=time)
 
 
 class _GraphReader(fx.Interpreter):
@@ -280,9 +327,10 @@ class _GraphReader(fx.Interpreter):
             self._reads[name].append((names[read.operand.name], read))
         self._replace: _Replace
 
-    def run(self, inputs: Tensor, replace: _Replace) -> Any:  # type: ignore[override]
+    @contextmanager
+    def watching(self, replace: _Replace) -> Iterator[Callable[[Tensor], Any]]:
         self._replace = replace
-        return super().run(inputs)
+        yield self.run
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node, showing its activation operands first when it is a product."""

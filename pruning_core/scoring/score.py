@@ -255,8 +255,7 @@ def _activation_scores(material: Material, rule: PerActivation) -> list[Tensor |
         counts[read] += activation.numel() // len(along)
 
     read_by = reader(material.network, lambda read: read.has_units)
-    for inputs, _ in material.batches():
-        see_activations(read_by, inputs, see)
+    see_activations(read_by, material.batches(), see)
     n_units = sum(site.n_units for site in material.sites)
     totals, seen = torch.zeros(2, n_units, dtype=torch.float64)
     for read, along in sums.items():

@@ -20,6 +20,7 @@ from pruning_core.loading.model import LoadedModel
 from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Calibration, Count, Recipe
 from pruning_core.planning.resolve import resolve
+from pruning_core.scoring import reading
 from pruning_core.scoring.loss import task_loss
 from pruning_core.scoring.score import Scores, score
 from pruning_core.tracing.trace import trace
@@ -772,3 +773,61 @@ def test_renumbering_the_units_renumbers_their_scores(seed: int, data: st.DataOb
         for m in (module, renumbered)
     )
     np.testing.assert_allclose(after, before[order.numpy()], rtol=2e-4, atol=1e-7)
+
+
+# --- hooks and the traced graph show the same ----------------------------------------------------
+
+
+class Stacked(nn.Module):
+    """A recurrence with units before it, time first or second, and a first state of its own."""
+
+    def __init__(self, kind: type[nn.RNNBase], batch_first: bool, own_start: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, 4)
+        self.rnn = kind(4, 3, batch_first=batch_first)  # type: ignore[arg-type,call-arg]
+        self.head = nn.Linear(3, 2)
+        self.batch_first, self.own_start = batch_first, own_start
+        randomised(self)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, 2]
+        made = self.first(x)
+        made = made if self.batch_first else made.transpose(0, 1)
+        start = torch.ones(1, len(x), 3)
+        given = (start, start) if isinstance(self.rnn, nn.LSTM) else start
+        states, _ = self.rnn(made, given) if self.own_start else self.rnn(made)
+        return self.head(states[:, -1] if self.batch_first else states[-1])
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("own_start", [True, False])
+def test_a_recurrence_shows_the_same_by_hooks_as_in_the_graph(
+    kind: type[nn.RNNBase], batch_first: bool, own_start: bool
+) -> None:
+    module, inputs = Stacked(kind, batch_first, own_start).eval(), randn(6, 5, 2)
+    network = trace(module, inputs[:1])
+    hooks = reading.reader(network, lambda read: read.weight is not None)
+    graph = reading._GraphReader(network, lambda read: read.weight is not None)
+    assert isinstance(hooks, reading._ModuleReader)
+    squares = [summed_by_weight(read_by, inputs) for read_by in (hooks, graph)]
+    assert squares[0].keys() == {
+        "first.weight",
+        "rnn.weight_ih_l0",
+        "rnn.weight_hh_l0",
+        "head.weight",
+    }
+    for name, found in squares[0].items():
+        torch.testing.assert_close(found, squares[1][name], rtol=1e-5, atol=1e-7)
+
+
+def summed_by_weight(read_by: reading.Reader, inputs: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+
+    def see(read: reading.Read, activation: Tensor, axis: int) -> None:
+        assert read.weight is not None
+        rows = activation.movedim(axis, 0).flatten(1)
+        both = torch.stack([rows.square().sum(1), torch.full((len(rows),), rows.shape[1] * 1.0)])
+        found[read.weight[0]] = found.get(read.weight[0], torch.zeros(1)) + both
+
+    reading.see_activations(read_by, [(inputs, LABELS)], see)
+    return found

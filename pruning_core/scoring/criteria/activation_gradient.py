@@ -14,7 +14,7 @@ def mean_loss_change(material: Material) -> list[Tensor | None]:
     What several layers read from one unit is added up before the absolute value is taken. Where
     the axis of the samples cannot be told, they go through the network one by one.
     """
-    read_by = reader(material.network, lambda read: read.has_units)
+    read_by = reader(material.network, lambda read: read.has_units, gradients=True)
     sizes = [site.n_units for site in material.sites]
     total = torch.zeros(sum(sizes), dtype=torch.float64)
     axes: dict[Read, int] | None = None
@@ -32,8 +32,7 @@ def mean_loss_change(material: Material) -> list[Tensor | None]:
 
 def _of_batch(read_by: Reader, batch: Batch, axes: dict[Read, int], n_units: int) -> Tensor:
     """Return ``[n_units]`` sums over the samples; NaN for units that nothing reads."""
-    inputs, labels = batch
-    products = torch.zeros(n_units, len(inputs), dtype=torch.float64)
+    products = torch.zeros(n_units, len(batch[1]), dtype=torch.float64)
     counts = torch.zeros(n_units, 1, dtype=torch.float64)
 
     def see(read: Read, activation: Tensor, gradient: Tensor, axis: int) -> None:
@@ -44,7 +43,7 @@ def _of_batch(read_by: Reader, batch: Batch, axes: dict[Read, int], n_units: int
         n_each = activation.numel() / by_sample.numel()
         counts.index_add_(0, units, torch.full_like(of_units[:, :1], n_each))
 
-    see_gradients(read_by, inputs, labels, see)
+    see_gradients(read_by, batch, see)
     return (products.abs() / counts).sum(dim=1)
 
 

@@ -27,8 +27,7 @@ def weights_times_inputs(material: Material) -> ElementValues:
             squares[read.weight] = squares.get(read.weight, torch.zeros(1)) + along
 
     read_by = reader(material.network, lambda read: read.weight is not None)
-    for inputs, _ in material.batches():
-        see_activations(read_by, inputs, see)
+    see_activations(read_by, material.batches(), see)
     norms = {name: (axis, total.sqrt()) for (name, axis), total in squares.items()}
 
     def values(name: str) -> Tensor:
