@@ -1,4 +1,4 @@
-"""What the preview says is what pruning yields, on networks nobody designed.
+"""What the preview says is what pruning yields and restoring undoes, on networks nobody designed.
 
 ``RANDOM_GRAPHS=10000 python -m pytest tests/core/test_random_graphs.py`` draws that many.
 """
@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pruning_core.surgery.unit import remove_units
+from pruning_core.surgery.prune import Pruned
+from pruning_core.surgery.restore import restore
+from pruning_core.surgery.unit import kept_indices, remove_units
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.rebuild import rebuild
 from pruning_core.tracing.trace import trace
@@ -59,8 +61,12 @@ def check(program: Program, shape: tuple[int, ...], seed: int) -> None:
     pruned = outputs(graph, batch)
     assert worst(outputs(removal.module, batch), pruned) < 1e-9
     assert not network.unknown_operators
+    zeroed = zero_units(network, keep)
+    kept = kept_indices(network, keep)
+    restored = restore(program, Pruned(removal.module, "module", kept=kept)).state_dict()
+    assert all(torch.equal(restored[name], value) for name, value in zeroed.state_dict().items())
     if not network.analysis.renormalised[~keep].any():
-        assert worst(pruned, outputs(zero_units(network, keep), batch)) < 1e-9
+        assert worst(pruned, outputs(zeroed, batch)) < 1e-9
 
 
 @settings(
@@ -70,6 +76,8 @@ def check(program: Program, shape: tuple[int, ...], seed: int) -> None:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(programs(), st.integers(0, 1000))
-def test_preview_is_result_and_pruned_is_zeroed(drawn: tuple, seed: int) -> None:
+def test_preview_is_result_pruned_is_zeroed_and_restored_has_its_shapes(
+    drawn: tuple, seed: int
+) -> None:
     program, shape = drawn
     check(program, shape, seed)
