@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
 from pruning_core.commands.options import add_recipe_arguments, recipe_of
-from pruning_core.commands.tables import layers_table, notes_text, totals_table
+from pruning_core.commands.tables import encodings_table, layers_table, notes_text, totals_table
 from pruning_core.exporting.wording import count, percent, table
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
     """Resolve the recipe and return its exact savings; no model is changed."""
     recipe = recipe_of(arguments)
 
+    from pruning_core.encodings import file_sizes
     from pruning_core.exporting.document import layer_document, plain, totals_document
     from pruning_core.granularities import GRANULARITIES
     from pruning_core.loading.model import load_model
@@ -53,6 +54,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
         "layers": [layer_document(layer) for layer in savings.layers],
         "sites": [_site(site, plan) for site in sites],
         "notes": {name: list(texts) for name, texts in notes.items()},
+        "encodings": file_sizes(network, plan),
     }
     return Answer(plain(document), _text(recipe, plan, savings, sites, document))
 
@@ -118,6 +120,7 @@ def _text(
         totals_table(document),
         layers_table(savings),
         table(("Threshold on", "Kind", "Units", "Removed", "Share"), units, left=2),
+        encodings_table(document["encodings"]),
         notes_text(document["notes"]),
         f"Mask fingerprint {plan.fingerprint}",
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pruning_core.exporting.wording import count, ratio, table
+from pruning_core.exporting.wording import count, percent, ratio, table
 
 if TYPE_CHECKING:
     from pruning_core.preview import Preview
@@ -45,6 +45,18 @@ def layers_table(preview: "Preview") -> str:
     ]
     header = ("Layer", "Kind", "Non-zero", "after", "MACs", "after")
     return table(header, rows, left=2)
+
+
+def encodings_table(sizes: Mapping[str, int | None]) -> str:
+    """Return the table of file sizes by encoding; empty when there are none."""
+    if not sizes:
+        return ""
+    dense = sizes["dense"] or 1
+    rows = [
+        (key, "-", "-") if size is None else (key, count(size), percent(size / dense))
+        for key, size in sizes.items()
+    ]
+    return table(("Weights written as", "Bytes", "of dense"), rows)
 
 
 def notes_text(notes: Mapping[str, Sequence[str]]) -> str:

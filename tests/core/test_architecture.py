@@ -16,7 +16,7 @@ LAYERS = (
     ("granularities",),
     ("scoring",),
     ("planning",),
-    ("preview", "surgery"),
+    ("preview", "surgery", "encodings"),
     ("evaluation", "tuning"),
     ("figures",),
     ("exporting",),
