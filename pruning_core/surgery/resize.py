@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from pruning_core.tracing.groups import leaves_by_groups
+
 Resizer = Callable[[Any], None]
 RESIZERS: dict[str, Resizer] = {}
 
@@ -70,7 +72,7 @@ def _convolution(module: nn.modules.conv._ConvNd) -> None:
             module.groups = module.groups * first // module.in_channels
         module.in_channels, module.out_channels = first, second * module.groups
         return
-    if module.groups > 1:  # whole groups leave: outputs for each group stay as they were
+    if leaves_by_groups(module.groups, module.in_channels // module.groups) and module.groups > 1:
         module.groups = module.groups * first // module.out_channels
     module.out_channels, module.in_channels = first, second * module.groups
 

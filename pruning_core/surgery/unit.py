@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pruning_core.errors import first_line
@@ -168,30 +167,36 @@ def _varied(tensor: Tensor, generator: torch.Generator, dtype: torch.dtype | Non
 
 
 class _ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the operators that run and the shapes they yield.
+    """Notes the products and normalisations that run, with the shapes they read and yield.
 
-    A class may compute nearly the same with units cut in another way; shapes tell.
+    A class may compute nearly the same with units cut in another way; shapes tell. Views and
+    copies are left out: which of them run depends on the memory layout.
     """
 
-    _COPIES = frozenset({"clone", "contiguous", "detach", "empty", "lift_fresh"})
-    _SAME = {  # noqa: RUF012 (what the rewritten graph has in the place of another operator)
-        "_unsafe_view": "view",
-        "reshape": "view",
-        "split": "split_with_sizes",
-        "index_select": "slice",
+    _OPERATORS = {  # noqa: RUF012
+        "mm": "mm",
+        "addmm": "mm",
+        "bmm": "bmm",
+        "baddbmm": "bmm",
+        "convolution": "convolution",
+        "_softmax": "softmax",
+        "_safe_softmax": "softmax",
+        "native_layer_norm": "layer_norm",
+        "native_group_norm": "group_norm",
     }
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.shapes: list[tuple[str, tuple[int, ...]]] = []
+        self.shapes: list[tuple[str, tuple[tuple[int, ...], ...]]] = []
 
     def __torch_dispatch__(
         self, func: Any, _types: Any, args: Any = (), kwargs: Any = None
     ) -> object:
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if name not in self._COPIES:  # whether they are needed depends on the sizes
-            first = next((x for x in pytree.tree_leaves(result) if isinstance(x, Tensor)), None)
-            shape = () if first is None else tuple(first.shape)
-            self.shapes.append((self._SAME.get(name, name), shape))
+        if name in self._OPERATORS:
+            read = args[1:] if name in {"addmm", "baddbmm"} else args  # a bias comes first
+            first = result[0] if isinstance(result, tuple) else result
+            shapes = tuple(tuple(x.shape) for x in (*read, first) if isinstance(x, Tensor))
+            self.shapes.append((self._OPERATORS[name], shapes))
         return result

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from pruning_core.errors import UnsupportedModelError
 from pruning_core.tracing.analysis import Analysis, analyse, staying
 from pruning_core.tracing.capture import TENSOR, Capture, capture
+from pruning_core.tracing.groups import leaves_by_groups
 from pruning_core.tracing.labels import Labelled
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.walk import argument, operator_name, output_shapes
@@ -415,7 +416,9 @@ def _split(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
 def _convolution(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
     channels = build.along(build.value(node.args[0]), 1)
     groups = int(node.args[8])  # type: ignore[arg-type]
-    return node.target, (*node.args[:8], max(1, groups * int(channels.sum()) // len(channels)))
+    if node.args[6] or leaves_by_groups(groups, len(channels) // groups):  # transposed: always
+        groups = max(1, groups * int(channels.sum()) // len(channels))
+    return node.target, (*node.args[:8], groups)
 
 
 @_rewrites("native_layer_norm", "fused_rms_norm")

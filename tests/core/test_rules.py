@@ -91,6 +91,7 @@ ROWS = (
         ((3, 3, 4), (3, 3, 5)),
         (5, 4, 3, 3),
     ),
+    Row("bilinear", functional.bilinear, ((2, 3), (2, 4), (5, 3, 4)), (5, 4, 3, 2)),
     Row("matrix and vector", torch.mv, ((3, 4), (4,)), (4, 3)),
     Row("inner product", torch.dot, ((4,), (4,)), (4,)),
     Row("outer product", torch.outer, ((3,), (4,)), (4, 3)),
@@ -117,6 +118,12 @@ ROWS = (
         lambda a, w: functional.conv2d(a, w, groups=len(w)),
         ((1, 4, 3, 3), (4, 1, 3, 3)),
         (4,),
+    ),
+    Row(
+        "two groups of three",
+        lambda a, w: functional.conv2d(a, w, groups=2),
+        ((1, 6, 3, 3), (4, 3, 3, 3)),
+        (3, 2),
     ),
     Row("transposed", functional.conv_transpose2d, ((1, 3, 2, 2), (3, 5, 3, 3), (5,)), (5, 3)),
     Row(

@@ -63,6 +63,13 @@ def log_sigmoid(walk: Walk, node: fx.Node) -> Value:
     return [tensor, None]
 
 
+@rule("affine_grid_generator")
+def affine_grid(walk: Walk, node: fx.Node) -> Value:
+    """Positions computed from a matrix, which must stay whole."""
+    walk.links.lock(walk.tensor(node, 0))
+    return Labelled.fixed(output_shape(node))
+
+
 @rule("index_select")
 def index_select(walk: Walk, node: fx.Node) -> Value:
     """Take positions of one axis by number: they keep their meaning only when none leaves."""

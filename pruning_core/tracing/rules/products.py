@@ -3,6 +3,7 @@
 import numpy as np
 from torch import fx
 
+from pruning_core.tracing.groups import leaves_by_groups
 from pruning_core.tracing.labels import LabelArray, Labelled, combine, fixed
 from pruning_core.tracing.walk import Product, Value, Walk, output_shape, rule
 
@@ -66,7 +67,8 @@ def convolution(walk: Walk, node: fx.Node) -> Value:
         links.link(np.repeat(x[1], len(made) // groups), made)
         contracted = x[1]
     elif not transposed:
-        made, contracted = _whole_groups(walk, x[1], made, read, groups), x[1]
+        _couple_groups(walk, x[1], made, read, groups)
+        contracted = x[1]
     else:
         contracted = links.link(x[1], read)
         links.lock_labels(made)
@@ -94,15 +96,17 @@ def convolution(walk: Walk, node: fx.Node) -> Value:
     return Labelled.of_axes([x[0], output, *spatial])
 
 
-def _whole_groups(
+def _couple_groups(
     walk: Walk, x: LabelArray, made: LabelArray, read: LabelArray, groups: int
-) -> LabelArray:
-    """Couple the channels of each convolution group, in and out: a group leaves as a whole."""
-    inputs = walk.links.couple_rows(x.reshape(groups, -1))
-    outputs = walk.links.couple_rows(made.reshape(groups, -1))
-    walk.links.link(inputs, outputs)
-    walk.links.lock_labels(read)
-    return made
+) -> None:
+    """Keep the groups of a convolution alike: whole groups leave, or one channel of each group."""
+    inputs, outputs = x.reshape(groups, -1), made.reshape(groups, -1)
+    if leaves_by_groups(groups, len(read)):
+        walk.links.link(walk.links.couple_rows(inputs), walk.links.couple_rows(outputs))
+        walk.links.lock_labels(read)
+    else:
+        walk.links.link(walk.links.couple_rows(inputs.T), read)
+        walk.links.couple_rows(outputs.T)
 
 
 @rule("embedding")
@@ -111,6 +115,26 @@ def embedding(walk: Walk, node: fx.Node) -> Value:
     table = walk.links.axes(walk.tensor(node, 0))
     walk.links.lock_labels(table[0])
     return Labelled.of_axes([*walk.links.axes(walk.tensor(node, 1)), table[1]])
+
+
+@rule("trilinear")
+def trilinear(walk: Walk, node: fx.Node) -> Value:
+    """Multiply three tensors, each with axes inserted, and sum (``torch.nn.Bilinear``).
+
+    Not counted as MACs, as torch's own counter does not.
+    """
+    operands = []
+    for place in range(3):
+        tensor = walk.tensor(node, place)
+        for axis in sorted(node.args[3 + place]):  # type: ignore[arg-type]
+            tensor = tensor.with_axis(int(axis))
+        operands.append(tensor)
+    shape = [max(sizes) for sizes in zip(*(tensor.shape for tensor in operands), strict=True)]
+    axes = walk.links.axes(combine(walk.links, operands, shape))
+    summed = {int(axis) for axis in node.args[6]}  # type: ignore[union-attr, arg-type]
+    for axis in summed:
+        walk.contract(axes[axis], *node.args[:3])
+    return Labelled.of_axes([labels for axis, labels in enumerate(axes) if axis not in summed])
 
 
 @rule("mv")
