@@ -111,7 +111,8 @@ def random_keep(network: Network, *, only_exact: bool = False) -> Keep:
 
 
 def counted_macs(module: nn.Module, inputs: Inputs) -> int:
-    """Return the MACs of one forward pass by torch's own counter."""
+    """Return the MACs of one forward pass by torch's own counter; gradients are switched off."""
+    module.requires_grad_(False)  # the counter fails where a parameter is handed to a module
     with torch.no_grad(), decomposed_operators(), FlopCounterMode(display=False) as counter:
         module(*inputs.args, **inputs.kwargs)
     return int(counter.get_total_flops()) // 2

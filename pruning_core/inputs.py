@@ -1,5 +1,6 @@
 """What a model is called with and returns: tensors in any nesting."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -67,6 +68,22 @@ class Inputs:
         size = self.batch_size
         return self.with_tensors(
             x.repeat(times, *[1] * (x.ndim - 1)) if _carries(x, size) else x for x in self.tensors
+        )
+
+    @property
+    def carry_batch(self) -> tuple[bool, ...]:
+        """For each tensor, whether its first axis is that of the samples."""
+        return tuple(_carries(tensor, self.batch_size) for tensor in self.tensors)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each tensor: its keyword, or its place, e.g. ``input_0``."""
+        keyed = {f"input_{place}": value for place, value in enumerate(self.args)}
+        found, _ = pytree.tree_flatten_with_path({**keyed, **dict(self.kwargs)})
+        return tuple(
+            re.sub(r"\W+", "_", pytree.keystr(path)).strip("_")
+            for path, leaf in found
+            if isinstance(leaf, Tensor)
         )
 
     @property

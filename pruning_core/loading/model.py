@@ -64,6 +64,12 @@ def check_fits(model: LoadedModel, input_shape: tuple[int, ...], data: str) -> N
     Raises:
         DataError: With both shapes.
     """
+    if not model.inputs.is_flat:
+        raise DataError(
+            f"The data set '{data}' gives one tensor, by position; the model '{model.identity}' is "
+            f"called with {', '.join(model.inputs.names)}. Leave the data out and choose a "
+            "criterion that reads weights only."
+        )
     taken = [tuple(tensor.shape[1:]) for tensor in model.example_inputs]
     if taken != [tuple(input_shape)]:
         raise DataError(

@@ -16,6 +16,7 @@ from pruning_core.errors import ExportError, first_line
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import OnnxCheck, RunResult
 from pruning_core.exporting.writing import whole_file
+from pruning_core.inputs import Inputs, output_tensors
 
 TOLERANCE: Final = 1e-4
 BATCH_SIZES: Final = (1, 7)
@@ -38,19 +39,46 @@ def write_onnx(result: RunResult, path: Path) -> RunResult:
         ExportError: If an operator has no ONNX form, or the file differs from PyTorch by 1e-4.
     """
     batches = [_batch(result, n) for n in BATCH_SIZES]
+    call = result.model.inputs
+    module, names = result.surgery.module, None
+    if not call.is_flat:
+        module, names = _Positional(module, call), call.names
+    shared = [not carries for carries in call.carry_batch]
     with whole_file(path) as part:
-        export_onnx(result.surgery.module, _batch(result, _EXPORT_BATCH), part)
-        check = compare_onnx(part, result.surgery.module, batches)
+        export_onnx(module, _batch(result, _EXPORT_BATCH), part, names=names, shared=shared)
+        check = compare_onnx(part, module, batches)
     return result.with_onnx(check)
 
 
-def export_onnx(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> None:
-    """Write ``module`` as ONNX with axis 0 of every input free; ``module`` stays as it is.
+class _Positional(nn.Module):
+    """A model called with its tensors one after the other, returning its tensors in a list."""
+
+    def __init__(self, module: nn.Module, call: Inputs) -> None:
+        super().__init__()
+        self.module, self.call = module, call
+
+    def forward(self, *tensors: Tensor) -> list[Tensor]:
+        """Put the tensors where the model takes them."""
+        call = self.call.with_tensors(tensors)
+        return output_tensors(self.module(*call.args, **call.kwargs))
+
+
+def export_onnx(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    path: Path,
+    *,
+    names: Sequence[str] | None = None,
+    shared: Sequence[bool] | None = None,
+) -> None:
+    """Write ``module`` as ONNX with axis 0 of the inputs free; ``module`` stays as it is.
 
     Args:
         module: In eval mode.
         inputs: Positional inputs, at least two samples.
         path: File to (over)write.
+        names: Names of the inputs in the file; None takes those of the forward function.
+        shared: True for inputs that are the same for every sample; their axis 0 is not free.
 
     Raises:
         ExportError: If PyTorch cannot express the module in ONNX, or ONNX's own checker objects.
@@ -58,13 +86,16 @@ def export_onnx(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> No
     import onnx
 
     axis = torch.export.Dim("batch")
+    free = [None if same else {0: axis} for same in shared or [False] * len(inputs)]
+    takes_any = isinstance(module, _Positional)
     with _quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 copy.deepcopy(module),
                 inputs,
                 dynamo=True,
-                dynamic_shapes=tuple({0: axis} for _ in inputs),
+                dynamic_shapes=(tuple(free),) if takes_any else tuple(free),
+                input_names=names,
                 verbose=False,
             )
             if program is None:
@@ -141,10 +172,10 @@ def _batch(result: RunResult, n: int) -> tuple[Tensor, ...]:
         return (result.samples[:n],)
     generator = torch.Generator().manual_seed(_SEED)
     return tuple(
-        torch.randn((n, *example.shape[1:]), generator=generator).to(example.dtype)
-        if example.is_floating_point()
-        else example[:1].expand(n, *example.shape[1:]).contiguous()
-        for example in result.model.example_inputs
+        torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor.contiguous()
+        for tensor in result.model.inputs.repeated(n).tensors
     )
 
 
