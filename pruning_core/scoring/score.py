@@ -14,7 +14,7 @@ from pruning_core.errors import InvalidRecipeError, MissingEvidenceError, Unsupp
 from pruning_core.granularities import GRANULARITIES, Combine, Elements, Granularity
 from pruning_core.loading.dataset import Split, load_dataset
 from pruning_core.loading.model import LoadedModel, check_fits
-from pruning_core.modes import evaluating
+from pruning_core.modes import evaluating, restored
 from pruning_core.planning.recipe import Recipe
 from pruning_core.scoring import criteria as _criteria  # noqa: F401  (registers all criteria)
 from pruning_core.scoring.blocks import BlockElements, widened
@@ -110,7 +110,7 @@ def score(
 
     data = _calibration(model, recipe, criterion, calibration)
     material = Material(network, granularity, sites, recipe.reduction, data)
-    with reproducible(), evaluating(network.module):
+    with reproducible(), evaluating(network.module), restored(network.module):
         raw = _raw(material, criterion, recipe.seed)
     by_site, unrated = {}, set()
     for site, values in zip(sites, raw, strict=True):

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
 from pruning_core.errors import (
@@ -329,3 +329,27 @@ def test_running_statistics_are_no_weights() -> None:
         module[1].running_var.fill_(1000)
     after = score(model, trace(module, model.inputs), asked).by_site["0"]
     np.testing.assert_array_equal(before, after)
+
+
+class Twice(nn.Module):
+    """One layer that stands in two places of the module tree."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+        self.block = nn.Sequential(nn.ReLU(), self.first)
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.block(self.first(x)))
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "accuracy_drop", "synflow"])
+def test_a_layer_in_two_places_keeps_its_parameters(criterion: str) -> None:
+    model = loaded(Twice(), 6)
+    before = dict(model.module.named_parameters())
+    split = Split(torch.randn(8, 6), torch.randint(0, 3, (8,)), 1.0, 0.0, 1.0)
+    asked = Recipe(model=model.identity, granularity="unit", criterion=criterion)
+    score(model, trace(model.module, model.inputs), asked, split)
+    after = dict(model.module.named_parameters())
+    assert all(after[name] is tensor for name, tensor in before.items())
