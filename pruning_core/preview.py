@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pruning_core.granularities import GRANULARITIES, Combine, Elements
 from pruning_core.planning.plan import Plan
 from pruning_core.scoring.score import Scores
-from pruning_core.tracing.cost import Costs
+from pruning_core.tracing.cost import CostModel, Costs
 from pruning_core.tracing.cost import Totals as CostTotals
 from pruning_core.tracing.network import Group, Network
 
@@ -81,8 +81,9 @@ def preview(network: Network, plan: Plan) -> Preview:
     """Return what ``network`` costs now and when ``plan`` is carried out."""
     everything = np.ones(network.cost.n_units, np.bool_)
     masked = _masked_nonzeros(network, plan)
-    before, layers_before = _cost(network, everything, {})
-    after, layers_after = _cost(network, plan.unit_keep(network), masked)
+    before, layers_before = _cost(network, network.cost, everything, {})
+    cost = network.cost_without(plan.cut(network))
+    after, layers_after = _cost(network, cost, plan.unit_keep(network), masked)
     layers = tuple(
         LayerCost(layer.name, layer.kind, *totals)
         for layer, *totals in zip(network.layers, layers_before, layers_after, strict=True)
@@ -102,7 +103,8 @@ def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
     of_site = scores.by_site[site]
     order = scores.order(site)
     positions = _positions(plan, site, len(order))
-    if GRANULARITIES[plan.recipe.granularity].removes:
+    granularity = GRANULARITIES[plan.recipe.granularity]
+    if granularity.coupled:
         group = network.group(site)
         first = network.first_unit(group)
         keep = plan.unit_keep(network)
@@ -110,6 +112,8 @@ def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
         costs = network.cost.sweep(keep, first + order, positions)
         zeros = network.cost.zeros_along(keep, first + order, positions)
         nonzero = costs.params.sum(axis=1) - zeros.sum(axis=1)
+    elif granularity.removes:
+        costs, nonzero = _cut_track(network, plan, order, positions)
     else:
         costs, nonzero = _masked_track(network, plan, site, order, positions)
     return Track(
@@ -177,6 +181,20 @@ def _positions(plan: Plan, site: str, n_units: int) -> Counts:
     return np.unique(np.append(np.rint(wanted), plan.n_removed(site))).astype(np.int64)
 
 
+def _cut_track(
+    network: Network, plan: Plan, order: Counts, positions: Counts
+) -> tuple[Costs, Counts]:
+    """Return costs ``[P, ...]`` and non-zeros ``[P]`` when branches are cut one after the other."""
+    keep = plan.unit_keep(network)
+    found, nonzero = [], []
+    for position in positions.tolist():
+        cost = network.cost_without([network.branches[unit] for unit in order[:position]])
+        found.append(cost.query(keep))
+        nonzero.append(int(found[-1].params.sum() - cost.zeros(keep).sum()))
+    columns = zip(*((c.params, c.macs, c.n_bytes) for c in found), strict=True)
+    return Costs(*(np.concatenate(column) for column in columns)), np.array(nonzero, np.int64)
+
+
 def _masked_track(
     network: Network, plan: Plan, site: str, order: Counts, positions: Counts
 ) -> tuple[Costs, Counts]:
@@ -216,12 +234,12 @@ def _masked_nonzeros(network: Network, plan: Plan) -> dict[str, int]:
 
 
 def _cost(
-    network: Network, keep: NDArray[np.bool_], masked: dict[str, int]
+    network: Network, cost: CostModel, keep: NDArray[np.bool_], masked: dict[str, int]
 ) -> tuple[Totals, list[Totals]]:
     """Return the cost of the whole and of each layer, ``masked`` weights being set to zero."""
-    costs, names = network.cost.query(keep), network.cost.parameters
+    costs, names = cost.query(keep), cost.parameters
     params, macs = costs.params[0], costs.macs[0]
-    nonzero = params - network.cost.zeros(keep)[0] - [masked.get(name, 0) for name in names]
+    nonzero = params - cost.zeros(keep)[0] - [masked.get(name, 0) for name in names]
     n_bytes = params * [network.tensor(name).element_size() for name in names]
     columns = [
         _by_layer(network.parameter_layer, values, len(network.layers))

@@ -176,6 +176,9 @@ def _coupling(plan: "Plan", site: "Site") -> None:
     """Say which layers shrink together with this one, and why."""
     if site.parameter:
         return
+    if site.unit_names:
+        _named_units(plan, site)
+        return
     network = cache.network(plan.recipe.model)
     group = network.group(site.name)
     with st.expander(
@@ -203,6 +206,21 @@ def _coupling(plan: "Plan", site: "Site") -> None:
             height=_table_height(group.members),
             alt=f"Tensors that lose slices when a {group.kind} of {site.name} leaves",
         )
+
+
+def _named_units(plan: "Plan", site: "Site") -> None:
+    """Say of each unit that has a name whether it stays."""
+    keep = plan.keep[site.name]
+    st.dataframe(
+        {
+            site.kind.capitalize(): list(site.unit_names),
+            "Score": cache.scores(plan.recipe).by_site[site.name].tolist(),
+            "Stays": keep.tolist(),
+        },
+        hide_index=True,
+        height=_table_height(site.unit_names),
+        alt=f"The {site.n_units} {plural(site.kind)}, their scores, and which of them stay",
+    )
 
 
 def _table_height(rows: Sequence[object]) -> int | Literal["content"]:

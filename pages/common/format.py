@@ -24,4 +24,4 @@ def markdown(text: str) -> str:
 
 def plural(word: str, n: int = 2) -> str:
     """Return the word for ``n`` of them: ``head``, ``heads``."""
-    return word if n == 1 else f"{word}s"
+    return word if n == 1 else f"{word}es" if word.endswith("ch") else f"{word}s"

@@ -45,21 +45,27 @@ def rows(plan: "Plan", counted: "Preview") -> list[dict[str, Any]]:
     removes = cache.registry("granularities")[recipe.granularity].removes
     found = []
     for index, site in enumerate(cache.sites(recipe).values()):
-        cost = costs[site.layer]
-        left = cost.after.params if removes else cost.after.nonzero
+        names = site.layers if site.unit_names else (site.layer,)
+        own = [costs[name] for name in names]
         found.append(
             {
                 "index": index,
                 "name": site.name,
                 "label": site.name or "(model)",
                 "unit": plural(site.kind),
-                "kinds": cost.kind,
+                "kinds": ", ".join(dict.fromkeys(cost.kind for cost in own)),
                 "total": site.n_units,
                 "removed": plan.n_removed(site.name),
                 "threshold": plan.thresholds[site.name],
-                "params": [cost.before.params, left],
-                "macs": [cost.before.macs, cost.after.macs],
-                "coupled": [name or "(model)" for name in site.layers if name != site.layer],
+                "params": [
+                    sum(cost.before.params for cost in own),
+                    sum(cost.after.params if removes else cost.after.nonzero for cost in own),
+                ],
+                "macs": [
+                    sum(cost.before.macs for cost in own),
+                    sum(cost.after.macs for cost in own),
+                ],
+                "coupled": [name or "(model)" for name in site.layers if name not in names],
                 "own": site.name in recipe.layers,
                 "pinned": site.name in recipe.pins,
             }

@@ -67,6 +67,7 @@ class Site:
         layer: Module path of the layer that owns or makes the units.
         layers: Module paths of every layer that changes when units leave.
         parameter: The parameter whose elements the units are made of; empty when they span several.
+        unit_names: A name for each unit, where units are parts of the model; else empty.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Site:
     layer: str
     layers: tuple[str, ...]
     parameter: str = ""
+    unit_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruning_core.errors import InvalidRecipeError
-from pruning_core.granularities import GRANULARITIES
+from pruning_core.granularities import GRANULARITIES, depth
 from pruning_core.planning.keep import Limits
 from pruning_core.planning.recipe import Budget, Recipe
 from pruning_core.scoring.score import Scores
+from pruning_core.tracing.cost import Costs
 from pruning_core.tracing.network import Network
 
 Counts = NDArray[np.int64]
@@ -28,7 +29,7 @@ def meet_budget(
     Args:
         recipe: Scope and limits are read.
         budget: What may remain.
-        network: The traced network; its groups are the sites.
+        network: The traced network.
         scores: Scores of its units.
         fixed: Site name -> how many units go there in any case.
 
@@ -41,9 +42,10 @@ def meet_budget(
             "the dense file stay as they are. Choose granularity 'unit', or a ratio."
         )
     limits = Limits(recipe.min_kept, recipe.round_to)
-    free = [group.name for group in network.groups if group.name not in fixed]
-    is_free = np.array([group.name not in fixed for group in network.groups], np.bool_)
-    always = np.array([fixed.get(group.name, 0) for group in network.groups], np.int64)
+    sites = [site.name for site in GRANULARITIES[recipe.granularity].sites(network)]
+    free = [name for name in sites if name not in fixed]
+    is_free = np.array([name not in fixed for name in sites], np.bool_)
+    always = np.array([fixed.get(name, 0) for name in sites], np.int64)
     together = recipe.scope == "global"
     n_steps, step_counts = (_together if together else _alike)(scores, free, limits)
 
@@ -52,7 +54,8 @@ def meet_budget(
         removed[is_free] = step_counts(step)
         return removed
 
-    remaining = _remaining(network, budget, scores)
+    is_depth = recipe.granularity == depth.KEY
+    remaining = (_remaining_depth if is_depth else _remaining)(network, budget, scores)
     limit = budget.value * remaining(np.zeros_like(always))
     least = remaining(removed_at(n_steps))
     if least > limit:
@@ -82,10 +85,26 @@ def _remaining(network: Network, budget: Budget, scores: Scores) -> Callable[[Co
             pairs = zip(network.groups, removed.tolist(), strict=True)
             gone = [scores.ranking(group.name).lowest(count) for group, count in pairs]
             costs = cost.query(~np.concatenate(gone))
-        by_kind = {"macs": costs.macs, "params": costs.params, "bytes": costs.n_bytes}
-        return int(by_kind[budget.kind].sum())
+        return _amount(costs, budget)
 
     return remaining
+
+
+def _remaining_depth(network: Network, budget: Budget, scores: Scores) -> Callable[[Counts], int]:
+    """Return the function from the number of branches cut to the budgeted cost that remains."""
+    everything = np.ones(network.cost.n_units, np.bool_)
+
+    def remaining(removed: Counts) -> int:
+        gone = np.flatnonzero(scores.ranking(depth.SITE).lowest(int(removed[0])))
+        cost = network.cost_without([network.branches[unit] for unit in gone])
+        return _amount(cost.query(everything), budget)
+
+    return remaining
+
+
+def _amount(costs: Costs, budget: Budget) -> int:
+    by_kind = {"macs": costs.macs, "params": costs.params, "bytes": costs.n_bytes}
+    return int(by_kind[budget.kind].sum())
 
 
 def _together(scores: Scores, sites: Sequence[str], limits: Limits) -> Steps:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pruning_core.granularities import GRANULARITIES, depth
 from pruning_core.planning.recipe import Recipe
+from pruning_core.tracing.branches import Branch
 from pruning_core.tracing.network import Network
 
 Keep = NDArray[np.bool_]
@@ -47,14 +49,18 @@ class Plan:
         return digest.hexdigest()
 
     def unit_keep(self, network: Network) -> Keep:
-        """Return ``[n_units]`` which units of all groups stay; all of them under masks."""
-        if not network.groups:
-            return np.ones(0, np.bool_)
-        return np.concatenate(
-            [
-                self.keep.get(group.name, np.ones(group.n_units, np.bool_))
-                if self.recipe.granularity == "unit"
-                else np.ones(group.n_units, np.bool_)
-                for group in network.groups
+        """Return ``[n_units]`` which units of all groups stay; all unless units are pruned."""
+        stays = [np.ones(group.n_units, np.bool_) for group in network.groups]
+        if GRANULARITIES[self.recipe.granularity].coupled:
+            stays = [
+                self.keep.get(group.name, all_of_it)
+                for group, all_of_it in zip(network.groups, stays, strict=True)
             ]
-        )
+        return np.concatenate([np.ones(0, np.bool_), *stays])
+
+    def cut(self, network: Network) -> tuple[Branch, ...]:
+        """Return the residual branches that go; none unless branches are pruned."""
+        keep = self.keep.get(depth.SITE)
+        if self.recipe.granularity != depth.KEY or keep is None:
+            return ()
+        return tuple(b for b, stays in zip(network.branches, keep, strict=True) if not stays)

@@ -54,6 +54,8 @@ def prune(model: LoadedModel, network: Network, plan: Plan) -> Pruned:
         masks = weight_masks(network, plan)
         return Pruned(apply_masks(network, masks), "masked", masks=masks)
     keep = plan.unit_keep(network)
-    removal = remove_units(network, keep)
+    cut = plan.cut(network)
+    removal = remove_units(network, keep, cut)
     form: Literal["module", "graph"] = "graph" if removal.graph_reason else "module"
-    return Pruned(removal.module, form, removal.graph_reason, kept=kept_indices(network, keep))
+    kept = kept_indices(network, keep, cut)
+    return Pruned(removal.module, form, removal.graph_reason, kept=kept)

@@ -1,7 +1,7 @@
 """Remove units from a copy of the user's own module, and prove that it computes the right thing."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pruning_core.errors import first_line
 from pruning_core.inputs import output_tensors
 from pruning_core.modes import copied
+from pruning_core.surgery.branch import cut_branches
 from pruning_core.surgery.resize import resize
 from pruning_core.surgery.stored import Reach, set_sizes
 from pruning_core.switches import plain_attention
 from pruning_core.tracing.analysis import staying
+from pruning_core.tracing.branches import Branch
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.rebuild import rebuild, sizes_met
 
@@ -36,10 +38,11 @@ class Removal(NamedTuple):
     graph_reason: str
 
 
-def kept_indices(network: Network, keep: Keep) -> Kept:
+def kept_indices(network: Network, keep: Keep, cut: Sequence[Branch] = ()) -> Kept:
     """Return, for each parameter and buffer, the original indices kept on each axis.
 
-    None stands for an axis that stays whole. Tensors that stay whole are not listed.
+    None stands for an axis that stays whole. Tensors that stay whole are not listed; of the tensors
+    of a cut branch nothing is kept.
     """
     kept: dict[str, tuple[NDArray[np.int64] | None, ...]] = {}
     for name, tensor in network.analysis.tensors.items():
@@ -49,11 +52,19 @@ def kept_indices(network: Network, keep: Keep) -> Kept:
             axes.append(None if stays.all() else np.flatnonzero(stays))
         if any(axis is not None for axis in axes):
             kept[name] = tuple(axes)
+    for name in _gone(cut):
+        nothing = np.zeros(0, np.int64)
+        kept[name] = (nothing,) * network.tensor(name).ndim
     return kept
 
 
-def remove_units(network: Network, keep: Keep) -> Removal:
-    """Return the model without the units that do not stay; the model itself is not changed.
+def _gone(cut: Sequence[Branch]) -> set[str]:
+    """Return the tensors that leave with the branches."""
+    return {name for branch in cut for name in branch.tensors}
+
+
+def remove_units(network: Network, keep: Keep, cut: Sequence[Branch] = ()) -> Removal:
+    """Return the model without what does not stay; the model itself is not changed.
 
     The result is the user's own class wherever that class can express it, which is proven by
     running it beside the rewritten graph; otherwise it is that graph.
@@ -61,29 +72,35 @@ def remove_units(network: Network, keep: Keep) -> Removal:
     Args:
         network: The traced model.
         keep: ``[n_units]`` True for the units that stay.
+        cut: Residual branches that go.
     """
-    if keep.all():
+    if keep.all() and not cut:
         return Removal(copied(network.module), "")
-    graph = rebuild(network, keep)
+    graph = rebuild(network, keep, cut)
     one_sample = f" {graph.meta['one_sample']}" if graph.meta["one_sample"] else ""
     kept, met = kept_indices(network, keep), sizes_met(network, keep)
+    how = "without its branches" if cut else "with the new sizes"
     reasons = []
     for reach in Reach:
         try:
-            module = _sliced(network, kept)
+            module = _sliced(network, kept, cut)
             set_sizes(module, met, reach)
             if _agree(module, graph, network):
                 return Removal(module, "")
-            reasons.append("its class computes something else with the new sizes")
+            reasons.append(f"its class computes something else {how}")
         except Exception as error:  # whatever the user's forward raises
-            reasons.append(f"its class cannot run with the new sizes ({first_line(error)})")
+            reasons.append(f"its class cannot run {how} ({first_line(error)})")
     return Removal(graph, reasons[0] + one_sample)
 
 
-def _sliced(network: Network, kept: Kept) -> nn.Module:
+def _sliced(network: Network, kept: Kept, cut: Sequence[Branch]) -> nn.Module:
     module = copied(network.module)
+    cut_branches(module, network, cut)
+    gone = _gone(cut)
     replaced: dict[int, Tensor] = {}
     for name, axes in kept.items():
+        if name in gone:
+            continue
         tensor = _lookup(module, name)
         replaced[id(tensor)] = _take(tensor, axes)
     for child in module.modules():

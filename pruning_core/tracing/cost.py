@@ -6,8 +6,9 @@ sums of such sizes, computed in 64-bit integers. Units of a group that weigh the
 vector are of one *kind* (usually the whole group is), so that counting them by kind is enough.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -49,6 +50,7 @@ class CostModel:
 
     Attributes:
         parameters: Names of the parameters, in the order of the columns of :class:`Costs`.
+        stored: Names in the file -> names of the traced tensors; tied ones have several.
         n_units: Units of all groups together.
         uniform: ``[n_groups]`` True where all units of the group are of one kind.
     """
@@ -78,15 +80,38 @@ class CostModel:
         self._sizes = _Sizes(vectors, self._kinds)
         self._elements = self._sizes.volumes(tensor_axes)
         self._macs = self._sizes.volumes(product_axes)
-        place = {name: number for number, name in enumerate(tensors)}
-        self._is_parameter = np.array([place[name] for name in parameters], np.int64)
-        in_file = [place[name] for name in stored.values()]
+        self._place = {name: number for number, name in enumerate(tensors)}
+        self._tensor_axes = tensor_axes
+        self._is_parameter = np.array([self._place[name] for name in parameters], np.int64)
+        self._lives = np.ones(len(parameters), np.int64)
+        self._write(stored)
+
+    def _write(self, stored: Mapping[str, str]) -> None:
+        """Compile the size of the file that holds ``stored``."""
+        tensors = self._analysis.tensors
+        in_file = [self._place[name] for name in stored.values()]
+        self.stored = dict(stored)
         self._file = DenseFileSize({name: tensors[stored[name]] for name in stored})
         self._in_file = np.array(in_file, np.int64)[self._file.order]
-        written = np.array([axis for number in in_file for axis in tensor_axes[number]], np.int64)
+        axes = [axis for number in in_file for axis in self._tensor_axes[number]]
+        written = np.array(axes, np.int64)
         varies = self._sizes.varies[written]
         self._written = np.bincount(self._sizes.place(written[varies]), minlength=self._sizes.n + 1)
         self._fixed_digits = int(digits(self._sizes.dense[written[~varies]]).sum())
+
+    def without(self, tensors: Collection[str], products: Collection[int]) -> "CostModel":
+        """Return the cost of the network without these tensors and costly operators.
+
+        They keep their columns, which are zero; the file loses the tensors.
+        """
+        self.zero_table  # noqa: B018  (read once, for this model and the other)
+        other = copy.copy(self)
+        other._elements = self._elements.without([self._place[name] for name in tensors])
+        other._macs = self._macs.without(products)
+        gone = set(tensors)
+        other._write({key: name for key, name in self.stored.items() if name not in gone})
+        other._lives = np.array([name not in gone for name in self.parameters], np.int64)
+        return other
 
     def query(self, keep: NDArray[np.bool_]) -> Costs:
         """Return the cost when the units ``keep`` (``[n_units]`` or ``[P, n_units]``) stay."""
@@ -166,7 +191,7 @@ class CostModel:
 
     def zeros(self, keep: NDArray[np.bool_]) -> Counts:
         """Return ``[P, n_parameters]`` elements that stay and are zero in the model as it is."""
-        return self.zero_table.count(np.atleast_2d(keep))
+        return self.zero_table.count(np.atleast_2d(keep)) * self._lives
 
     def zeros_along(
         self, keep: NDArray[np.bool_], order: NDArray[np.int64], positions: Counts
@@ -175,7 +200,7 @@ class CostModel:
         leaves_at = np.full(self.n_units, len(order) + 1, np.int64)
         leaves_at[order] = np.arange(len(order))
         leaves_at[~keep] = -1
-        return self.zero_table.count_along(leaves_at, positions)
+        return self.zero_table.count_along(leaves_at, positions) * self._lives
 
     def _costs(self, removed: Counts) -> Costs:
         """Return the cost when ``removed`` (``[P, n_kinds]``) units of each kind are gone."""
@@ -335,6 +360,12 @@ class _Volumes:
 
     fixed: Counts  # [T]
     factors: NDArray[np.int64]  # [width, T] places among the sizes
+
+    def without(self, numbers: Collection[int]) -> "_Volumes":
+        """Return the same with some of the products zero."""
+        fixed = self.fixed.copy()
+        fixed[list(numbers)] = 0
+        return replace(self, fixed=fixed)
 
     def of(self, sizes: Counts) -> Counts:
         """Return ``[P, T]`` for ``[P, n + 1]`` sizes."""

@@ -1,6 +1,6 @@
 """The traced network: layers, coupled groups of units, and what they cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from pruning_core.inputs import Inputs
 
 if TYPE_CHECKING:
     from pruning_core.tracing.analysis import Analysis
+    from pruning_core.tracing.branches import Branch
     from pruning_core.tracing.cost import CostModel
 
 
@@ -99,6 +100,7 @@ class Network:
             weight pruning acts on, in execution order.
         cost: Exact parameters and MACs as arithmetic on kept units.
         product_layers: For each costly operator the layer its MACs belong to.
+        branches: Residual branches that can be cut, in execution order.
         unknown_operators: Operators without a rule, with the number of times they were met; what
             they touch is locked.
         analysis: The labels behind the groups; for surgery and evidence.
@@ -111,6 +113,7 @@ class Network:
     weights: tuple[str, ...]
     cost: "CostModel"
     product_layers: tuple[str, ...]
+    branches: "tuple[Branch, ...]"
     unknown_operators: Mapping[str, int]
     analysis: "Analysis"
 
@@ -147,6 +150,14 @@ class Network:
     def first_unit(self, group: Group) -> int:
         """Return the number of the group's first unit among the units of all groups."""
         return sum(other.n_units for other in self.groups[: self.groups.index(group)])
+
+    def cost_without(self, cut: "Sequence[Branch]") -> "CostModel":
+        """Return the cost when the branches ``cut`` are gone."""
+        if not cut:
+            return self.cost
+        tensors = {name for branch in cut for name in branch.tensors}
+        products = {number for branch in cut for number in branch.products}
+        return self.cost.without(tensors, products)
 
     def tensor(self, name: str) -> Tensor:
         """Return the parameter or buffer called ``name``."""

@@ -5,7 +5,7 @@ batch sizes show which numbers follow the batch; the labels show which follow th
 """
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from pruning_core.errors import UnsupportedModelError
 from pruning_core.tracing.analysis import Analysis, analyse, staying
+from pruning_core.tracing.branches import Branch, find_branches
 from pruning_core.tracing.capture import TENSOR, Capture, capture
 from pruning_core.tracing.groups import leaves_by_groups
 from pruning_core.tracing.labels import Labelled
@@ -30,7 +31,7 @@ _BATCH = 2
 Keep = NDArray[np.bool_]
 
 
-def rebuild(network: Network, keep: Keep) -> fx.GraphModule:
+def rebuild(network: Network, keep: Keep, cut: Sequence[Branch] = ()) -> fx.GraphModule:
     """Return the network as a graph module without the units that do not stay.
 
     Its parameters and buffers carry the original names; it is called like the model and computes
@@ -41,15 +42,28 @@ def rebuild(network: Network, keep: Keep) -> fx.GraphModule:
     Args:
         network: The traced model.
         keep: ``[n_units]`` True for the units that stay.
+        cut: Residual branches that go.
     """
     recording = _recorded(network)
     try:
-        module = _Rebuilder(recording, keep).build()
+        module = _Rebuilder(recording, keep, cut).build()
     except UnsupportedModelError as error:
-        recording = _Recording(network.analysis, {}, 0, str(error))
-        module = _Rebuilder(recording, keep).build()
+        recording = _Recording(network.analysis, {}, 0, str(error), network.branches)
+        module = _Rebuilder(recording, keep, cut).build()
+    _store_alike(module, network.cost.stored)
     module.meta["one_sample"] = recording.one_sample
     return module
+
+
+def _store_alike(module: fx.GraphModule, stored: Mapping[str, str]) -> None:
+    """Let the state dict of ``module`` hold what the model's holds: no constants, tied names."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name in tensors.keys() - stored.values():
+        path, _, leaf = name.rpartition(".")
+        module.get_submodule(path)._non_persistent_buffers_set.add(leaf)
+    for alias, name in stored.items():
+        if alias != name and name in tensors:
+            _attach(module, alias, tensors[name])
 
 
 def products_at_any_batch(network: Network) -> tuple[fx.GraphModule, Analysis, dict[str, str]]:
@@ -93,13 +107,15 @@ class _Recording:
     """An analysed graph, and which of its numbers follow the batch.
 
     ``batch`` is the number of samples (times those of the trace) it was recorded with; 0 when
-    nothing follows the batch, for the reason ``one_sample``.
+    nothing follows the batch, for the reason ``one_sample``. ``branches`` are the network's, with
+    the steps of this graph.
     """
 
     analysis: Analysis
     slopes: Slopes
     batch: int
     one_sample: str = ""
+    branches: tuple[Branch, ...] = ()
 
 
 _KNOWN: WeakKeyDictionary[Network, _Recording] = WeakKeyDictionary()
@@ -111,7 +127,7 @@ def _recorded(network: Network) -> _Recording:
         try:
             _KNOWN[network] = _compare_batches(network)
         except UnsupportedModelError as error:
-            _KNOWN[network] = _Recording(network.analysis, {}, 0, str(error))
+            _KNOWN[network] = _Recording(network.analysis, {}, 0, str(error), network.branches)
     return _KNOWN[network]
 
 
@@ -120,16 +136,18 @@ def _compare_batches(network: Network) -> _Recording:
         capture(network.module, network.inputs.repeated(size)) for size in (_BATCH, _BATCH + 1)
     )
     analysis = analyse(first)
+    branches = find_branches(analysis)
     same = (
         analysis.group_sizes == network.analysis.group_sizes
         and analysis.members == network.analysis.members
+        and [b.tensors for b in branches] == [b.tensors for b in network.branches]
     )
     if not same:
         raise UnsupportedModelError(
             "The model couples its layers differently for one sample and for several, "
             "so it cannot be rewritten as a graph for any batch size."
         )
-    return _Recording(analysis, _slopes(first, second), _BATCH)
+    return _Recording(analysis, _slopes(first, second), _BATCH, branches=branches)
 
 
 def _slopes(first: Capture, second: Capture) -> Slopes:
@@ -156,7 +174,7 @@ def _slopes(first: Capture, second: Capture) -> Slopes:
 class _Rebuilder:
     """Copies a graph node by node, rewriting sizes; one use only."""
 
-    def __init__(self, recording: _Recording, keep: Keep) -> None:
+    def __init__(self, recording: _Recording, keep: Keep, cut: Sequence[Branch] = ()) -> None:
         self.analysis = recording.analysis
         self.slopes = recording.slopes
         self.keep = keep
@@ -165,19 +183,30 @@ class _Rebuilder:
         self.env: dict[fx.Node, fx.Node] = {}
         self.names: dict[str, str] = {}
         self.batch: fx.Node | None = None
+        nodes = list(recording.analysis.capture.graph.graph.nodes)
+        names = {branch.name for branch in cut}
+        gone = [branch for branch in recording.branches if branch.name in names]
+        self.dead = {nodes[step] for branch in gone for step in branch.nodes}
+        self.sums = {nodes[branch.add]: nodes[branch.stays] for branch in gone}
+        self.gone = {name for branch in gone for name in branch.tensors}
 
     def build(self) -> fx.GraphModule:
         source = self.analysis.capture.graph
         tensor_names = list(self.analysis.tensors)
         for position, node in enumerate(source.graph.nodes):
+            name = tensor_names[position] if position < len(tensor_names) else None
+            if node in self.dead or name in self.gone:
+                continue
             if node.op == "placeholder":
-                name = tensor_names[position] if position < len(tensor_names) else None
                 self.env[node] = self._input(node, name)
             elif node.op == "get_attr":
                 self.root.register_buffer(str(node.target), getattr(source, str(node.target)))
                 self.env[node] = self.graph.get_attr(str(node.target))
             elif node.op == "output":
                 self._output([self.env[leaf] for leaf in pytree.tree_leaves(node.args)])
+            elif node in self.sums:  # a copy: what follows may work in place
+                term = self.env[self.sums[node]]
+                self.env[node] = self.graph.call_function(torch.ops.aten.clone.default, (term,))
             else:
                 self.env[node] = self._operator(node)
             if node.op != "output":

@@ -10,6 +10,7 @@ from pruning_core.errors import UnsupportedModelError
 from pruning_core.inputs import Inputs
 from pruning_core.modes import evaluating
 from pruning_core.tracing.analysis import Analysis, analyse, product_weights
+from pruning_core.tracing.branches import find_branches
 from pruning_core.tracing.capture import capture
 from pruning_core.tracing.cost import CostModel
 from pruning_core.tracing.coupling import reason
@@ -61,6 +62,7 @@ def _network(module: nn.Module, inputs: Inputs, analysis: Analysis) -> Network:
         weights=tuple(dict.fromkeys(name for names in weights.values() for name in names)),
         cost=cost,
         product_layers=product_layers,
+        branches=find_branches(analysis),
         unknown_operators=analysis.unknown,
         analysis=analysis,
     )

@@ -310,6 +310,7 @@ def test_a_reopened_run_is_the_run_that_was_written(measured, folder):
     [
         *itertools.product(["bundled:mlp_digits", "bundled:resnet_8"], ["unit", "weight"]),
         *(("bundled:cnn_digits", granularity) for granularity in GRANULARITIES),
+        ("bundled:vit_tiny", "depth"),
     ],
 )
 def test_a_run_without_measurements_can_be_reopened_too(identity, granularity, tmp_path):

@@ -165,6 +165,22 @@ def test_masked_weights_stay_zero_over_rounds_and_the_count_is_exact(
     assert any(not mask.all() for mask in result.surgery.masks.values())
 
 
+def test_branches_are_cut_over_rounds_and_the_rest_is_tuned() -> None:
+    wanted = recipe(
+        model="bundled:vit_tiny",
+        granularity="depth",
+        target=Ratio(value=0.5),
+        schedule=Schedule(rounds=2, shape="linear"),
+        tuning=QUICK.model_copy(update={"epochs": 1}),
+    )
+    events, result = carried_out(wanted)
+    first, last = (state.keep["branches"] for state in of_kind(events, Checkpoint)[-1].plans)
+    assert (first.sum(), last.sum()) == (6, 4)
+    assert not (last & ~first).any()
+    assert type(result.surgery.module) is type(result.model.module)
+    assert result.counted.params == result.preview.after.params
+
+
 def test_rounds_reach_the_masks_of_the_last_round_when_nothing_is_tuned() -> None:
     wanted = recipe(granularity="weight", target=Count(value=5000), tuning=Tuning(epochs=0))
     _, once = carried_out(wanted)

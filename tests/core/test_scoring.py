@@ -187,7 +187,9 @@ MAKES_NO_ZEROS = {"gru_128", "vit_tiny"}
     [
         (name, *choice)
         for choice in CHOICES
-        for name in (MODELS if choice[1] in ("weight", "unit") else ["cnn_digits"])
+        for name in {"weight": MODELS, "unit": MODELS, "depth": ["vit_tiny"]}.get(
+            choice[1], ["cnn_digits"]
+        )
     ],
 )
 def test_every_criterion_keeps_its_contract(name: str, criterion: str, granularity: str) -> None:

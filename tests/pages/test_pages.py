@@ -170,7 +170,8 @@ def test_switching_to_units_and_back_works(app, component, identity):
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_every_granularity_can_be_planned_on_a_cnn(app, component, granularity):
-    visit(app, "pages/plan.py", Recipe(model="bundled:cnn_digits"))
+    identity = "bundled:vit_tiny" if granularity == "depth" else "bundled:cnn_digits"
+    visit(app, "pages/plan.py", Recipe(model=identity))
     widget(app.selectbox, "What is pruned").set_value(granularity).run()
     pattern = GRANULARITIES[granularity].pattern
     share = 0.5 if pattern is None else 1 - pattern.n / pattern.m
@@ -186,8 +187,7 @@ def test_every_granularity_can_be_planned_on_a_cnn(app, component, granularity):
     assert sites == {site.name: site.n_units for site in GRANULARITIES[granularity].sites(network)}
     removed = sum(row["removed"] for row in rows)
     assert abs(removed - share * sum(sites.values())) <= 0.5
-    picture = component(app, "heatmap")
-    assert picture["gone"] is not None
+    assert component(app, "heatmap")["n_out"] > 0
     assert component(app, "threshold")["positions"]["n_removed"][0] == 0
 
 
