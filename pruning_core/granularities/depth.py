@@ -1,12 +1,14 @@
 """Residual branches: whole blocks and Transformer layers that may be skipped (depth pruning)."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from pruning_core.granularities.granularity import (
     GRANULARITIES,
     Combine,
-    ElementValues,
+    Elements,
     Granularity,
     Site,
 )
@@ -31,16 +33,16 @@ def sites(network: Network) -> tuple[Site, ...]:
 def gather(
     network: Network,
     site: Site,  # noqa: ARG001
-    values: ElementValues,
+    values: Elements,
     combine: Combine,
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Combine over all parameters of each branch."""
-    rows = []
+    known, totals = set(network.cost.parameters), []
     for branch in network.branches:
-        own = [name for name in branch.tensors if name in network.cost.parameters]
-        flat = torch.cat([values(name).double().flatten() for name in own])
-        rows.append(combine.over(flat, [0]))
-    return torch.stack(rows)[None]
+        own = [values.of(name).flatten() for name in branch.tensors if name in known]
+        parts = torch.stack([combine.over(elements, [0]).double() for elements in own])
+        totals.append(combine.over(parts, [0]))
+    yield torch.stack(totals)
 
 
 GRANULARITIES.add(
