@@ -338,12 +338,13 @@ class Twice(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Linear(6, 6)
-        self.block = nn.Sequential(nn.ReLU(), self.first)
-        self.last = nn.Linear(6, 3)
+        self.first = nn.Linear(6, 8)
+        self.again = nn.Linear(8, 8)
+        self.block = nn.Sequential(nn.ReLU(), self.again)
+        self.last = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.block(self.first(x)))
+        return self.last(self.block(self.again(self.first(x))))
 
 
 @pytest.mark.parametrize("criterion", ["taylor", "accuracy_drop", "synflow"])
