@@ -21,7 +21,11 @@ _KINDS: Final[Mapping[str, str]] = {
     "macs": "MACs budget",
     "bytes": "File budget",
 }
-_SCOPES: Final[Mapping[str, str]] = {"global": "All layers together", "local": "Each layer"}
+_SCOPES: Final[Mapping[str, str]] = {
+    "global": "All layers together",
+    "local": "Each layer",
+    "erk": "By layer size (ERK)",
+}
 _NORMALISE: Final[Mapping[str, str]] = {
     "none": "As they are",
     "max": "Divided by the layer's largest",
@@ -130,7 +134,8 @@ def _scope(recipe: Recipe) -> None:
         format_func=lambda key: _SCOPES[key],
         required=True,
         help="All layers together: the lowest scores of the whole model leave. "
-        "Each layer: every layer loses the same share.",
+        "Each layer: every layer loses the same share. "
+        "By layer size: Erdos-Renyi-Kernel densities, which leave more of small layers.",
         **state.bound(
             "scope",
             recipe.scope,

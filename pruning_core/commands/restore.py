@@ -73,4 +73,6 @@ def _differs(group: "Group", kept: "Kept") -> bool:
     cut = (
         kept.get(member.parameter, ())[member.axis : member.axis + 1] for member in group.members
     )
-    return group.changes_normalisation and any(axes != () and axes[0] is not None for axes in cut)
+    return group.changes_normalisation and any(
+        axes != () and axes[0] is not None and len(axes[0]) > 0 for axes in cut
+    )

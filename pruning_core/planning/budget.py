@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pruning_core.errors import InvalidRecipeError
 from pruning_core.granularities import GRANULARITIES, depth
+from pruning_core.planning.erk import erk_removed, erk_shares
 from pruning_core.planning.keep import Limits
 from pruning_core.planning.recipe import Budget, Recipe
 from pruning_core.scoring.score import Scores
@@ -23,8 +24,8 @@ def meet_budget(
     """Return how many units of each site go that has no number of its own, found by bisection.
 
     A global recipe removes the first units of all these sites together; a local one removes the
-    same share of each. Costs fall with every step, so the first step that fits is the only one to
-    look for.
+    same share of each; by Erdos-Renyi-Kernel, densities follow the shapes of the layers. Costs fall
+    with every step, so the first step that fits is the only one to look for.
 
     Args:
         recipe: Scope and limits are read.
@@ -42,12 +43,18 @@ def meet_budget(
             "the dense file stay as they are. Choose granularity 'unit', or a ratio."
         )
     limits = Limits(recipe.min_kept, recipe.round_to)
-    sites = [site.name for site in GRANULARITIES[recipe.granularity].sites(network)]
-    free = [name for name in sites if name not in fixed]
-    is_free = np.array([name not in fixed for name in sites], np.bool_)
-    always = np.array([fixed.get(name, 0) for name in sites], np.int64)
-    together = recipe.scope == "global"
-    n_steps, step_counts = (_together if together else _alike)(scores, free, limits)
+    sites = GRANULARITIES[recipe.granularity].sites(network)
+    free = [site.name for site in sites if site.name not in fixed]
+    is_free = np.array([site.name not in fixed for site in sites], np.bool_)
+    always = np.array([fixed.get(site.name, 0) for site in sites], np.int64)
+    match recipe.scope:
+        case "global":
+            n_steps, step_counts = _together(scores, free, limits)
+        case "local":
+            n_steps, step_counts = _alike(scores, free, limits)
+        case "erk":
+            shares = erk_shares(network, [site for site in sites if site.name in free])
+            n_steps, step_counts = _by_shares(scores, free, limits, shares)
 
     def removed_at(step: int) -> Counts:
         removed = always.copy()
@@ -117,6 +124,21 @@ def _together(scores: Scores, sites: Sequence[str], limits: Limits) -> Steps:
         return np.array([limits.allowed(wish, size) for wish, size in pairs], np.int64)
 
     return len(ranking), counts
+
+
+def _by_shares(
+    scores: Scores, names: Sequence[str], limits: Limits, shares: NDArray[np.float64]
+) -> Steps:
+    """Return the choices of densities that follow ``shares``: k units in all, for every k."""
+    sizes = np.array([len(scores.ranking(name)) for name in names], np.int64)
+    most = np.array([limits.most(size) for size in sizes.tolist()], np.int64)
+
+    def counts(step: int) -> Counts:
+        removed = erk_removed(shares, sizes, most, step)
+        pairs = zip(removed.tolist(), sizes.tolist(), strict=True)
+        return np.array([limits.allowed(wish, size) for wish, size in pairs], np.int64)
+
+    return int(most.sum()), counts
 
 
 def _alike(scores: Scores, sites: Sequence[str], limits: Limits) -> Steps:

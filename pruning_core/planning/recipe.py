@@ -93,6 +93,8 @@ class Recipe(_Strict):
     set of elements; ``mean`` and ``max`` are over the scores of the single tensors' slices;
     ``first`` looks only at the tensor that makes the unit. ``reverse`` turns the order of the
     scores round, a control: what matters most leaves first.
+    ``scope`` says how ``target`` is spread: over all layers with one ranking, the same in each
+    layer, or by the Erdos-Renyi-Kernel densities, which leave more of small layers.
     ``min_kept`` and ``round_to`` count units and apply to granularities that remove units.
     """
 
@@ -105,7 +107,7 @@ class Recipe(_Strict):
     reduction: Literal["sum", "mean", "max", "first"] = "sum"
     normalise: Literal["none", "max", "mean", "sum", "standard"] = "none"
     reverse: bool = False
-    scope: Literal["local", "global"] = "global"
+    scope: Literal["local", "global", "erk"] = "global"
     target: Target = Ratio(value=0.0)
     layers: dict[Name, LayerTarget] = Field(default_factory=dict, max_length=20_000)
     pins: Annotated[tuple[Name, ...], Field(max_length=20_000)] = ()

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pruning_core.errors import InvalidRecipeError, UnknownNameError
 from pruning_core.granularities import GRANULARITIES, Site
 from pruning_core.planning.budget import meet_budget
+from pruning_core.planning.erk import erk_removed, erk_shares
 from pruning_core.planning.keep import Limits, share
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
@@ -44,6 +48,9 @@ def resolve(recipe: Recipe, network: Network, scores: Scores) -> Plan:
             wishes |= meet_budget(recipe, budget, network, scores, counts)
         case Ratio() | Count() as target if recipe.scope == "global":
             wishes |= _rank_together(target, list(governed), scores, limits, notes)
+        case Ratio() | Count() as target if recipe.scope == "erk":
+            free = [sites[name] for name in governed]
+            wishes |= _by_shares(target, erk_shares(network, free), free, limits, notes)
         case target:
             wishes |= {name: _wish(target, ranking) for name, ranking in governed.items()}
     return _plan(recipe, sites, scores, wishes, limits, notes)
@@ -84,15 +91,38 @@ def _rank_together(
 ) -> Counts:
     """Remove the lowest units of all layers together; units that must stay are not ranked."""
     sizes = [len(scores.ranking(name)) for name in names]
-    total = sum(sizes)
+    most = [limits.most(size) for size in sizes]
+    wish = _total_wish(target, sizes, most, notes)
+    return dict(zip(names, scores.together(names, most).counts(wish).tolist(), strict=True))
+
+
+def _by_shares(
+    target: Ratio | Count,
+    shares: NDArray[np.float64],
+    sites: Sequence[Site],
+    limits: Limits,
+    notes: dict[str, list[str]],
+) -> Counts:
+    """Remove the target's number of units in all, spread so that densities follow ``shares``."""
+    sizes = [site.n_units for site in sites]
+    most = [limits.most(size) for size in sizes]
+    wish = _total_wish(target, sizes, most, notes)
+    removed = erk_removed(shares, np.array(sizes, np.int64), np.array(most, np.int64), wish)
+    return {site.name: count for site, count in zip(sites, removed.tolist(), strict=True)}
+
+
+def _total_wish(
+    target: Ratio | Count, sizes: Sequence[int], most: Sequence[int], notes: dict[str, list[str]]
+) -> int:
+    """Return how many units of all sites together are asked for."""
+    total, allowed = sum(sizes), sum(most)
     wish = share(target.value, total) if isinstance(target, Ratio) else target.value
-    ranking = scores.together(names, [limits.most(size) for size in sizes])
-    if wish > len(ranking):
+    if wish > allowed:
         notes.setdefault("", []).append(
-            f"{wish:,} units were asked for, {len(ranking):,} of {total:,} may go: the rest "
-            "are the minimum kept in each layer."
+            f"{wish:,} units were asked for, {allowed:,} of {total:,} may go: the rest are the "
+            "minimum kept in each layer."
         )
-    return dict(zip(names, ranking.counts(wish).tolist(), strict=True))
+    return wish
 
 
 def _plan(

@@ -23,6 +23,9 @@ def restore(dense: nn.Module, pruned: Pruned) -> nn.Module:
     stored = _tensors(pruned.module)
     with torch.no_grad():
         for name, tensor in _tensors(module).items():
+            if name not in stored:  # it left with a residual branch, which adds nothing
+                tensor.zero_()
+                continue
             tensor.copy_(expand(stored[name], tuple(tensor.shape), pruned.kept.get(name)))
     return module
 

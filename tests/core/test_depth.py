@@ -15,6 +15,7 @@ from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview, tracks
 from pruning_core.scoring.score import score
 from pruning_core.surgery.prune import prune
+from pruning_core.surgery.restore import restore
 from pruning_core.surgery.unit import remove_units
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
@@ -292,6 +293,19 @@ def test_a_budget_is_met_by_the_fewest_branches(kind: str) -> None:
     assert track.nonzero.tolist() == [
         preview(given[1], planned(given, target=Count(value=k))).after.nonzero for k in range(8)
     ]
+
+
+def test_a_cut_network_is_restored_with_branches_that_add_nothing() -> None:
+    model = load_model("bundled:vit_tiny")
+    given = model, trace(model.module, model.inputs)
+    pruned = prune(*given, planned(given, target=Count(value=3)))
+    whole = restore(model.module, pruned)
+    assert {k: v.shape for k, v in whole.state_dict().items()} == {
+        k: v.shape for k, v in model.module.state_dict().items()
+    }
+    inputs = torch.randn(3, 1, 28, 28)
+    with torch.no_grad():
+        assert relative_difference(whole(inputs), pruned.module(inputs)) < 1e-5
 
 
 def test_a_share_of_the_branches_can_be_cut(mixed: tuple[LoadedModel, Network]) -> None:

@@ -2,6 +2,7 @@
 
 from functools import cache
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pruning_core.errors import InvalidRecipeError
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.inputs import Inputs
 from pruning_core.loading.model import LoadedModel, load_model
+from pruning_core.planning.erk import erk_removed
 from pruning_core.planning.keep import share
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
 from pruning_core.planning.resolve import Plan, resolve
@@ -101,7 +103,7 @@ def test_minimum_and_rounding_limit_a_wish_and_say_so() -> None:
 
 
 @pytest.mark.parametrize("kind", ["macs", "params", "bytes"])
-@pytest.mark.parametrize("scope", ["global", "local"])
+@pytest.mark.parametrize("scope", ["global", "local", "erk"])
 @pytest.mark.parametrize("value", [0.25, 0.5, 0.9])
 def test_a_budget_is_met_by_the_fewest_removals_there_are(
     kind: str, scope: str, value: float
@@ -122,7 +124,7 @@ def test_a_budget_is_met_by_the_fewest_removals_there_are(
         planned("cnn_digits", scope=scope, normalise="mean", target=target)
         for target in (
             [Count(value=k) for k in range(110)]
-            if scope == "global"
+            if scope != "local"
             else [Ratio(value=k / 2000) for k in range(2000)]
         )
     ]
@@ -159,7 +161,7 @@ def random_recipe(name: str, draw: st.DataObject) -> Recipe:
     return Recipe(
         model=model.identity,
         granularity=granularity,
-        scope=draw.draw(st.sampled_from(["local", "global"])),
+        scope=draw.draw(st.sampled_from(["local", "global", "erk"])),
         normalise=draw.draw(st.sampled_from(["none", "max", "mean", "sum", "standard"])),
         target=draw.draw(st.one_of(ratio, count)),
         layers=draw.draw(st.dictionaries(st.sampled_from(sites), st.one_of(ratio, count))),
@@ -301,3 +303,63 @@ def test_the_defaults_of_tuning_are_part_of_the_format() -> None:
 def test_an_unknown_entry_is_refused_in_plain_words() -> None:
     with pytest.raises(InvalidRecipeError, match=r"tuning\.training_examples: no recipe has such"):
         Recipe.from_json('{"version": 1, "model": "m", "tuning": {"training_examples": 3}}')
+
+
+def rigl_densities(shapes: list[tuple[int, ...]], density: float) -> list[float]:
+    """The ERK densities as the RigL code finds them: layers that would exceed 1 become dense."""
+    dense: set[int] = set()
+    while True:
+        free = [i for i in range(len(shapes)) if i not in dense]
+        budget = density * sum(prod(shape) for shape in shapes)
+        budget -= sum(prod(shapes[i]) for i in dense)
+        epsilon = budget / sum(sum(shapes[i]) for i in free)
+        over = [i for i in free if epsilon * sum(shapes[i]) / prod(shapes[i]) > 1]
+        if not over:
+            return [
+                1.0 if i in dense else epsilon * sum(shape) / prod(shape)
+                for i, shape in enumerate(shapes)
+            ]
+        dense |= set(over)
+
+
+@pytest.mark.parametrize("name", ["lenet_300_100", "lenet_5", "resnet_8", "vit_tiny"])
+@pytest.mark.parametrize("ratio", [0.0, 0.3, 0.5, 0.8, 0.9, 0.99])
+def test_erk_densities_are_those_of_rigl_and_the_total_is_exact(name: str, ratio: float) -> None:
+    _, network = traced(name)
+    plan = planned(name, "weight", scope="erk", target=Ratio(value=ratio))
+    shapes = [tuple(network.tensor(weight).shape) for weight in network.weights]
+    expected = rigl_densities(shapes, 1 - ratio)
+    total = sum(keep.size for keep in plan.keep.values())
+    assert sum(removed(plan).values()) == share(ratio, total)
+    for keep, density in zip(plan.keep.values(), expected, strict=True):
+        assert abs(keep.sum() - density * keep.size) <= 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.floats(0.01, 3)), min_size=1, max_size=6),
+    st.integers(0, 200),
+    st.integers(1, 3),
+)
+def test_erk_claims_are_met_by_the_highest_quotient(
+    layers: list[tuple[int, float]], n_removed: int, least: int
+) -> None:
+    sizes = np.array([size for size, _ in layers])
+    shares = np.array([value for _, value in layers])
+    most = np.maximum(sizes - least, 0)
+    gone = erk_removed(shares, sizes, most, n_removed)
+    assert gone.sum() == min(n_removed, most.sum())
+    kept = sizes - most
+    for _ in range(int(sizes.sum() - gone.sum() - kept.sum())):  # one unit after the other
+        claims = np.where(kept < sizes, shares * sizes / (kept + 0.5), -1.0)
+        kept[np.argmax(claims)] += 1
+    claims = shares * sizes / (sizes - gone + 0.5)
+    assert (np.sort(sizes - gone) == np.sort(kept)).all() or np.isclose(
+        claims[gone > 0].max(initial=0),
+        (shares * sizes / (kept + 0.5))[kept < sizes].max(initial=0),
+    )
+
+
+def test_erk_leaves_more_of_the_narrow_layers() -> None:
+    plan = planned("lenet_5", "unit", scope="erk", target=Ratio(value=0.5))
+    assert sum(removed(plan).values()) == 285
+    assert plan.ratio("conv1") < min(plan.ratio("conv2"), plan.ratio("fc1"))
