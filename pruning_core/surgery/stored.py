@@ -12,17 +12,18 @@ from typing import Any, Final
 from torch import nn
 
 from pruning_core.surgery.resize import resizer
+from pruning_core.tracing.rebuild import Size
 
-Met = Mapping[int, frozenset[int]]
+Met = Mapping[Size, frozenset[Size]]
 
 # Names of sizes in torch.nn, torchvision, timm and transformers. Numbers under other names (a
 # layer's place, a window, a stride) may be equal to a size by chance.
 _SIZE_NAME: Final = re.compile(
     r"head|embed|hidden|inner|channel|feature|planes|chs|width|split|group|rank|expan|intermediate"
-    r"|_shape$|unflattened_size|_size$|_dims?$|^dims?|^d_|^n_embd?$|^nf$|^nx$|^size$|^units?$"
+    r"|_shape$|unflattened_size|_size$|dims?$|^dims?_|^d_|^n_embd?$|^nf$|^nx$|^size$|^units?$"
 )
 _OTHER_NAME: Final = re.compile(
-    r"idx|index|layer|depth|stage|level|kernel|stride|padding|dilation|window|patch|image|img|grid"
+    r"idx|index$|layer|depth|stage|level|kernel|stride|padding|dilation|window|patch|image|img|grid"
     r"|input_size|vocab|position|token|max_|^num_embeddings|input_resolution|chunk|block_size|key_value_groups"
 )
 
@@ -65,10 +66,19 @@ def _met_in(path: str, met: Mapping[str, Met]) -> Met:
 
 def _changed(value: Any, seen: Met, reach: Reach) -> Any:
     """Return what becomes of a number or a sequence of numbers."""
-    if isinstance(value, tuple | list):
-        parts = [_changed(part, seen, reach) for part in value]
-        return value if parts == list(value) else type(value)(parts)
-    if type(value) is not int or value not in seen:
-        return value
-    fates = seen[value] if reach is Reach.CERTAIN else seen[value] - {value}
-    return next(iter(fates)) if len(fates) == 1 else value
+    if type(value) in {tuple, list}:
+        whole = None
+        if all(type(part) is int for part in value):
+            whole = _fate(tuple(value), seen, reach)
+        parts = whole or [_changed(part, seen, reach) for part in value]
+        return type(value)(parts)
+    fate = _fate(value, seen, reach) if type(value) is int else None
+    return value if fate is None else fate
+
+
+def _fate(value: Size, seen: Met, reach: Reach) -> Any:
+    """Return the one thing that becomes of a size, None where there is no or more than one."""
+    fates = seen.get(value, frozenset())
+    if reach is not Reach.CERTAIN:
+        fates -= {value}
+    return next(iter(fates)) if len(fates) == 1 else None

@@ -77,17 +77,21 @@ def products_at_any_batch(network: Network) -> tuple[fx.GraphModule, Analysis, d
     return module, recording.analysis, rebuilder.names
 
 
-def sizes_met(network: Network, keep: Keep) -> dict[str, dict[int, frozenset[int]]]:
+Size = int | tuple[int, ...]
+
+
+def sizes_met(network: Network, keep: Keep) -> dict[str, dict[Size, frozenset[Size]]]:
     """Return which sizes the operators of each module are given, and what becomes of them.
 
     Sizes that follow the batch are left out.
 
     Returns:
-        Path of the innermost module that was running -> size before -> sizes after.
+        Path of the innermost module that was running -> size, or sizes given in one list, before
+        -> after.
     """
     recording = _recorded(network)
     rebuilder = _Rebuilder(recording, keep)
-    found: dict[str, dict[int, set[int]]] = {}
+    found: dict[str, dict[Size, set[Size]]] = {}
     for node, path in recording.analysis.capture.owner.items():
         if node.op == "call_function":
             inside = found.setdefault(path, {})
@@ -286,11 +290,14 @@ class _Rebuilder:
             raise TypeError(f"{node} is no tensor")
         return found
 
-    def sizes(self, node: fx.Node) -> Iterator[tuple[int, int]]:
+    def sizes(self, node: fx.Node) -> Iterator[tuple[Size, Size]]:
         """Yield sizes that an operator is given or returns, before and after, without the batch."""
         rewriter = _REWRITERS.get(operator_name(node))
         if rewriter is not None:
             _, arguments = rewriter(self, node)
+            for before, after in zip(node.args, arguments, strict=False):
+                if isinstance(before, list | tuple) and isinstance(after, list | tuple):
+                    yield tuple(before), tuple(after)
             old, new = pytree.tree_leaves(node.args), pytree.tree_leaves(arguments)
             if len(old) == len(new):
                 slopes = self.slopes.get(node, {})

@@ -221,6 +221,30 @@ def test_a_number_under_an_unknown_name_is_tried_when_the_class_does_not_run_oth
         assert relative_difference(small(INPUTS), zeroed(INPUTS)) <= 1e-5
 
 
+def test_a_stored_list_of_sizes_is_followed_as_a_whole() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.split_indexes = [6, 6, 12]
+            self.a, self.b = nn.Linear(8, 24), nn.Linear(24, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            left, middle, right = self.a(x).split(self.split_indexes, dim=-1)
+            return self.b(torch.cat([left.relu(), middle.tanh(), right], -1))
+
+    network = trace(Gated().eval(), INPUTS)
+    keep = np.arange(network.cost.n_units) % 5 > 1
+    keep[:6] = True
+    removal = remove_units(network, keep)
+    assert removal.graph_reason == ""
+    sizes = removal.module.split_indexes
+    assert sizes == [int(keep[:6].sum()), int(keep[6:12].sum()), int(keep[12:].sum())]
+    assert len(set(sizes)) == 3
+    with torch.no_grad():
+        zeroed = zero_units(network, keep)
+        assert relative_difference(removal.module(INPUTS), zeroed(INPUTS)) <= 1e-5
+
+
 LAYERS = {
     "prelu": (
         nn.Sequential(nn.Linear(8, 12), nn.Flatten(0, 1), nn.PReLU(12)),
