@@ -99,7 +99,7 @@ def test_a_counterexample_stays_solved(build: Callable[[], list[Step]], seed: in
     check(Program(steps, (len(steps),)).double().eval(), (3, 4, 4), seed)
 
 
-@pytest.mark.parametrize("seed", [20431, 20961, 32195])
+@pytest.mark.parametrize("seed", [20431, 20961, 32195, 33016])
 def test_a_drawn_counterexample_stays_solved(seed: int) -> None:
     drawn, shape = program(random.Random(seed).choice)
     check(drawn, shape, seed)
