@@ -14,20 +14,25 @@ CELLS = 128
 def pool_max(matrix: NDArray[np.float32], cells: int = CELLS) -> NDArray[np.float32]:
     """Shrink ``[R, C]`` to at most ``cells`` a side; a cell is the exact maximum of its block."""
     rows, columns = (_starts(length, cells) for length in matrix.shape)
-    pooled = np.maximum.reduceat(np.maximum.reduceat(matrix, rows, axis=0), columns, axis=1)
-    result: NDArray[np.float32] = pooled.astype(np.float32)
+    ends = np.append(rows[1:], len(matrix))
+    pooled = np.empty((len(rows), matrix.shape[1]), np.float32)
+    for row, start, end in zip(pooled, rows, ends, strict=True):
+        matrix[start:end].max(axis=0, out=row)  # many times faster than reduceat along axis 0
+    result: NDArray[np.float32] = np.maximum.reduceat(pooled, columns, axis=1)
     return result
 
 
 def pool_share(removed: NDArray[np.bool_], cells: int = CELLS) -> NDArray[np.float32]:
     """Return the True share of each block of ``[R, C]``, on the grid of :func:`pool_max`."""
     rows, columns = (_starts(length, cells) for length in removed.shape)
-    sums = np.add.reduceat(
-        np.add.reduceat(removed, rows, axis=0, dtype=np.float32), columns, axis=1
-    )
-    heights = np.diff(np.append(rows, removed.shape[0]))
+    ends = np.append(rows[1:], len(removed))
+    sums = np.empty((len(rows), removed.shape[1]), np.int64)
+    for row, start, end in zip(sums, rows, ends, strict=True):
+        removed[start:end].sum(axis=0, out=row)
+    heights = ends - rows
     widths = np.diff(np.append(columns, removed.shape[1]))
-    shares: NDArray[np.float32] = (sums / (heights[:, None] * widths[None, :])).astype(np.float32)
+    blocks = np.add.reduceat(sums, columns, axis=1)
+    shares: NDArray[np.float32] = (blocks / (heights[:, None] * widths)).astype(np.float32)
     return shares
 
 
@@ -121,10 +126,10 @@ def finding(matrix: NDArray[np.float32], removed: NDArray[np.bool_] | None, valu
             )
             if whole.any()
         ]
-        share = numbers.percent(float(removed.mean()))
+        share = numbers.percent(np.count_nonzero(removed) / removed.size)
         return f"{share} of the weights leave" + (f": {' and '.join(parts)}" if parts else "")
     row, column = np.unravel_index(int(matrix.argmax()), matrix.shape)
-    largest = numbers.significant(float(matrix.max()), 3)
+    largest = numbers.significant(float(matrix[row, column]), 3)
     return f"Largest {value} is {largest}, at output {row}, input {column}"
 
 

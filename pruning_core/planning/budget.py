@@ -120,8 +120,7 @@ def _together(scores: Scores, sites: Sequence[str], limits: Limits) -> Steps:
     ranking = scores.together(sites, [limits.most(size) for size in sizes])
 
     def counts(step: int) -> Counts:
-        pairs = zip(ranking.counts(step).tolist(), sizes, strict=True)
-        return np.array([limits.allowed(wish, size) for wish, size in pairs], np.int64)
+        return limits.allowed_each(ranking.counts(step), np.array(sizes, np.int64))
 
     return len(ranking), counts
 
@@ -143,15 +142,12 @@ def _by_shares(
 
 def _alike(scores: Scores, sites: Sequence[str], limits: Limits) -> Steps:
     """Return the choices of one common ratio: every one at which some layer loses a unit more."""
-    sizes = [len(scores.ranking(site)) for site in sites]
-    turns = np.unique(
-        np.concatenate([(np.arange(n) + 0.5) / n for n in set(sizes)] or [np.zeros(0)])
-    )
+    sizes = np.array([len(scores.ranking(site)) for site in sites], np.int64)
+    halves = [(np.arange(size) + 0.5) / size for size in np.unique(sizes).tolist()]
+    turns = np.unique(np.concatenate([np.zeros(0), *halves]))
 
     def counts(step: int) -> Counts:
         ratio = 0.0 if step == 0 else float(turns[step - 1])
-        wishes = [int(np.floor(ratio * size + 0.5 + 1e-9)) for size in sizes]
-        pairs = zip(wishes, sizes, strict=True)
-        return np.array([limits.allowed(wish, size) for wish, size in pairs], np.int64)
+        return limits.allowed_each(np.floor(ratio * sizes + 0.5 + 1e-9).astype(np.int64), sizes)
 
     return len(turns), counts

@@ -1,67 +1,87 @@
 """Element values made block by block, so that a pass over the weights needs little memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
 
-from pruning_core.granularities import Combine, Elements, ElementValues
+from pruning_core.granularities import Combine, Elements
+from pruning_core.scoring.criterion import PerElement
 
-_BLOCK = 1 << 17  # half a megabyte of float32: stays in the cache of one core
+_BLOCK = 1 << 18  # a megabyte of float32: stays in the cache of one core
 
 Operands = tuple[Tensor, Tensor | None]
 
 
 class BlockElements(Elements):
-    """Values that depend on one element at a time; both axes of a weight are read off together."""
+    """Values that depend on one element at a time; all axes of a weight are read off together."""
 
     def __init__(
         self,
-        values: ElementValues,
+        rule: PerElement,
         operands: Callable[[str], Operands],
-        value: Callable[[Tensor, Tensor | None], Tensor],
+        axes: Mapping[str, Collection[int]],
     ) -> None:
-        """Combine ``value(weight, gradient)`` without ever holding it for a whole parameter.
+        """Combine the values of ``rule`` without ever holding them for a whole parameter.
 
         Args:
-            values: The same for a whole parameter, for who needs every single value.
+            rule: What a value is, from a weight and its gradient.
             operands: Name of a parameter -> its weight and its gradient, if there is one.
-            value: ``(weight, gradient or None) -> value``, element by element, same shape.
+            axes: Name of a parameter -> every axis that will be asked for.
         """
-        super().__init__(values)
+        super().__init__(lambda name: rule.value(*operands(name)).cpu())
+        self._rule = rule
         self._operands = operands
-        self._value = value
-        self._known: dict[tuple[str, Combine], tuple[Tensor, Tensor]] = {}
+        self._axes = axes
+        self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
     def along(self, name: str, axis: int, combine: Combine) -> Tensor:
         """Combine over all axes of a parameter but one: ``[size of the axis]``, float64."""
         weight, gradient = self._operands(name)
         if weight.ndim < 2:
-            return widened(self._value(weight, gradient)).double().cpu()
-        if (name, combine) not in self._known:
-            self._known[name, combine] = self._rows_and_columns(weight, gradient, combine)
-        rows, columns = self._known[name, combine]
+            return widened(self._rule.value(weight, gradient)).double().cpu()
+        if name not in self._known:
+            self._known[name] = self._rows_and_columns(name, weight, gradient)
+        rows, columns = self._known[name]
         if axis == 0:
             return rows
         others = [other - 1 for other in range(1, weight.ndim) if other != axis]
         return combine.over(columns.reshape(weight.shape[1:]), others)
 
     def _rows_and_columns(
-        self, weight: Tensor, gradient: Tensor | None, combine: Combine
+        self, name: str, weight: Tensor, gradient: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Combine over everything but the first axis, and over the first axis: float64."""
-        n_rows = weight.shape[0]
-        step = max(1, _BLOCK * n_rows // max(weight.numel(), 1))
+        """Combine over everything but the first axis, and over the first axis: float64.
+
+        What will not be asked for is left empty.
+        """
+        combine, axes = self._rule.combine, set(self._axes[name])
+        flat = weight.reshape(len(weight), -1)
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        if self._rule.power == 2 and axes == {0}:
+            norms = torch.linalg.vector_norm(flat, dim=1, dtype=wide)
+            return norms.double().square().cpu(), flat.new_zeros(0)
+        step = max(1, _BLOCK // max(flat.shape[1], 1))
+        scratch = torch.empty(min(step, len(flat)), flat.shape[1], dtype=wide, device=flat.device)
         rows: list[Tensor] = []
-        columns = weight.new_zeros(())
-        for start in range(0, n_rows, step):
-            block = slice(start, start + step)
-            operands = (weight[block], None if gradient is None else gradient[block])
-            values = widened(self._value(*operands)).reshape(len(operands[0]), -1)
-            rows.append(combine.over(values, [1]))
-            part = combine.over(values, [0]).double()
-            columns = part if start == 0 else combine.both(columns, part)
-        return torch.cat(rows).double().cpu(), columns.cpu()
+        columns = torch.zeros(flat.shape[1], dtype=torch.float64, device=flat.device)
+        for start in range(0, len(flat), step):
+            block = flat[start : start + step]
+            part = None if gradient is None else gradient.reshape(flat.shape)[start : start + step]
+            values = self._values(block, part, scratch[: len(block)])
+            if 0 in axes:
+                rows.append(combine.over(values, [1]))
+            if axes != {0}:
+                columns = combine.both(columns, combine.over(values, [0]))
+        return torch.cat(rows or [columns[:0]]).double().cpu(), columns.cpu()
+
+    def _values(self, weight: Tensor, gradient: Tensor | None, scratch: Tensor) -> Tensor:
+        """Return the values of a block, in ``scratch`` where their formula is known."""
+        if self._rule.power is None:
+            return widened(self._rule.value(weight, gradient))
+        if weight.dtype != scratch.dtype:
+            weight = scratch.copy_(weight)
+        return (torch.abs if self._rule.power == 1 else torch.square)(weight, out=scratch)
 
 
 def widened(values: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ class Evidence(StrEnum):
     WEIGHTS = "weights"
     GRADIENTS = "gradients"
     ACTIVATIONS = "activations"
-    ACCURACY = "accuracy"
 
 
 class Rates(StrEnum):
@@ -47,14 +46,15 @@ class PerElement:
         value: ``(weight, gradient or None) -> value``, same shape.
         finish: What is done to the sums (or maxima) ``[U]`` of a site.
         combine: How the elements of a unit become one number.
-        is_norm: True when the score of a single weight is its magnitude.
+        power: Set where a value is the magnitude to this power, so that the score of a single
+            weight is its magnitude.
         whole_tensors: True when a value depends on other elements of its tensor.
     """
 
     value: Callable[[Tensor, Tensor | None], Tensor]
     finish: Callable[[Tensor], Tensor] = unchanged
     combine: Combine = Combine.SUM
-    is_norm: bool = False
+    power: int | None = None
     whole_tensors: bool = False
 
 
@@ -117,8 +117,8 @@ class Criterion:
         formula: LaTeX, with ``u`` the unit and ``e`` its elements.
         description: One or two sentences for the person who chooses.
         source: Paper and arXiv id, or where the idea comes from.
-        needs: What it must see; all but weights needs calibration data, unless the rule makes
-            its own input.
+        needs: What it must see; gradients and activations need calibration data, unless the rule
+            makes its own input.
         rates: What it can give a score to.
         rule: How the score is computed.
         data_free: True when the rule makes its own input although it needs gradients.
@@ -137,7 +137,8 @@ class Criterion:
     @property
     def needs_data(self) -> bool:
         """True when calibration data must flow through the network."""
-        return bool(self.needs - {Evidence.WEIGHTS}) and not self.data_free
+        seen = self.needs & {Evidence.GRADIENTS, Evidence.ACTIVATIONS}
+        return bool(seen) and not self.data_free
 
     @property
     def reduces(self) -> bool:

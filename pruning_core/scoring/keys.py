@@ -19,6 +19,7 @@ CHUNK = 1 << 18  # scores looked at together, so that scratch stays within a meg
 _INFINITY = 0x7F80_0000
 _NAN = 0x7FFF_FFFF
 NAN_BIN = _NAN >> BITS
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def keys(values: Scores32) -> Keys:
@@ -30,10 +31,14 @@ def keys(values: Scores32) -> Keys:
     return found
 
 
+def as_stored(value: float) -> np.float32:
+    """Return a number rounded to float32; beyond its range, the largest there is."""
+    return np.float32(min(max(value, -_LARGEST), _LARGEST))
+
+
 def key(value: float) -> int:
-    """Return the key of a number rounded to float32; beyond its range, of the largest there is."""
-    largest = float(np.finfo(np.float32).max)
-    return int(keys(np.array([min(max(value, -largest), largest)], np.float32))[0])
+    """Return the key of a number as :func:`as_stored`."""
+    return int(keys(np.array([as_stored(value)]))[0])
 
 
 def value_of(number: int) -> np.float32:

@@ -18,7 +18,10 @@ from pruning_core.scoring import keys
 from pruning_core.scoring.keys import Scores32
 
 Counts = NDArray[np.int64]
-_FEW = 1 << 18
+_FEW = 1 << 14
+"""So many scores of a site are sorted at once."""
+_FEW_TOGETHER = 1 << 17
+"""So many units of all sites are put in order at once."""
 
 
 class Cut(NamedTuple):
@@ -71,9 +74,9 @@ class SiteRanking:
 
     def count_below(self, threshold: float) -> int:
         """Return how many scores lie below ``threshold``, compared in float32."""
-        limit = keys.value_of(keys.key(threshold))
+        limit = keys.as_stored(threshold)
         if self.is_sorted:
-            return int(np.searchsorted(self.ascending, limit, side="left"))
+            return int(self.ascending.searchsorted(limit))
         return keys.count_below(self.values, limit)
 
     def cut(self, count: int) -> Cut:
@@ -221,7 +224,7 @@ class GlobalRanking:
         """Return ``[S]`` how many units of each site are among the first ``n_removed``."""
         if n_removed >= len(self):
             return self.most
-        if sum(len(ranking) for ranking in self._rankings) <= _FEW:
+        if sum(len(ranking) for ranking in self._rankings) <= _FEW_TOGETHER:
             return np.bincount(self.sites[:n_removed], minlength=len(self.most))
         table, row = self._table, self._row(n_removed)
         number = int(table.bins[row])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pruning_core.errors import InvalidRecipeError, MissingEvidenceError, UnsupportedModelError
 from pruning_core.granularities import GRANULARITIES, Combine, Elements, Granularity
+from pruning_core.granularities.unit import slices
 from pruning_core.loading.dataset import Split, load_dataset
 from pruning_core.loading.model import LoadedModel, check_fits
 from pruning_core.modes import evaluating, restored
@@ -212,24 +213,28 @@ def _reduced(
 
 
 def _scores_of(material: Material, rule: PerElement, gradients: Gradients) -> Iterator[Tensor]:
-    def weight(name: str) -> Tensor:
-        return material.network.tensor(name).detach()
+    def operands(name: str) -> tuple[Tensor, Tensor | None]:
+        return material.network.tensor(name).detach(), gradients.get(name)
 
-    if rule.is_norm and material.granularity.single_weights:
-        return _reduced(
-            material, Elements(lambda n: weight(n).abs().cpu()), rule.combine, unchanged
-        )
-
-    @lru_cache(maxsize=2)  # both axes of a weight are asked for, one soon after the other
-    def values(name: str) -> Tensor:
-        return rule.value(weight(name), gradients.get(name)).cpu()
-
-    elements = Elements(values)
-    if not rule.whole_tensors:
-        elements = BlockElements(
-            values, lambda name: (weight(name), gradients.get(name)), rule.value
-        )
+    if rule.power is not None and material.granularity.single_weights:
+        magnitudes = Elements(lambda name: operands(name)[0].abs().cpu())
+        return _reduced(material, magnitudes, rule.combine, unchanged)
+    if rule.whole_tensors:  # both axes of a weight are asked for, one soon after the other
+        values = lru_cache(maxsize=2)(lambda name: rule.value(*operands(name)).cpu())
+        return _reduced(material, Elements(values), rule.combine, rule.finish)
+    elements = BlockElements(rule, operands, _axes(material))
     return _reduced(material, elements, rule.combine, rule.finish)
+
+
+def _axes(material: Material) -> dict[str, set[int]]:
+    """Return for each parameter the axes along which slices leave that are to be rated."""
+    found: dict[str, set[int]] = defaultdict(set)
+    if material.granularity.coupled:
+        for site in material.sites:
+            parts = slices(material.network, material.network.group(site.name))
+            for part in parts[:1] if material.reduction == "first" else parts:
+                found[part.parameter].add(part.axis)
+    return found
 
 
 def _gradient_scores(material: Material, rule: PerElement) -> list[Tensor]:

@@ -29,5 +29,11 @@ def apply_masks(network: Network, masks: Mapping[str, Tensor]) -> nn.Module:
     parameters = dict(module.named_parameters())
     with torch.no_grad():
         for name, mask in masks.items():
-            parameters[name].masked_fill_(~mask, 0)
+            _bits(parameters[name]).mul_(mask)
     return module
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """Return the same memory as integers: times 0, also NaN and -1 become plain zero."""
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.view(integers[tensor.element_size()])

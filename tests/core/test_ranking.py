@@ -23,6 +23,7 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     """Take the way for few scores (sort them), or the one for many (histogram of keys)."""
     if request.param == "many":
         monkeypatch.setattr(ranking, "_FEW", 0)
+        monkeypatch.setattr(ranking, "_FEW_TOGETHER", 0)
         monkeypatch.setattr(keys, "CHUNK", 7)
 
 

@@ -18,6 +18,6 @@ CRITERIA.add(
         source="Han et al. 2015, arXiv:1506.02626; Li et al. 2017, arXiv:1608.08710",
         needs=frozenset({Evidence.WEIGHTS}),
         rates=Rates.ELEMENTS,
-        rule=PerElement(lambda weight, _: weight.abs(), is_norm=True),
+        rule=PerElement(lambda weight, _: weight.abs(), power=1),
     ),
 )

@@ -20,6 +20,6 @@ CRITERIA.add(
         source="He et al. 2018, arXiv:1808.06866",
         needs=frozenset({Evidence.WEIGHTS}),
         rates=Rates.ELEMENTS,
-        rule=PerElement(lambda weight, _: weight.square(), torch.sqrt, is_norm=True),
+        rule=PerElement(lambda weight, _: weight.square(), torch.sqrt, power=2),
     ),
 )

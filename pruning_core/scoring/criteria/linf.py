@@ -14,6 +14,6 @@ CRITERIA.add(
         source="Torch-Pruning and NNI offer it beside L1 and L2; no paper of its own",
         needs=frozenset({Evidence.WEIGHTS}),
         rates=Rates.ELEMENTS,
-        rule=PerElement(lambda weight, _: weight.abs(), combine=Combine.MAX, is_norm=True),
+        rule=PerElement(lambda weight, _: weight.abs(), combine=Combine.MAX, power=1),
     ),
 )
