@@ -116,7 +116,7 @@ def _text(
         for site in sites
     ]
     parts = [
-        f"{recipe.model}, {recipe.granularity} pruning by '{recipe.criterion}' ({recipe.scope})",
+        f"{recipe.model}, {recipe.granularity} pruning by '{recipe.rated_by}' ({recipe.scope})",
         totals_table(document),
         layers_table(savings),
         table(("Threshold on", "Kind", "Units", "Removed", "Share"), units, left=2),

@@ -26,6 +26,7 @@ _MOST: Final[dict[str, int]] = {
     **dict.fromkeys(("num_local_experts", "num_experts", "n_routed_experts"), _EXPERTS),
     **dict.fromkeys(("num_experts_per_tok", "moe_topk"), 2),
     **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), _RANK),
+    "rotary_dim": _HEAD_SIZE // 2,
     **dict.fromkeys(("mamba_n_heads", "mamba_num_heads"), _HEADS),
     **dict.fromkeys(("n_group", "topk_group", "first_k_dense_replace"), 1),
 }

@@ -91,8 +91,8 @@ class Recipe(_Strict):
     ``target`` leaves alone: they keep their own target, or everything when they have none.
     ``reduction`` says how the slices of a coupled unit become one score: ``sum`` takes them as one
     set of elements; ``mean`` and ``max`` are over the scores of the single tensors' slices;
-    ``first`` looks only at the tensor that makes the unit. ``reverse`` turns the order of the
-    scores round, a control: what matters most leaves first.
+    ``first`` looks only at the tensor that makes the unit. ``reverse`` changes the sign of the
+    scores, a control: what matters most leaves first.
     ``scope`` says how ``target`` is spread: over all layers with one ranking, the same in each
     layer, or by the Erdos-Renyi-Kernel densities, which leave more of small layers.
     ``min_kept`` and ``round_to`` count units and apply to granularities that remove units.
@@ -129,6 +129,13 @@ class Recipe(_Strict):
         """SHA-256 (hex) of the canonical JSON; equal recipes have equal fingerprints."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def rated_by(self) -> str:
+        """The criterion, with what is not usual about it in brackets: ``l1 (max, reversed)``."""
+        reduction = [] if self.reduction == "sum" else [self.reduction]
+        unusual = ", ".join([*reduction, *(["reversed"] if self.reverse else [])])
+        return f"{self.criterion} ({unusual})" if unusual else self.criterion
 
     def to_json(self) -> str:
         """Return indented JSON that :meth:`from_json` reads back to an equal recipe."""

@@ -159,7 +159,7 @@ def title_of(recipe: Recipe) -> str:
     rounds = f", {recipe.schedule.rounds} rounds" if recipe.schedule.rounds > 1 else ""
     own = len(set(recipe.layers) | set(recipe.pins))
     apart = f", {own} {'layer of its' if own == 1 else 'layers of their'} own" if own else ""
-    return f"{recipe.model}, {recipe.granularity}, {recipe.criterion}, {wish}{apart}{rounds}"
+    return f"{recipe.model}, {recipe.granularity}, {recipe.rated_by}, {wish}{apart}{rounds}"
 
 
 def epochs_of(recipe: Recipe) -> int:

@@ -18,6 +18,7 @@ class Evidence(StrEnum):
     WEIGHTS = "weights"
     GRADIENTS = "gradients"
     ACTIVATIONS = "activations"
+    ACCURACY = "accuracy"
 
 
 class Rates(StrEnum):
@@ -117,8 +118,8 @@ class Criterion:
         formula: LaTeX, with ``u`` the unit and ``e`` its elements.
         description: One or two sentences for the person who chooses.
         source: Paper and arXiv id, or where the idea comes from.
-        needs: What it must see; gradients and activations need calibration data, unless the rule
-            makes its own input.
+        needs: What it must see; all but weights needs calibration data, unless the rule makes
+            its own input.
         rates: What it can give a score to.
         rule: How the score is computed.
         data_free: True when the rule makes its own input although it needs gradients.
@@ -137,8 +138,7 @@ class Criterion:
     @property
     def needs_data(self) -> bool:
         """True when calibration data must flow through the network."""
-        seen = self.needs & {Evidence.GRADIENTS, Evidence.ACTIVATIONS}
-        return bool(seen) and not self.data_free
+        return bool(self.needs - {Evidence.WEIGHTS}) and not self.data_free
 
     @property
     def reduces(self) -> bool:

@@ -42,6 +42,8 @@ def carry_over(optimiser: AnyOptimizer, dense: nn.Module, pruned: Pruned) -> Any
         new_group["params"] = []
         for parameter in group["params"]:
             name = _name(names, parameter)
+            if name not in smaller:  # it left with a residual branch
+                continue
             new_group["params"].append(smaller[name])
             if parameter in optimiser.state:
                 axes = pruned.kept.get(name, (None,) * parameter.ndim)

@@ -36,14 +36,20 @@ class Reach(IntEnum):
     ALL = 2  # every number
 
 
-def set_sizes(module: nn.Module, met: Mapping[str, Met], reach: Reach) -> None:
-    """Set the stored sizes of all parts of ``module`` that are no basic layer of ``torch.nn``.
+def new_sizes(
+    module: nn.Module, met: Mapping[str, Met], reach: Reach
+) -> dict[tuple[str, str], Any]:
+    """Return the stored sizes that change, of all parts that are no basic layer of ``torch.nn``.
 
     Args:
-        module: A copy of the model with the smaller tensors; changed.
+        module: The model.
         met: For each module path the sizes that its operators met, before and after.
-        reach: Which numbers are set.
+        reach: Which numbers are followed.
+
+    Returns:
+        Module path and attribute -> new value.
     """
+    sizes: dict[tuple[str, str], Any] = {}
     for path, child in module.named_modules():
         if resizer(child) is not None and any(True for _ in child.parameters(recurse=False)):
             continue  # known by its tensors
@@ -54,7 +60,8 @@ def set_sizes(module: nn.Module, met: Mapping[str, Met], reach: Reach) -> None:
             if reach is Reach.ALL or (_SIZE_NAME.search(name) and not _OTHER_NAME.search(name)):
                 new = _changed(value, seen, reach)
                 if new != value:
-                    vars(child)[name] = new
+                    sizes[path, name] = new
+    return sizes
 
 
 def _met_in(path: str, met: Mapping[str, Met]) -> Met:

@@ -15,7 +15,7 @@ from pruning_core.inputs import output_tensors
 from pruning_core.modes import copied
 from pruning_core.surgery.branch import cut_branches
 from pruning_core.surgery.resize import resize
-from pruning_core.surgery.stored import Reach, set_sizes
+from pruning_core.surgery.stored import Reach, new_sizes
 from pruning_core.switches import plain_attention
 from pruning_core.tracing.analysis import staying
 from pruning_core.tracing.branches import Branch
@@ -81,11 +81,19 @@ def remove_units(network: Network, keep: Keep, cut: Sequence[Branch] = ()) -> Re
     one_sample = f" {graph.meta['one_sample']}" if graph.meta["one_sample"] else ""
     kept, met = kept_indices(network, keep), sizes_met(network, keep)
     how = "without its branches" if cut else "with the new sizes"
-    reasons = []
+    reasons: list[str] = []
+    tried: list[Mapping[tuple[str, str], Any]] = []
     for reach in Reach:
+        sizes = new_sizes(network.module, met, reach)
+        if sizes in tried:
+            continue
+        tried.append(sizes)
         try:
             module = _sliced(network, kept, cut)
-            set_sizes(module, met, reach)
+            parts = dict(module.named_modules())
+            for (path, name), value in sizes.items():
+                if path in parts:  # it may have left with a branch
+                    setattr(parts[path], name, value)
             if _agree(module, graph, network):
                 return Removal(module, "")
             reasons.append(f"its class computes something else {how}")

@@ -44,7 +44,8 @@ class Branch:
 def find_branches(analysis: Analysis) -> tuple[Branch, ...]:
     """Return all residual branches that own parameters, in execution order."""
     search = _Search(analysis)
-    return search.named([found for node in search.nodes if (found := search.branch(node))])
+    read = [node for node in search.nodes if node not in search.idle]
+    return search.named([found for node in read if (found := search.branch(node))])
 
 
 def nodes_of(capture: Capture) -> dict[str, frozenset[int]]:

@@ -50,6 +50,13 @@ def removed(plan: Plan) -> dict[str, int]:
     return {site: plan.n_removed(site) for site in plan.keep}
 
 
+def test_a_recipe_says_how_it_rates_when_that_is_unusual() -> None:
+    recipe = Recipe(model="m", criterion="l2")
+    assert recipe.rated_by == "l2"
+    assert recipe.replace(reverse=True).rated_by == "l2 (reversed)"
+    assert recipe.replace(reduction="max", reverse=True).rated_by == "l2 (max, reversed)"
+
+
 def test_asked_for_k_pruned_k_globally() -> None:
     for k in (1, 100, 253_270, 266_000):
         plan = planned("lenet_300_100", "weight", target=Count(value=k))

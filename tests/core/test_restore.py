@@ -161,3 +161,13 @@ def test_state_that_cannot_be_cut_is_refused_with_a_sentence():
     stranger = torch.optim.SGD([nn.Parameter(torch.zeros(7))])
     with pytest.raises(UnsupportedModelError, match=r"shape \(7,\) that is not in the model"):
         carry_over(stranger, module, pruned)
+
+
+def test_parameters_that_left_with_a_branch_leave_the_optimiser():
+    dense = nn.ModuleDict({"a": nn.Linear(4, 3), "b": nn.Linear(3, 3)})
+    optimiser = torch.optim.SGD(dense.parameters(), lr=0.1, momentum=0.9)
+    sum(p.sum() for p in dense.parameters()).backward()
+    optimiser.step()
+    module = nn.ModuleDict({"a": copy.deepcopy(dense["a"]), "b": nn.Identity()})
+    (group,) = carry_over(optimiser, dense, Pruned(module, "module")).param_groups
+    assert [id(p) for p in group["params"]] == [id(p) for p in module.parameters()]

@@ -1,6 +1,7 @@
 """Scores against torch.nn.utils.prune, hand-worked numbers and the contract of every criterion."""
 
 import copy
+import gc
 from functools import cache
 
 import numpy as np
@@ -243,23 +244,69 @@ def test_every_criterion_describes_itself(key: str) -> None:
     assert entry.source
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_scores_do_not_depend_on_the_number_of_threads(threads: int) -> None:
-    model = load_model("bundled:resnet_8")
-    network = trace(model.module, model.inputs)
+WITH_DATA = [key for key, entry in CRITERIA.items() if entry.needs_data]
+
+
+@pytest.mark.parametrize("criterion", [key for key in WITH_DATA if key != "accuracy_drop"])
+def test_scores_do_not_depend_on_the_number_of_threads(criterion: str) -> None:
+    model, network = traced("resnet_8")
+    granularity = "unit" if CRITERIA[criterion].supports(GRANULARITIES["unit"]) else "weight"
     asked = Recipe(
-        model=model.identity, criterion="taylor", calibration=Calibration(samples=16, batch_size=8)
+        model=model.identity,
+        criterion=criterion,
+        granularity=granularity,
+        calibration=Calibration(samples=8, batch_size=4),
     )
-    reference = score(model, network, asked)
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    found = []
     try:
-        again = score(model, network, asked)
-        assert torch.get_num_threads() == threads
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(score(model, network, asked).by_site)
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    for site, values in reference.by_site.items():
-        np.testing.assert_array_equal(values, again.by_site[site])
+    for site, values in found[0].items():
+        np.testing.assert_array_equal(values, found[1][site])
+
+
+@pytest.mark.parametrize("name", ["cnn_digits", "gru_128"])
+@pytest.mark.parametrize("criterion", WITH_DATA)
+def test_what_a_criterion_remembers_does_not_grow_with_the_batches(
+    name: str, criterion: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (name, criterion) in {("gru_128", "hrank"), ("gru_128", "accuracy_drop")}:
+        pytest.skip("rates nothing, or takes long")
+    model, network = traced(name)
+    granularity = "unit" if CRITERIA[criterion].supports(GRANULARITIES["unit"]) else "weight"
+    remembered = {}
+    make, n_batches = Split.batch, 0
+
+    def batch(self: Split, indices: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal n_batches
+        n_batches += 1
+        if n_batches in (3, 6):
+            remembered[n_batches] = bytes_of_all_tensors()
+        return make(self, indices)
+
+    monkeypatch.setattr(Split, "batch", batch)
+    calibration = Calibration(samples=12, batch_size=2)
+    asked = Recipe(
+        model=model.identity, criterion=criterion, granularity=granularity, calibration=calibration
+    )
+    score(model, network, asked)
+    assert remembered[3] == remembered[6]
+
+
+def bytes_of_all_tensors() -> int:
+    gc.collect()
+    tensors = [item for item in gc.get_objects() if issubclass(type(item), torch.Tensor)]
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in tensors
+        if type(tensor) in (torch.Tensor, nn.Parameter)
+    }
+    return sum(storages.values())
 
 
 def test_different_seeds_draw_different_random_scores() -> None:

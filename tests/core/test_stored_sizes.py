@@ -245,6 +245,33 @@ def test_a_stored_list_of_sizes_is_followed_as_a_whole() -> None:
         assert relative_difference(removal.module(INPUTS), zeroed(INPUTS)) <= 1e-5
 
 
+def test_multihead_attention_keeps_its_class_when_features_and_heads_fit_together() -> None:
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Linear(8, WIDTH), nn.Linear(WIDTH, 3)
+            self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.embed(x)
+            return self.head(x + self.attention(x, x, x, need_weights=False)[0])
+
+    torch.manual_seed(0)
+    network = trace(Attending().eval(), INPUTS)
+    keep = np.ones(network.cost.n_units, np.bool_)
+    for group in network.groups:
+        start = network.first_unit(group)
+        keep[start : start + group.n_units // 2] = False
+    assert {group.kind for group in network.groups} == {"head", "neuron"}
+    removal = remove_units(network, keep)
+    assert removal.graph_reason == ""
+    attention = removal.module.attention
+    assert (attention.num_heads, attention.embed_dim, attention.head_dim) == (2, 12, SIZE)
+    with torch.no_grad():
+        zeroed = zero_units(network, keep)
+        assert relative_difference(removal.module(INPUTS), zeroed(INPUTS)) <= 1e-5
+
+
 LAYERS = {
     "prelu": (
         nn.Sequential(nn.Linear(8, 12), nn.Flatten(0, 1), nn.PReLU(12)),

@@ -81,7 +81,7 @@ def summary(document: Document, recipe: Recipe) -> str:
     before, after = document[key]["before"], document[key]["after"]
     text = (
         f"{document['model']} was pruned by {granularity.title.lower()} with the criterion "
-        f"'{recipe.criterion}' ({recipe.scope}), {how}{tuned}. It went from {count(before)} to "
+        f"'{recipe.rated_by}' ({recipe.scope}), {how}{tuned}. It went from {count(before)} to "
         f"{count(after)} {noun} ({ratio(before, after)} smaller)."
     )
     accuracy = document["accuracy"]

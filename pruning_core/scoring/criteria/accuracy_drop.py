@@ -83,7 +83,7 @@ CRITERIA.add(
         "data.",
         source="Mozer and Smolensky 1989 (relevance by removal); the oracle of Molchanov et al. "
         "2017, arXiv:1611.06440",
-        needs=frozenset({Evidence.ACTIVATIONS}),
+        needs=frozenset({Evidence.ACCURACY}),
         rates=Rates.UNITS,
         rule=PerUnit(measured_drops),
     ),
