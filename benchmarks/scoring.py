@@ -7,11 +7,15 @@ processor time of one thread, the least of several runs. Weights are random.
 """
 
 import copy
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -59,6 +63,7 @@ def measure(name: str, *, alone: bool) -> Iterator[Figure]:
     recipe = Recipe(model="m", criterion="l1", target=Ratio(value=SHARE))
     scores = score(model, network, recipe)
     yield from _preparation(title, scores, weights)
+    yield _sorting_without_avx512(name)
     yield from _thresholds(title, scores)
     yield from _global(title, scores, weights)
     yield from _whole_way(title, model, network, recipe, alone=alone or name != "resnet_50")
@@ -131,9 +136,33 @@ def _preparation(title: str, scores: Scores, weights: Sequence[Tensor]) -> Itera
         10,
         3,
     )
-    yield _in_reads(
-        title, "preparation: sorting", lambda: [np.sort(each) for each in values], weights, 30, 1
-    )
+    sort = partial(_sort_all, values)
+    yield _in_reads(title, "preparation: sorting", sort, weights, 30, 1)
+
+
+def _sort_all(values: Sequence[NDArray[np.float32]]) -> None:
+    for each in values:
+        np.sort(each)
+
+
+def _sorting_alone(name: str) -> None:
+    """Print how many reads sorting takes in this process."""
+    module = built(name)
+    weights = [p.detach() for p in module.parameters() if p.ndim > 1]
+    values = [weight.abs().flatten().numpy() for weight in weights]
+    took, read = seconds_beside(partial(_sort_all, values), lambda: read_all(weights), 1)
+    print(took / read)
+
+
+def _sorting_without_avx512(name: str) -> Figure:
+    """Return what sorting takes with other kernels of NumPy: on Zen 4 its AVX-512 ones are slow."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.scoring", "--measure", name]
+    others = {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR"}
+    answer = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | others
+    ).stdout
+    what = "preparation: sorting, NumPy's AVX-512 kernels switched off"
+    return Figure(SHAPES[name].title, what, float(answer), "reads", 30)
 
 
 def _thresholds(title: str, scores: Scores) -> Iterator[Figure]:
@@ -231,9 +260,12 @@ def heatmaps() -> Iterator[Figure]:
 
 
 def main() -> None:
-    """Measure every architecture in a process of its own, print the table, and write it."""
+    """Measure, print the table, and write it when a folder is given."""
     names = ["resnet_50", "vit_b_16", "bert_base", "heatmaps"]
     found = arguments(__doc__.splitlines()[0] if __doc__ else "", names)
+    if found.measure:
+        _sorting_alone(found.measure)
+        return
     figures: list[Figure] = []
     for name in found.only:
         for figure in heatmaps() if name == "heatmaps" else measure(name, alone=found.alone):

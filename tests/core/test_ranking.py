@@ -8,9 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import nn
 
+from pruning_core.loading.model import LoadedModel
+from pruning_core.planning.recipe import Recipe, Threshold
+from pruning_core.planning.resolve import resolve
 from pruning_core.scoring import keys, ranking
 from pruning_core.scoring.ranking import GlobalRanking, KeyTable, SiteRanking
+from pruning_core.scoring.score import score
+from pruning_core.surgery.prune import prune
+from pruning_core.tracing.trace import trace
 
 Scores32 = NDArray[np.float32]
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.1, 1e-45, -1e-45, float("inf"), float("-inf"), float("nan"))
@@ -116,3 +123,33 @@ def test_half_precision_ties_are_split_by_index(dtype: Any) -> None:
         assert values[goes].max(initial=0) <= values[~goes].min()
         tied = np.flatnonzero(values == values[~goes].min())
         assert (np.diff(goes[tied].astype(int)) <= 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_weights_that_were_counted_are_the_ones_that_are_set_to_zero(dtype: Any) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(48, 64), nn.ReLU(), nn.Linear(64, 10)).to(dtype).eval()
+    with torch.no_grad():
+        module[0].weight[::7] = -0.0
+        module[2].weight[::2] = module[2].weight[1, 0]  # one half of the layer is tied
+    network = trace(module, torch.zeros(1, 48, dtype=dtype))
+    model = LoadedModel("test:half", module, network.inputs, None, None, "")
+    bits = torch.int32 if dtype == torch.float32 else torch.int16
+    tie = float(module[2].weight[1, 0].detach().abs())
+    for value in (0.0, tie, 0.05, 0.0500001):
+        recipe = Recipe(model="m", target=Threshold(value=value), scope="local")
+        scores = score(model, network, recipe)
+        plan = resolve(recipe, network, scores)
+        pruned = prune(model, network, plan)
+        for site, name in (("0", "0.weight"), ("2", "2.weight")):
+            weight = network.tensor(name).detach()
+            magnitude = weight.view(bits) & torch.iinfo(bits).max
+            stored = torch.tensor(value, dtype=torch.float32)
+            limit = stored.to(dtype).abs().view(bits)
+            if stored > stored.to(dtype).float():  # the next number that the weights can be
+                limit = limit + 1
+            below = magnitude < limit
+            assert scores.ranking(site).count_below(value) == int(below.sum())
+            assert torch.equal(pruned.masks[name], ~below)
+            assert not (pruned.module.get_parameter(name)[below].view(bits) != 0).any()
+            assert torch.equal(pruned.module.get_parameter(name)[~below], weight[~below])
