@@ -119,8 +119,11 @@ def _restored(tagged: nn.Module, dense: nn.Module) -> nn.Module:
 
 
 def _zeroed(tagged: nn.Module, dense: nn.Module) -> nn.Module:
-    """Return the dense model with everything at zero that did not stay."""
+    """Return the dense model with everything at zero that did not stay; tied weights untied."""
     result = copy.deepcopy(dense)
+    for child in result.modules():
+        for leaf, parameter in child.named_parameters(recurse=False):
+            child.register_parameter(leaf, nn.Parameter(parameter.detach().clone()))
     places = _tensors(tagged)
     with torch.no_grad():
         for name, tensor in _tensors(result).items():
@@ -134,7 +137,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     statistics = ("running_mean", "running_var")
     buffers = module.named_buffers()
     stored = {name: x for name, x in buffers if name.rpartition(".")[2] in statistics}
-    return {**dict(module.named_parameters()), **stored}
+    return {**dict(module.named_parameters(remove_duplicate=False)), **stored}
 
 
 def _places(tagged: Tensor) -> Tensor:
