@@ -178,10 +178,10 @@ def document(rows: Sequence[Row]) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     crashed = sum(bool(row.get("crash")) for row in rows)
     summary = (
-        f"{len(rows)} networks, {len(traced)} trace, {len(exact)} of these are exact "
+        f"{len(rows)} of {len(CATALOGUE)} networks measured: {len(traced)} trace, {len(exact)} of these are exact "
         f"({len(exact) / max(len(traced), 1):.1%}), {len(own)} as the user's own class; "
-        f"{crashed} crash. Torch-Pruning prunes {len(runs)}, "
-        f"{sum(peer['outcome'] == 'exact' for peer in runs)} of them exactly."
+        f"{crashed} crash. Of the {sum(map(bool, peers))} given to it, Torch-Pruning prunes "
+        f"{len(runs)}, {sum(peer['outcome'] == 'exact' for peer in runs)} of them exactly."
     )
     notes = (
         f"A seeded random {0.4:.0%} of the units of every group leaves. *Predicted = counted*: "
