@@ -172,14 +172,15 @@ def document(rows: Sequence[Row]) -> str:
     """Return the table with a summary, versions and date."""
     traced = [row for row in rows if "error" not in row]
     exact = [row for row in traced if is_exact(row)]
-    own = [row for row in exact if row["form"] == "module"]
+    own = sum(row["form"] == "module" for row in exact)
+    share = len(exact) / max(len(traced), 1)
     peers = [row.get("peer") or {} for row in rows]
     runs = [peer for peer in peers if peer.get("outcome") in {"exact", "norms", "differs"}]
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     crashed = sum(bool(row.get("crash")) for row in rows)
     summary = (
-        f"{len(rows)} of {len(CATALOGUE)} networks measured: {len(traced)} trace, {len(exact)} of these are exact "
-        f"({len(exact) / max(len(traced), 1):.1%}), {len(own)} as the user's own class; "
+        f"{len(rows)} of {len(CATALOGUE)} networks measured: {len(traced)} trace, {len(exact)} of "
+        f"these are exact ({share:.1%}), {own} as the user's own class; "
         f"{crashed} crash. Of the {sum(map(bool, peers))} given to it, Torch-Pruning prunes "
         f"{len(runs)}, {sum(peer['outcome'] == 'exact' for peer in runs)} of them exactly."
     )
