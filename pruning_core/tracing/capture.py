@@ -79,6 +79,8 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
     try:
         try:
             graph = recorded("fake")
+            if _has_unknown_sizes(graph):
+                graph = recorded("real")
         except _DEPENDS_ON_VALUES:  # boxes found in an image: only real values have a shape
             graph = recorded("real")
     except Exception as error:
@@ -90,6 +92,17 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
         for hook in hooks:
             hook.remove()
     return Capture(graph, tensors, _innermost(graph, spans), shapes, inputs, output)
+
+
+def _has_unknown_sizes(graph: fx.GraphModule) -> bool:
+    """Return whether a size depends on values, so that fake tensors do not know it."""
+    values = (pytree.tree_leaves(node.meta.get("val")) for node in graph.graph.nodes)
+    return any(
+        isinstance(size, torch.SymInt)
+        for leaves in values
+        for value in leaves
+        for size in (value.shape if isinstance(value, Tensor) else [value])
+    )
 
 
 def _watch_modules(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from pruning_core.errors import UnsupportedModelError
+from pruning_core.errors import UnsupportedModelError, first_line
 from pruning_core.inputs import Inputs
 from pruning_core.modes import evaluating
 from pruning_core.tracing.analysis import Analysis, analyse, product_weights
@@ -41,7 +41,14 @@ def trace(
         )
     inputs = given.sample()
     with evaluating(module):
-        analysis = analyse(capture(module, inputs))
+        recorded = capture(module, inputs)
+    try:
+        analysis = analyse(recorded)
+    except Exception as error:  # whatever the rules meet in a model nobody has tried
+        raise UnsupportedModelError(
+            f"The model runs, but its operators cannot be analysed: {type(error).__name__}: "
+            f"{first_line(error)} Trace the part of it that is to be pruned."
+        ) from error
     return _network(module, inputs, analysis)
 
 

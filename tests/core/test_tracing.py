@@ -574,3 +574,13 @@ def test_what_cannot_leave_is_explained(parameter: str, axis: int, sentence: str
 
 def test_what_can_leave_has_no_lock() -> None:
     assert lock_path(residual(), "a.weight", 0) == ()
+
+
+def test_a_size_that_depends_on_values_is_read_off_real_ones() -> None:
+    def forward(m: Small, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = torch.relu(m.a(x.flatten(1)))
+        found = torch.cat([torch.zeros(0), torch.zeros(0)])
+        return torch.cat([found, m.b(hidden).flatten()]), hidden[hidden[:, 0] > 99].sum(0)
+
+    model = Small(forward, a=nn.Linear(192, 8), b=nn.Linear(8, 5)).eval()
+    assert trace(model, images(3)).layers[0].macs == 192 * 8

@@ -166,6 +166,8 @@ def _join(walk: Walk, node: fx.Node, parts: list[Any]) -> Labelled:
     shape = output_shape(node)
     joined = int(argument(node, 1, "dim", 0)) % len(shape)
     tensors = [part for part in parts if isinstance(part, Labelled) and part.shape != (0,)]
+    if not tensors:  # nothing was found, so nothing is joined
+        return Labelled.fixed(shape)
     vectors = [walk.links.axes(tensor) for tensor in tensors]
     axes: list[LabelArray] = []
     for axis in range(len(shape)):
