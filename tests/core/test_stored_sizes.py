@@ -310,3 +310,81 @@ def test_layers_of_torch_store_their_new_sizes(name: str) -> None:
     assert removal.graph_reason == ""
     path, _, leaf = f"layer.{attribute}".rpartition(".")
     assert getattr(removal.module.get_submodule(path), leaf) == expected
+
+
+RECURRENT = {
+    "stacked": (nn.LSTM(8, 6, num_layers=2, batch_first=True), {"hidden_size": 3}),
+    "bidirectional": (nn.GRU(8, 6, bidirectional=True, batch_first=True), {"hidden_size": 3}),
+    "projected": (
+        nn.LSTM(8, 6, proj_size=4, batch_first=True),
+        {"hidden_size": 3, "proj_size": 2},
+    ),
+    "plain": (nn.RNN(8, 6, batch_first=True), {"hidden_size": 3}),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layers_keep_their_class_when_all_their_parts_lose_alike(name: str) -> None:
+    layer, expected = RECURRENT[name]
+
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = layer
+            self.head = nn.Linear(layer(INPUTS)[0].shape[-1], 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.rnn(x)[0])
+
+    network = trace(Reader().eval(), INPUTS)
+    halves = [np.arange(group.n_units) >= group.n_units // 2 for group in network.groups]
+    keep = np.concatenate(halves)
+    removal = remove_units(network, keep)
+    assert removal.graph_reason == ""
+    assert {key: getattr(removal.module.rnn, key) for key in expected} == expected
+    with torch.no_grad():
+        zeroed = zero_units(network, keep)
+        assert relative_difference(removal.module(INPUTS), zeroed(INPUTS)) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_recurrent_cells_keep_their_class(kind: type[nn.RNNCellBase]) -> None:
+    class Stepping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.cell, self.head = nn.Linear(8, 10), kind(10, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            state = self.cell(self.inner(x[:, 0]))
+            state = self.cell(self.inner(x[:, 1]), state)
+            return self.head(state[0] if isinstance(state, tuple) else state)
+
+    network = trace(Stepping().eval(), INPUTS)
+    assert [group.n_units for group in network.groups] == [10, 6]
+    removal = remove_units(network, np.arange(16) % 2 == 0)
+    assert removal.graph_reason == ""
+    assert (removal.module.cell.input_size, removal.module.cell.hidden_size) == (5, 3)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_transposed_convolutions_keep_their_class(groups: int) -> None:
+    class Up(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.c = nn.Conv1d(5, 8, 1), nn.Conv1d(8, 3, 1)
+            self.b = nn.ConvTranspose1d(8, 8, 2, groups=groups)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(self.b(self.a(x)))
+
+    network = trace(Up().eval(), INPUTS)
+    keep = np.concatenate(
+        [np.arange(group.n_units) >= group.n_units // 2 for group in network.groups]
+    )
+    removal = remove_units(network, keep)
+    assert removal.graph_reason == ""
+    if network.groups:
+        assert (removal.module.b.in_channels, removal.module.b.out_channels) == (4, 4)
+    with torch.no_grad():
+        zeroed = zero_units(network, keep)
+        assert relative_difference(removal.module(INPUTS), zeroed(INPUTS)) <= 1e-5
