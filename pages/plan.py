@@ -13,9 +13,10 @@ counted = cache.preview(recipe)
 controls.show(plan, counted)
 for note in plan.notes.get("", ()):
     st.info(markdown(note))
+controls.others(plan)
 
-if plan.keep:
-    selected = state.layer(tuple(plan.keep))
+if cache.sites(recipe):
+    selected = state.layer(tuple(cache.sites(recipe)))
     layers.show(plan, counted, selected)
     detail.show(plan, selected)
 else:

@@ -59,10 +59,10 @@ def file_sizes(network: Network, plan: Plan) -> dict[str, int | None]:
 
     ``dense`` is the plain safetensors file. ``zip`` is a deflated archive of it, made and measured;
     None above :data:`LARGEST_ZIP`. Another encoding is None where it fits no weight. Empty for
-    plans without masks.
+    plans without masks, and for mixed ones that remove something besides.
     """
     masks = weight_masks(network, plan)
-    if not masks:
+    if not masks or plan.cut(network) or not plan.unit_keep(network).all():
         return {}
     live = {}
     for found in matrices(network):

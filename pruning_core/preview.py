@@ -1,16 +1,21 @@
 """What a plan saves, exactly and at once: the model is not touched."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from pruning_core.granularities import GRANULARITIES, Combine, Elements
+from pruning_core.granularities import GRANULARITIES, Combine, Elements, Granularity, unit
+from pruning_core.planning.mixed import Structure
+from pruning_core.planning.order import ranking_of
 from pruning_core.planning.plan import Plan
 from pruning_core.scoring.score import Scores
-from pruning_core.tracing.cost import CostModel, Costs
+from pruning_core.tracing.cost import Costs
 from pruning_core.tracing.cost import Totals as CostTotals
 from pruning_core.tracing.network import Group, Network
+from pruning_core.tracing.zeros import ZeroTable
 
 Counts = NDArray[np.int64]
 MAX_TRACK_POSITIONS = 513
@@ -79,11 +84,9 @@ class Track:
 
 def preview(network: Network, plan: Plan) -> Preview:
     """Return what ``network`` costs now and when ``plan`` is carried out."""
-    everything = np.ones(network.cost.n_units, np.bool_)
-    masked = _masked_nonzeros(network, plan)
-    before, layers_before = _cost(network, network.cost, everything, {})
-    cost = network.cost_without(plan.cut(network))
-    after, layers_after = _cost(network, cost, plan.unit_keep(network), masked)
+    whole, structure = Structure.whole(network), Structure.of(network, [plan])
+    before, layers_before = _cost(network, whole, {})
+    after, layers_after = _cost(network, structure, _masked_nonzeros(network, plan, structure))
     layers = tuple(
         LayerCost(layer.name, layer.kind, *totals)
         for layer, *totals in zip(network.layers, layers_before, layers_after, strict=True)
@@ -100,27 +103,22 @@ def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
     keeps everything, the last one keeps one unit. Under a pattern there are these two only: nothing
     and the whole pattern.
     """
-    of_site = scores.by_site[site]
-    order = scores.order(site)
-    positions = _positions(plan, site, len(order))
-    granularity = GRANULARITIES[plan.recipe.granularity]
+    prefix, name = plan.recipe.locate(site)
+    part = plan.recipe.parts[prefix]
+    granularity = GRANULARITIES[part.granularity]
+    ranking = ranking_of(part, scores.part(prefix), name)
+    positions = _positions(granularity, len(ranking), plan.n_removed(site))
     if granularity.coupled:
-        group = network.group(site)
-        first = network.first_unit(group)
-        keep = plan.unit_keep(network)
-        keep[first : first + group.n_units] = True
-        costs = network.cost.sweep(keep, first + order, positions)
-        zeros = network.cost.zeros_along(keep, first + order, positions)
-        nonzero = costs.params.sum(axis=1) - zeros.sum(axis=1)
+        costs, nonzero = _removed_track(network, plan, name, ranking.order, positions)
     elif granularity.removes:
-        costs, nonzero = _cut_track(network, plan, order, positions)
+        costs, nonzero = _cut_track(network, plan, ranking.order, positions)
     else:
-        costs, nonzero = _masked_track(network, plan, site, order, positions)
+        costs, nonzero = _masked_track(network, plan, site, ranking.order, positions)
     return Track(
         site=site,
-        n_units=len(order),
+        n_units=len(ranking),
         n_removed=positions,
-        threshold=of_site[order[positions]],
+        threshold=ranking.ascending[positions],
         params=costs.params.sum(axis=1),
         nonzero=nonzero,
         macs=costs.macs.sum(axis=1),
@@ -148,23 +146,30 @@ class Slider:
 
 
 def sliders(network: Network, plan: Plan, scores: Scores) -> tuple[Slider, ...]:
-    """Return the exact totals for every position of every site whose units can leave."""
-    keep = plan.unit_keep(network)
+    """Return the exact totals for every position of every site of units."""
+    structure = Structure.of(network, [plan])
+    parts = plan.recipe.parts.items()
+    prefix, part = next((p, q) for p, q in parts if q.granularity == unit.KEY)
+    rated = scores.part(prefix)
     found = []
-    for group, totals in zip(network.groups, network.cost.slides(keep), strict=True):
-        known = totals or _swept(network, keep, group, scores)
+    slides = network.cost_without(structure.cut).slides(structure.keep)
+    for group, totals in zip(network.groups, slides, strict=True):
+        order = ranking_of(part, rated, group.name)
+        known = totals or _swept(network, structure, group, order.order)
         falling = (known.params, known.macs, known.n_bytes)
         found.append(Slider(group.name, *(_narrow(values[:-1]) for values in falling)))
     return tuple(found)
 
 
-def _swept(network: Network, keep: NDArray[np.bool_], group: Group, scores: Scores) -> CostTotals:
-    """Return totals ``[U + 1]`` for a group whose units differ, in the order of their scores."""
+def _swept(
+    network: Network, structure: Structure, group: Group, order: NDArray[np.int64]
+) -> CostTotals:
+    """Return totals ``[U + 1]`` for a group whose units differ, when they leave in ``order``."""
     first = network.first_unit(group)
-    start = keep.copy()
+    start = structure.keep.copy()
     start[first : first + group.n_units] = True
     positions = np.arange(group.n_units + 1)
-    costs = network.cost.sweep(start, first + scores.order(group.name), positions)
+    costs = network.cost_without(structure.cut).sweep(start, first + order, positions)
     return CostTotals(costs.params.sum(axis=1), costs.macs.sum(axis=1), costs.n_bytes)
 
 
@@ -172,25 +177,47 @@ def _narrow(falling: Counts) -> NDArray[np.unsignedinteger]:
     return falling.astype(np.uint32 if falling[0] < 2**32 else np.uint64)
 
 
-def _positions(plan: Plan, site: str, n_units: int) -> Counts:
+def _positions(granularity: Granularity, n_units: int, present: int) -> Counts:
     """Return the numbers of units that a track looks at, the present one among them, ascending."""
-    pattern = GRANULARITIES[plan.recipe.granularity].pattern
     wanted = np.linspace(0, n_units - 1, min(n_units, MAX_TRACK_POSITIONS))
-    if pattern is not None:
-        wanted = np.array([0, pattern.most(n_units)])
-    return np.unique(np.append(np.rint(wanted), plan.n_removed(site))).astype(np.int64)
+    if granularity.pattern is not None:
+        wanted = np.array([0, granularity.pattern.most(n_units)])
+    return np.unique(np.append(np.rint(wanted), present)).astype(np.int64)
+
+
+def _removed_track(
+    network: Network, plan: Plan, site: str, order: Counts, positions: Counts
+) -> tuple[Costs, Counts]:
+    """Return costs ``[P, ...]`` and non-zeros ``[P]`` when units leave one after the other."""
+    structure = Structure.of(network, [plan])
+    group = network.group(site)
+    first = network.first_unit(group)
+    keep = structure.keep.copy()
+    keep[first : first + group.n_units] = True
+    cost = network.cost_without(structure.cut)
+    costs = cost.sweep(keep, first + order, positions)
+    zeros = cost.zeros_along(keep, first + order, positions).sum(axis=1)
+    lost = _lost(network, plan)
+    if lost:  # weights set to zero leave with units as well
+        kept = {name: torch.from_numpy(~flags) for name, flags in lost.items()}
+        table = ZeroTable.of(kept, network.analysis)
+        zeros += cost.zeros_along(keep, first + order, positions, table).sum(axis=1)
+    return costs, costs.params.sum(axis=1) - zeros
 
 
 def _cut_track(
     network: Network, plan: Plan, order: Counts, positions: Counts
 ) -> tuple[Costs, Counts]:
     """Return costs ``[P, ...]`` and non-zeros ``[P]`` when branches are cut one after the other."""
-    keep = plan.unit_keep(network)
+    keep, lost = plan.unit_keep(network), _lost(network, plan)
     found, nonzero = [], []
     for position in positions.tolist():
-        cost = network.cost_without([network.branches[unit] for unit in order[:position]])
+        cut = tuple(network.branches[number] for number in order[:position])
+        structure = Structure(keep, cut)
+        cost = network.cost_without(cut)
         found.append(cost.query(keep))
-        nonzero.append(int(found[-1].params.sum() - cost.zeros(keep).sum()))
+        masked = sum(_surviving(network, structure, lost).values())
+        nonzero.append(int(found[-1].params.sum() - cost.zeros(keep).sum()) - masked)
     columns = zip(*((c.params, c.macs, c.n_bytes) for c in found), strict=True)
     return Costs(*(np.concatenate(column) for column in columns)), np.array(nonzero, np.int64)
 
@@ -199,47 +226,65 @@ def _masked_track(
     network: Network, plan: Plan, site: str, order: Counts, positions: Counts
 ) -> tuple[Costs, Counts]:
     """Return costs ``[P, ...]`` (shapes stay, so all alike) and non-zeros ``[P]`` under masks."""
-    keep = np.ones((1, network.cost.n_units), np.bool_)
-    one = network.cost.query(keep)
+    prefix, name = plan.recipe.locate(site)
+    granularity = GRANULARITIES[plan.recipe.parts[prefix].granularity]
+    moving = next(found for found in granularity.sites(network) if found.name == name)
+    nothing = replace(plan, keep={**plan.keep, site: np.ones_like(plan.keep[site])})
+    structure = Structure.of(network, [nothing])
+    one = network.cost_without(structure.cut).query(structure.keep)
     repeat = len(positions)
     costs = Costs(
         np.repeat(one.params, repeat, 0),
         np.repeat(one.macs, repeat, 0),
         np.repeat(one.n_bytes, repeat),
     )
-    granularity = GRANULARITIES[plan.recipe.granularity]
-    moving = next(s for s in granularity.sites(network) if s.name == site)
-    nonzero = Elements(lambda name: (network.tensor(name) != 0).cpu())
-    (live,) = granularity.gather(network, moving, nonzero, Combine.SUM)
-    gone = np.concatenate([[0], np.cumsum(live.numpy()[order])]).astype(np.int64)
-    masked = _masked_nonzeros(network, plan)
-    others = {name: count for name, count in masked.items() if name != moving.parameter}
-    start = int(one.params.sum() - network.cost.zeros(keep).sum()) - sum(others.values())
+    live = (network.tensor(moving.parameter) != 0).cpu().numpy()
+    others = nothing.masks(network).get(moving.parameter)
+    if others is not None and not others.all():
+        live &= others
+    if plan.recipe.also:
+        live &= structure.survivors(network, moving.parameter)
+    flags = Elements(lambda _: torch.from_numpy(live))
+    (by_unit,) = granularity.gather(network, moving, flags, Combine.SUM)
+    gone = np.concatenate([[0], np.cumsum(by_unit.numpy()[order])]).astype(np.int64)
+    start = _cost(network, structure, _masked_nonzeros(network, nothing, structure))[0].nonzero
     return costs, start - gone[positions]
 
 
-def _masked_nonzeros(network: Network, plan: Plan) -> dict[str, int]:
-    """Return, for each masked parameter, how many of its non-zero weights become zero."""
-    granularity = GRANULARITIES[plan.recipe.granularity]
-    if granularity.mask is None:
-        return {}
-    lost = {}
-    for site in granularity.sites(network):
-        keep = plan.keep[site.name]
-        if not keep.all():
-            live = (network.tensor(site.parameter) != 0).cpu().numpy()
-            mask = granularity.mask(network, site, keep)
-            lost[site.parameter] = int(np.count_nonzero(live & ~mask))
-    return lost
+def _lost(network: Network, plan: Plan) -> dict[str, NDArray[np.bool_]]:
+    """Return, for each masked parameter, which of its non-zero weights become zero."""
+    return {
+        name: (network.tensor(name) != 0).cpu().numpy() & ~mask
+        for name, mask in plan.masks(network).items()
+        if not mask.all()
+    }
+
+
+def _masked_nonzeros(network: Network, plan: Plan, structure: Structure) -> dict[str, int]:
+    """Return how many non-zero weights of each masked parameter become zero and do not leave."""
+    return _surviving(network, structure, _lost(network, plan))
+
+
+def _surviving(
+    network: Network, structure: Structure, lost: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, int]:
+    """Return how many of the ``lost`` weights of each parameter do not leave with a structure."""
+    if structure.keep.all() and not structure.cut:
+        return {name: int(np.count_nonzero(flags)) for name, flags in lost.items()}
+    return {
+        name: int(np.count_nonzero(flags & structure.survivors(network, name)))
+        for name, flags in lost.items()
+    }
 
 
 def _cost(
-    network: Network, cost: CostModel, keep: NDArray[np.bool_], masked: dict[str, int]
+    network: Network, structure: Structure, masked: Mapping[str, int]
 ) -> tuple[Totals, list[Totals]]:
     """Return the cost of the whole and of each layer, ``masked`` weights being set to zero."""
-    costs, names = cost.query(keep), cost.parameters
+    cost = network.cost_without(structure.cut)
+    costs, names = cost.query(structure.keep), cost.parameters
     params, macs = costs.params[0], costs.macs[0]
-    nonzero = params - cost.zeros(keep)[0] - [masked.get(name, 0) for name in names]
+    nonzero = params - cost.zeros(structure.keep)[0] - [masked.get(name, 0) for name in names]
     n_bytes = params * [network.tensor(name).element_size() for name in names]
     columns = [
         _by_layer(network.parameter_layer, values, len(network.layers))

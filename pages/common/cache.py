@@ -33,6 +33,7 @@ _SCORE_FIELDS: Final = (
     "normalise",
     "reverse",
     "calibration",
+    "also",
     "data",
     "seed",
 )
@@ -64,7 +65,8 @@ def is_ready() -> bool:
 def reads_data(recipe: Recipe) -> bool:
     """Tell whether the criterion of the recipe reads data, so that rating may take a while."""
     criteria = registry("criteria")
-    return recipe.criterion in criteria and bool(criteria[recipe.criterion].needs_data)
+    used = {part.criterion for part in (recipe, *recipe.also)}
+    return any(key in criteria and criteria[key].needs_data for key in used)
 
 
 @st.cache_resource(show_spinner=False)
@@ -181,18 +183,18 @@ def _bins(identity: str, settings: str, site: str, _recipe: Recipe) -> "Bins":  
 
 
 def reachable(recipe: Recipe, site: "Site") -> "NDArray[np.bool_]":
-    """Return ``[P]`` which positions of :func:`track` the minimum kept and the rounding allow."""
-    from pruning_core.planning.keep import Limits
+    """Return ``[P]`` which positions of :func:`track` the recipe allows."""
+    from pruning_core.planning.order import reachable as can_be_reached
 
-    removed = track(recipe, site.name).n_removed
-    if not registry("granularities")[recipe.granularity].removes:
-        return np.ones(removed.shape, np.bool_)
-    limits = Limits(recipe.min_kept, recipe.round_to)
-    return np.array([limits.allowed(int(n), site.n_units) == n for n in removed], np.bool_)
+    removed = track(recipe, site.name).n_removed.tolist()
+    return np.array([can_be_reached(recipe, site, count) for count in removed], np.bool_)
 
 
 def sites(recipe: Recipe) -> "dict[str, Site]":
-    """Return what a threshold can act on, by name, in execution order."""
+    """Return what a threshold can act on, by name, in execution order.
+
+    Of a mixed recipe these are the sites of its first granularity.
+    """
     found = registry("granularities")[recipe.granularity].sites(network(recipe.model))
     return {site.name: site for site in found}
 

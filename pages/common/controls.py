@@ -73,6 +73,19 @@ def show(plan: "Plan", counted: "Preview") -> None:
         _about(recipe)
 
 
+def others(plan: "Plan") -> None:
+    """Say what else a mixed recipe prunes; its settings are in the recipe file."""
+    entries = cache.registry("granularities")
+    for part in plan.recipe.also:
+        keep = plan.part(part.granularity).values()
+        total = sum(mask.size for mask in keep)
+        removed = total - sum(int(mask.sum()) for mask in keep)
+        st.info(
+            f"The recipe also prunes by {markdown(entries[part.granularity].title.lower())}: "
+            f"{removed:,} of {total:,} go. The totals count both."
+        )
+
+
 def _granularity(recipe: Recipe) -> None:
     entries = cache.registry("granularities")
     keys = sorted(entries, key=lambda key: entries[key].coarseness)
@@ -281,7 +294,7 @@ def _amount(recipe: Recipe, plan: "Plan") -> None:
             kind = target.kind
             _share(label, target.value, lambda x: Budget(kind=kind, value=x), 0.1, 100.0)
         case Count():
-            most = sum(mask.size for mask in plan.keep.values())
+            most = sum(mask.size for mask in plan.part(recipe.granularity).values())
             st.number_input(
                 "Number to remove" + (" from each layer" if recipe.scope == "local" else ""),
                 min_value=0,

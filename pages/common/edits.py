@@ -71,7 +71,9 @@ def with_granularity(recipe: Recipe, granularity: str) -> Recipe:
         normalise="none" if GRANULARITIES[granularity].single_weights else "mean",
         layers={},
         pins=(),
+        picks={},
         target=target,
+        also=tuple(part for part in recipe.also if part.granularity != granularity),
     )
 
 
@@ -131,8 +133,9 @@ def with_kind(recipe: Recipe, kind: str, plan: "Plan", counted: "Preview") -> Re
 
 def _governed(recipe: Recipe, plan: "Plan") -> list[str]:
     """Return the layers that the global setting decides; all when it decides none."""
-    free = [site for site in plan.keep if site not in recipe.layers and site not in recipe.pins]
-    return free or list(plan.keep)
+    sites = list(plan.part(recipe.granularity))
+    free = [site for site in sites if site not in recipe.layers and site not in recipe.pins]
+    return free or sites
 
 
 def _share(sites: list[str], plan: "Plan") -> float:

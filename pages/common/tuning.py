@@ -19,8 +19,9 @@ def show() -> None:
     """Draw the settings and the button."""
     recipe = state.recipe()
     plan = cache.plan(recipe)
-    removed = sum(plan.n_removed(site) for site in plan.keep)
-    total = sum(mask.size for mask in plan.keep.values())
+    keep = plan.part(recipe.granularity).values()
+    total = sum(mask.size for mask in keep)
+    removed = total - sum(int(mask.sum()) for mask in keep)
     kinds = {site.kind for site in cache.sites(recipe).values()}
     word = plural(kinds.pop() if len(kinds) == 1 else "unit")
     st.subheader("Prune and fine-tune", anchor=False)

@@ -31,8 +31,8 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
     from pruning_core.encodings import file_sizes
     from pruning_core.exporting.document import layer_document, plain, totals_document
-    from pruning_core.granularities import GRANULARITIES
     from pruning_core.loading.model import load_model
+    from pruning_core.planning.mixed import sites_of
     from pruning_core.planning.resolve import resolve
     from pruning_core.preview import preview
     from pruning_core.scoring.score import score
@@ -42,7 +42,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
     network = trace(model.module, model.inputs)
     plan = resolve(recipe, network, score(model, network, recipe, _calibration(recipe, model)))
     savings = preview(network, plan)
-    sites = GRANULARITIES[recipe.granularity].sites(network)
+    sites = sites_of(recipe, network)
     before, after = totals_document(savings.before), totals_document(savings.after)
     notes = _notes(recipe, plan)
     document = {
@@ -115,8 +115,12 @@ def _text(
         )
         for site in sites
     ]
+    ways = " and ".join(
+        f"{part.granularity} pruning by '{part.rated_by}' ({part.scope})"
+        for part in recipe.parts.values()
+    )
     parts = [
-        f"{recipe.model}, {recipe.granularity} pruning by '{recipe.rated_by}' ({recipe.scope})",
+        f"{recipe.model}, {ways}",
         totals_table(document),
         layers_table(savings),
         table(("Threshold on", "Kind", "Units", "Removed", "Share"), units, left=2),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pruning_core.granularities import GRANULARITIES
+from pruning_core.planning.mixed import Structure
 from pruning_core.planning.plan import Plan
 from pruning_core.tracing.network import Network
 
@@ -57,7 +57,7 @@ def layer_matrix(
     magnitudes: NDArray[np.float32] = np.abs(tensor.float().numpy())
     removed = np.zeros(magnitudes.shape, np.bool_)
     if plan is not None:
-        removed = _removed(network, plan, parameter, magnitudes.shape)
+        removed = _removed(network, plan, parameter)
     rows = magnitudes.shape[0] if magnitudes.ndim > 1 else 1
     kernels = magnitudes.ndim > 2 and magnitudes.shape[1] > _FEW_INPUTS and not single_weights
     if kernels:
@@ -69,19 +69,8 @@ def layer_matrix(
     return LayerMatrix(parameter, magnitudes.reshape(rows, -1), removed.reshape(rows, -1), "|w|")
 
 
-def _removed(
-    network: Network, plan: Plan, parameter: str, shape: tuple[int, ...]
-) -> NDArray[np.bool_]:
-    """Return what leaves: by the parameter's own mask, or with the units along its axes."""
-    granularity = GRANULARITIES[plan.recipe.granularity]
-    for site in granularity.sites(network):
-        if granularity.mask is not None and site.parameter == parameter:
-            return ~granularity.mask(network, site, plan.keep[site.name])
-    stays = plan.unit_keep(network)
-    removed = np.zeros(shape, np.bool_)
-    for axis in range(len(shape)):
-        units = network.analysis.units_along(parameter, axis)
-        leaves = np.zeros(units.shape, np.bool_)
-        leaves[units >= 0] = ~stays[units[units >= 0]]
-        removed |= leaves.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    return removed
+def _removed(network: Network, plan: Plan, parameter: str) -> NDArray[np.bool_]:
+    """Return what leaves with units and branches, or becomes zero."""
+    removed = ~Structure.of(network, [plan]).survivors(network, parameter)
+    mask = plan.masks(network).get(parameter)
+    return removed if mask is None else removed | ~mask

@@ -83,10 +83,12 @@ def gather(network: Network, site: Site, values: Elements, combine: Combine) -> 
         yield along if in_order else combine.by_unit(along[indices], units, site.n_units)
 
 
+KEY = "unit"
+
 GRANULARITIES.add(
-    "unit",
+    KEY,
     Granularity(
-        key="unit",
+        key=KEY,
         title="Units",
         description="Removes whole channels, neurons, heads or hidden units together with every "
         "coupled slice. The network really gets smaller: fewer parameters, MACs and bytes.",

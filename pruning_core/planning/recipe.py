@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NoReturn
+from functools import cached_property
+from typing import Annotated, Any, Final, Literal, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +15,7 @@ MAX_RECIPE_BYTES: Final = 1_000_000
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Kept = Annotated[float, Field(gt=0, le=1)]
+UnitNumber = Annotated[int, Field(ge=0, le=10**12)]
 
 
 class _Strict(BaseModel):
@@ -84,11 +86,26 @@ class Tuning(_Strict):
     layers: Literal["all", "pruned"] = "all"
 
 
-class Recipe(_Strict):
-    """Everything that decides the result; same recipe, same seed: the same masks, bit for bit.
+class Picks(_Strict):
+    """Units of one layer that a person picked by hand: these stay, and those go."""
+
+    keep: Annotated[tuple[UnitNumber, ...], Field(max_length=100_000)] = ()
+    prune: Annotated[tuple[UnitNumber, ...], Field(max_length=100_000)] = ()
+
+    @model_validator(mode="after")
+    def _are_distinct(self) -> "Picks":
+        picked = (*self.keep, *self.prune)
+        if len(set(picked)) != len(picked):
+            raise ValueError("picks: a unit is named twice")
+        return self
+
+
+class Part(_Strict):
+    """What is pruned, how it is rated, and how much of it goes.
 
     ``layers`` holds targets of single layers (site names); ``pins`` names layers which the global
     ``target`` leaves alone: they keep their own target, or everything when they have none.
+    ``picks`` holds units picked by hand, by layer; they count towards the target.
     ``reduction`` says how the slices of a coupled unit become one score: ``sum`` takes them as one
     set of elements; ``mean`` and ``max`` are over the scores of the single tensors' slices;
     ``first`` looks only at the tensor that makes the unit. ``reverse`` changes the sign of the
@@ -98,10 +115,6 @@ class Recipe(_Strict):
     ``min_kept`` and ``round_to`` count units and apply to granularities that remove units.
     """
 
-    version: Literal[1] = RECIPE_VERSION
-    model: Name
-    data: Name | None = None
-    input_shape: tuple[Annotated[int, Field(ge=1, le=10**6)], ...] | None = None
     granularity: Name = "weight"
     criterion: Name = "l1"
     reduction: Literal["sum", "mean", "max", "first"] = "sum"
@@ -111,18 +124,59 @@ class Recipe(_Strict):
     target: Target = Ratio(value=0.0)
     layers: dict[Name, LayerTarget] = Field(default_factory=dict, max_length=20_000)
     pins: Annotated[tuple[Name, ...], Field(max_length=20_000)] = ()
+    picks: dict[Name, Picks] = Field(default_factory=dict, max_length=20_000)
     min_kept: Annotated[int, Field(ge=1, le=10**6)] = 1
     round_to: Annotated[int, Field(ge=1, le=1024)] = 1
+
+    @model_validator(mode="after")
+    def _pins_are_distinct(self) -> Self:
+        if len(set(self.pins)) != len(self.pins):
+            raise ValueError("pins: a layer is named twice")
+        return self
+
+
+class Recipe(Part):
+    """Everything that decides the result; same recipe, same seed: the same masks, bit for bit.
+
+    A mixed recipe prunes in several ways at once: ``also`` holds the ways besides the recipe's own,
+    each with another granularity. All of them are rated and decided on the dense network.
+    """
+
+    version: Literal[1] = RECIPE_VERSION
+    model: Name
+    data: Name | None = None
+    input_shape: tuple[Annotated[int, Field(ge=1, le=10**6)], ...] | None = None
+    also: Annotated[tuple[Part, ...], Field(max_length=20)] = ()
     calibration: Calibration = Calibration()
     schedule: Schedule = Schedule()
     tuning: Tuning = Tuning()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @model_validator(mode="after")
-    def _pins_are_distinct(self) -> "Recipe":
-        if len(set(self.pins)) != len(self.pins):
-            raise ValueError("pins: a layer is named twice")
+    def _granularities_are_distinct(self) -> Self:
+        keys = [self.granularity, *(part.granularity for part in self.also)]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise ValueError(
+                f"also: the granularity '{twice[0]}' occurs twice; give its layers their own "
+                "targets instead"
+            )
         return self
+
+    @cached_property
+    def parts(self) -> Mapping[str, "Recipe"]:
+        """The ways to prune, each as a recipe of its own, by the prefix of their sites in a plan.
+
+        The recipe's own has no prefix; the sites of the others are called ``granularity/site``.
+        """
+        alone = self.replace(also=()) if self.also else self
+        others = {f"{part.granularity}/": alone.replace(**dict(part)) for part in self.also}
+        return {"": alone, **others}
+
+    def locate(self, site: str) -> tuple[str, str]:
+        """Return the prefix of the part that a site of a plan belongs to, and its name there."""
+        prefix = next((p for p in self.parts if p and site.startswith(p)), "")
+        return prefix, site.removeprefix(prefix)
 
     @property
     def fingerprint(self) -> str:
@@ -139,7 +193,9 @@ class Recipe(_Strict):
 
     def to_json(self) -> str:
         """Return indented JSON that :meth:`from_json` reads back to an equal recipe."""
-        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+        values = self.model_dump(mode="json")
+        first = {name: values.pop(name) for name in ("version", "model", "data", "input_shape")}
+        return json.dumps({**first, **values}, indent=2) + "\n"
 
     def replace(self, **changes: Any) -> "Recipe":
         """Return a validated copy with ``changes``.

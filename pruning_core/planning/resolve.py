@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pruning_core.errors import InvalidRecipeError, UnknownNameError
-from pruning_core.granularities import GRANULARITIES, Site
 from pruning_core.planning.budget import meet_budget
-from pruning_core.planning.erk import erk_removed, erk_shares
-from pruning_core.planning.keep import Limits, share
+from pruning_core.planning.erk import erk_removed
+from pruning_core.planning.keep import share
+from pruning_core.planning.mixed import Structure, merged, never_empty
+from pruning_core.planning.order import Order
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
 from pruning_core.scoring.ranking import SiteRanking
@@ -18,57 +15,61 @@ from pruning_core.tracing.network import Network
 
 __all__ = ["Plan", "resolve"]
 
-Counts = dict[str, int]
 LayerWish = Ratio | Count | Threshold
 
 
 def resolve(recipe: Recipe, network: Network, scores: Scores) -> Plan:
     """Decide exactly which units go.
 
-    Asked for k, k go, unless the minimum kept, the rounding or the number of units stands in the
-    way, which the plan's notes say. A layer with a target of its own, or pinned, is left alone by
-    the global target.
+    Asked for k, k go, unless the minimum kept, the rounding, units picked by hand or the number of
+    units stands in the way, which the plan's notes say. A layer with a target of its own, or
+    pinned, is left alone by the global target.
+
+    In a mixed recipe every part is decided on the dense network; a budget comes last, and counts
+    what the other parts remove.
 
     Raises:
         InvalidRecipeError: If the recipe names unknown layers or a budget that cannot be reached.
     """
-    sites = {site.name: site for site in GRANULARITIES[recipe.granularity].sites(network)}
-    _check_names(recipe, sites)
-    limits = limits_of(recipe)
-    own = [name for name in sites if name in recipe.layers or name in recipe.pins]
+    if not recipe.also:
+        return _resolved(recipe, network, scores, Structure.whole(network))
+    plans: dict[str, Plan] = {}
+    with_budget_last = sorted(
+        recipe.parts.items(), key=lambda item: isinstance(item[1].target, Budget)
+    )
+    for prefix, part in with_budget_last:
+        others = Structure.of(network, plans.values())
+        plans[prefix] = _resolved(part, network, scores.part(prefix), others)
+    plan = merged(recipe, {prefix: plans[prefix] for prefix in recipe.parts})
+    return never_empty(plan, network, scores)
+
+
+def _resolved(recipe: Recipe, network: Network, scores: Scores, others: Structure) -> Plan:
+    """Decide one part, ``others`` being what parts decided earlier leave."""
+    order = Order(recipe, network, scores)
+    own = [name for name in order.sites if name in recipe.layers or name in recipe.pins]
     wishes = {
-        name: _wish(recipe.layers[name], scores.ranking(name)) if name in recipe.layers else 0
+        name: _wish(recipe.layers[name], order.ranking(name)) if name in recipe.layers else 0
         for name in own
     } | dict.fromkeys(scores.unrated, 0)
-    governed = {name: scores.ranking(name) for name in sites if name not in wishes}
-    notes = {name: [_unrated_note(scores)] for name in sites if name in scores.unrated}
+    governed = [name for name in order.sites if name not in wishes]
+    notes = {name: [_unrated_note(scores)] for name in order.sites if name in scores.unrated}
     match recipe.target:
         case Budget() as budget:
-            counts = {name: limits.allowed(w, sites[name].n_units) for name, w in wishes.items()}
-            wishes |= meet_budget(recipe, budget, network, scores, counts)
+            counts = {name: order.allowed(name, wish) for name, wish in wishes.items()}
+            wishes |= meet_budget(recipe, budget, network, order, counts, others)
         case Ratio() | Count() as target if recipe.scope == "global":
-            wishes |= _rank_together(target, list(governed), scores, limits, notes)
+            ranking = order.together(governed)
+            wish = _total_wish(target, governed, order, len(ranking), notes)
+            wishes |= zip(governed, ranking.counts(wish).tolist(), strict=True)
         case Ratio() | Count() as target if recipe.scope == "erk":
-            free = [sites[name] for name in governed]
-            wishes |= _by_shares(target, erk_shares(network, free), free, limits, notes)
+            most = sum(order.most(name) for name in governed)
+            wish = _total_wish(target, governed, order, most, notes)
+            removed = erk_removed(network, order, governed)(wish)
+            wishes |= zip(governed, removed.tolist(), strict=True)
         case target:
-            wishes |= {name: _wish(target, ranking) for name, ranking in governed.items()}
-    return _plan(recipe, sites, scores, wishes, limits, notes)
-
-
-def limits_of(recipe: Recipe) -> Limits:
-    """Return how many units of each layer must stay."""
-    granularity = GRANULARITIES[recipe.granularity]
-    if granularity.removes:
-        return Limits(recipe.min_kept, recipe.round_to)
-    return Limits(1, 1, granularity.pattern)
-
-
-def _check_names(recipe: Recipe, sites: Mapping[str, Site]) -> None:
-    unknown = [name for name in (*recipe.layers, *recipe.pins) if name not in sites]
-    problems = [str(UnknownNameError("prunable layer", name, sites)) for name in unknown[:5]]
-    if problems:
-        raise InvalidRecipeError(" ".join(problems))
+            wishes |= {name: _wish(target, order.ranking(name)) for name in governed}
+    return _plan(recipe, order, wishes, notes)
 
 
 def _wish(target: LayerWish, ranking: SiteRanking) -> int:
@@ -82,63 +83,34 @@ def _wish(target: LayerWish, ranking: SiteRanking) -> int:
             return ranking.count_below(threshold)
 
 
-def _rank_together(
+def _total_wish(
     target: Ratio | Count,
     names: Sequence[str],
-    scores: Scores,
-    limits: Limits,
+    order: Order,
+    most: int,
     notes: dict[str, list[str]],
-) -> Counts:
-    """Remove the lowest units of all layers together; units that must stay are not ranked."""
-    sizes = [len(scores.ranking(name)) for name in names]
-    most = [limits.most(size) for size in sizes]
-    wish = _total_wish(target, sizes, most, notes)
-    return dict(zip(names, scores.together(names, most).counts(wish).tolist(), strict=True))
-
-
-def _by_shares(
-    target: Ratio | Count,
-    shares: NDArray[np.float64],
-    sites: Sequence[Site],
-    limits: Limits,
-    notes: dict[str, list[str]],
-) -> Counts:
-    """Remove the target's number of units in all, spread so that densities follow ``shares``."""
-    sizes = [site.n_units for site in sites]
-    most = [limits.most(size) for size in sizes]
-    wish = _total_wish(target, sizes, most, notes)
-    removed = erk_removed(shares, np.array(sizes, np.int64), np.array(most, np.int64), wish)
-    return {site.name: count for site, count in zip(sites, removed.tolist(), strict=True)}
-
-
-def _total_wish(
-    target: Ratio | Count, sizes: Sequence[int], most: Sequence[int], notes: dict[str, list[str]]
 ) -> int:
-    """Return how many units of all sites together are asked for."""
-    total, allowed = sum(sizes), sum(most)
+    """Return how many units of all sites together are asked for; at most ``most`` may go."""
+    total = sum(order.sites[name].n_units for name in names)
     wish = share(target.value, total) if isinstance(target, Ratio) else target.value
-    if wish > allowed:
+    if wish > most:
+        by_hand = " or were picked by hand" if any(order.picks(name).keep for name in names) else ""
         notes.setdefault("", []).append(
-            f"{wish:,} units were asked for, {allowed:,} of {total:,} may go: the rest are the "
-            "minimum kept in each layer."
+            f"{wish:,} units were asked for, {most:,} of {total:,} may go: the rest are the "
+            f"minimum kept in each layer{by_hand}."
         )
     return wish
 
 
 def _plan(
-    recipe: Recipe,
-    sites: Mapping[str, Site],
-    scores: Scores,
-    wishes: Counts,
-    limits: Limits,
-    notes: dict[str, list[str]],
+    recipe: Recipe, order: Order, wishes: Mapping[str, int], notes: dict[str, list[str]]
 ) -> Plan:
     keep, thresholds = {}, {}
-    for name, site in sites.items():
-        allowed = limits.allowed(wishes[name], site.n_units)
+    for name in order.sites:
+        allowed = order.allowed(name, wishes[name])
         if allowed != wishes[name]:
-            notes.setdefault(name, []).append(_limit_note(wishes[name], allowed, site, limits))
-        ranking = scores.ranking(name)
+            notes.setdefault(name, []).append(_limit_note(wishes[name], allowed, name, order))
+        ranking = order.ranking(name)
         keep[name] = ~ranking.lowest(allowed)
         thresholds[name] = ranking.threshold(allowed)
     return Plan(recipe, keep, thresholds, {name: tuple(text) for name, text in notes.items()})
@@ -148,21 +120,24 @@ def _unrated_note(scores: Scores) -> str:
     return f"The criterion '{scores.criterion}' has nothing to say about these units; all stay."
 
 
-def _limit_note(wish: int, allowed: int, site: Site, limits: Limits) -> str:
+def _limit_note(wish: int, allowed: int, name: str, order: Order) -> str:
+    site, limits, picks = order.sites[name], order.limits, order.picks(name)
+    asked = f"{wish:,} of {site.n_units:,} were asked for, {allowed:,} go"
     if limits.pattern is not None:
         n, m = limits.pattern.n, limits.pattern.m
         return (
-            f"{wish:,} of {site.n_units:,} were asked for, {allowed:,} go: a layer follows the "
-            f"pattern {n}:{m} everywhere or nowhere, and the nearer of the two is taken."
+            f"{asked}: a layer follows the pattern {n}:{m} everywhere or nowhere, and the nearer "
+            "of the two is taken."
         )
-    kept_wish = site.n_units - wish
-    rules: Sequence[str] = [
+    clipped = order.clipped(name, wish)
+    rules = [
+        f"{len(picks.prune):,} were picked by hand to go" if clipped > wish else "",
+        f"{len(picks.keep):,} were picked by hand to stay" if clipped < wish else "",
         f"at least {min(limits.min_kept, site.n_units)} must stay"
-        if kept_wish < limits.min_kept
+        if site.n_units - clipped < limits.min_kept
         else "",
         f"the number that stays is rounded up to a multiple of {limits.round_to}"
         if limits.round_to > 1
         else "",
     ]
-    because = " and ".join(rule for rule in rules if rule)
-    return f"{wish:,} of {site.n_units:,} were asked for, {allowed:,} go: {because}."
+    return f"{asked}: {' and '.join(rule for rule in rules if rule)}."

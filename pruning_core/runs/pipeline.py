@@ -148,8 +148,9 @@ class _Run:
 
     @property
     def removes(self) -> bool:
-        """True when units leave, False when weights are set to zero."""
-        return GRANULARITIES[self.recipe.granularity].removes
+        """True when units leave, False when weights are only set to zero."""
+        parts = self.recipe.parts.values()
+        return any(GRANULARITIES[part.granularity].removes for part in parts)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -412,6 +413,7 @@ def _data_summary(recipe: Recipe, data: Dataset | None) -> DataSummary | None:
         return None
     n_train = len(data.train)
     n_seen = min(recipe.calibration.samples, len(data.calibration))
+    reads = any(CRITERIA[part.criterion].needs_data for part in recipe.parts.values())
     return DataSummary(
         key=data.key,
         title=data.title,
@@ -419,6 +421,6 @@ def _data_summary(recipe: Recipe, data: Dataset | None) -> DataSummary | None:
         n_train=min(recipe.tuning.train_samples or n_train, n_train),
         n_validation=len(data.validation),
         n_test=len(data.test),
-        n_calibration=n_seen if CRITERIA[recipe.criterion].needs_data else 0,
+        n_calibration=n_seen if reads else 0,
         classes=tuple(data.classes),
     )

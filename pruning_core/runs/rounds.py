@@ -30,13 +30,21 @@ Keep: TypeAlias = Mapping[str, NDArray[np.bool_]]
 
 
 def check_rounds(recipe: Recipe) -> None:
-    """Refuse a threshold target in several rounds: a threshold cannot be reached little by little.
+    """Refuse what cannot be done in several rounds: thresholds, and mixed recipes.
+
+    A threshold cannot be reached little by little.
 
     Raises:
         InvalidRecipeError: Naming every place a threshold stands.
     """
     if recipe.schedule.rounds == 1:
         return
+    if recipe.also:
+        raise InvalidRecipeError(
+            f"A recipe that prunes in several ways at once (also: "
+            f"{', '.join(part.granularity for part in recipe.also)}) works in one round only, and "
+            f"schedule.rounds is {recipe.schedule.rounds}. Set rounds to 1, or prune in one way."
+        )
     places = ["target"] if isinstance(recipe.target, Threshold) else []
     places += [
         f"layers.{name}" for name, target in recipe.layers.items() if isinstance(target, Threshold)

@@ -159,7 +159,9 @@ def title_of(recipe: Recipe) -> str:
     rounds = f", {recipe.schedule.rounds} rounds" if recipe.schedule.rounds > 1 else ""
     own = len(set(recipe.layers) | set(recipe.pins))
     apart = f", {own} {'layer of its' if own == 1 else 'layers of their'} own" if own else ""
-    return f"{recipe.model}, {recipe.granularity}, {recipe.rated_by}, {wish}{apart}{rounds}"
+    also = "".join(f", also {part.granularity}" for part in recipe.also)
+    way = f"{recipe.granularity}, {recipe.rated_by}, {wish}{apart}{also}{rounds}"
+    return f"{recipe.model}, {way}"
 
 
 def epochs_of(recipe: Recipe) -> int:

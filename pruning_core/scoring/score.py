@@ -48,17 +48,27 @@ class Scores:
         granularity: Key of the granularity.
         by_site: Site name -> ``[U]`` float32, finite; higher stays longer.
         unrated: Sites the criterion has nothing to say about, all their scores 0: they stay whole.
+        parts: The scores of each part of a mixed recipe by its prefix, of which the names of sites
+            here begin; empty when the recipe is not mixed.
     """
 
     criterion: str
     granularity: str
     by_site: Mapping[str, NDArray[np.float32]]
     unrated: frozenset[str] = frozenset()
+    parts: Mapping[str, "Scores"] = field(default_factory=dict)
     _rankings: dict[str, SiteRanking] = field(default_factory=dict, init=False, repr=False)
     _together: dict[str, GlobalRanking] = field(default_factory=dict, init=False, repr=False)
 
+    def part(self, prefix: str) -> "Scores":
+        """Return the scores of one part of a mixed recipe; all of them when it is not mixed."""
+        return self.parts.get(prefix, self)
+
     def ranking(self, site: str) -> SiteRanking:
         """Return the units of ``site`` ranked; sorted once."""
+        for prefix, part in self.parts.items():
+            if prefix and site.startswith(prefix):
+                return part.ranking(site.removeprefix(prefix))
         if site not in self._rankings:
             pattern = GRANULARITIES[self.granularity].pattern
             self._rankings[site] = ranked(self.by_site[site], pattern)
@@ -103,6 +113,8 @@ def score(
         DataError: If the data do not fit the model.
         UnsupportedModelError: If scores are not finite.
     """
+    if recipe.also:
+        return _mixed(model, network, recipe, calibration)
     criterion, granularity = CRITERIA[recipe.criterion], GRANULARITIES[recipe.granularity]
     _check_fits(criterion, granularity, recipe)
     sites = granularity.sites(network)
@@ -128,6 +140,22 @@ def score(
             f"{criterion.description} Choose another criterion."
         )
     return Scores(criterion.key, granularity.key, by_site, frozenset(unrated))
+
+
+def _mixed(
+    model: LoadedModel, network: Network, recipe: Recipe, calibration: Split | None
+) -> Scores:
+    """Rate each part of a mixed recipe by itself, on the dense network."""
+    parts = {
+        prefix: score(model, network, part, calibration) for prefix, part in recipe.parts.items()
+    }
+    return Scores(
+        recipe.criterion,
+        recipe.granularity,
+        {prefix + name: v for prefix, part in parts.items() for name, v in part.by_site.items()},
+        frozenset(prefix + name for prefix, part in parts.items() for name in part.unrated),
+        parts,
+    )
 
 
 def _finite(values: NDArray[np.float32], criterion: Criterion, site: str) -> NDArray[np.float32]:

@@ -1,36 +1,53 @@
-"""Set weights to zero in a copy of the model."""
+"""Set weights to zero in a module."""
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pruning_core.granularities import GRANULARITIES
 from pruning_core.modes import copied
 from pruning_core.planning.plan import Plan
+from pruning_core.surgery.unit import Kept
 from pruning_core.tracing.network import Network
 
+_WHOLE: Kept = {}
 
-def weight_masks(network: Network, plan: Plan) -> dict[str, Tensor]:
-    """Return parameter name -> bool mask of the parameter's shape, True where the weight stays."""
-    granularity = GRANULARITIES[plan.recipe.granularity]
-    if granularity.mask is None:
-        return {}
+
+def weight_masks(network: Network, plan: Plan, kept: Kept = _WHOLE) -> dict[str, Tensor]:
+    """Return parameter name -> bool mask of the pruned shape, True where the weight stays.
+
+    Args:
+        network: The traced model.
+        plan: What becomes zero.
+        kept: What is left of each parameter; parameters of which nothing is left have no mask.
+    """
     masks = {}
-    for site in granularity.sites(network):
-        mask = granularity.mask(network, site, plan.keep[site.name]).copy()
-        masks[site.parameter] = torch.from_numpy(mask).to(network.tensor(site.parameter).device)
+    for name, dense in plan.masks(network).items():
+        axes = kept.get(name, ())
+        if any(indices is not None and not len(indices) for indices in axes):
+            continue
+        mask = dense.copy()
+        for axis, indices in enumerate(axes):
+            if indices is not None:
+                mask = np.take(mask, indices, axis=axis)
+        masks[name] = torch.from_numpy(mask).to(network.tensor(name).device)
     return masks
 
 
 def apply_masks(network: Network, masks: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of the model, in eval mode, with the masked weights at zero."""
     module = copied(network.module)
+    set_to_zero(module, masks)
+    return module
+
+
+def set_to_zero(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Set the masked weights of ``module`` to zero."""
     parameters = dict(module.named_parameters())
     with torch.no_grad():
         for name, mask in masks.items():
             _bits(parameters[name]).mul_(mask)
-    return module
 
 
 def _bits(tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.model import LoadedModel
 from pruning_core.planning.plan import Plan
-from pruning_core.surgery.mask import apply_masks, weight_masks
+from pruning_core.surgery.mask import set_to_zero, weight_masks
 from pruning_core.surgery.unit import kept_indices, remove_units
 from pruning_core.tracing.network import Network
 
@@ -25,7 +25,8 @@ class Pruned:
         form: ``masked`` (same shapes, zeros), ``module`` (the user's own class, smaller), or
             ``graph`` (a graph module, where the class cannot express the result).
         reason: Why it is a graph; empty otherwise.
-        masks: Parameter name -> bool mask, True where the weight stays; empty unless masked.
+        masks: Parameter name -> bool mask of its shape now, True where the weight stays; empty
+            unless weights are set to zero.
         kept: Parameter or buffer name -> for each axis the original indices kept (None: all);
             tensors that stay whole are not listed.
     """
@@ -50,12 +51,11 @@ def prune(model: LoadedModel, network: Network, plan: Plan) -> Pruned:
     """
     if network.module is not model.module:
         raise ValueError("the network was traced from another module than the model's")
-    if not GRANULARITIES[plan.recipe.granularity].removes:
-        masks = weight_masks(network, plan)
-        return Pruned(apply_masks(network, masks), "masked", masks=masks)
-    keep = plan.unit_keep(network)
-    cut = plan.cut(network)
-    removal = remove_units(network, keep, cut)
-    form: Literal["module", "graph"] = "graph" if removal.graph_reason else "module"
-    kept = kept_indices(network, keep, cut)
-    return Pruned(removal.module, form, removal.graph_reason, kept=kept)
+    keep, cut = plan.unit_keep(network), plan.cut(network)
+    removal, kept = remove_units(network, keep, cut), kept_indices(network, keep, cut)
+    masks = weight_masks(network, plan, kept)
+    set_to_zero(removal.module, masks)
+    form: Literal["masked", "module", "graph"] = "graph" if removal.graph_reason else "module"
+    if not any(GRANULARITIES[part.granularity].removes for part in plan.recipe.parts.values()):
+        form = "masked"
+    return Pruned(removal.module, form, removal.graph_reason, masks, kept)

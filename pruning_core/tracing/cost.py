@@ -187,19 +187,26 @@ class CostModel:
     @cached_property
     def zero_table(self) -> ZeroTable:
         """Zeros the parameters hold now, by unit; the weights are read when first asked for."""
-        return ZeroTable.of(self._analysis, self.parameters)
+        tensors = {name: self._analysis.tensors[name] for name in self.parameters}
+        return ZeroTable.of(tensors, self._analysis)
 
     def zeros(self, keep: NDArray[np.bool_]) -> Counts:
         """Return ``[P, n_parameters]`` elements that stay and are zero in the model as it is."""
         return self.zero_table.count(np.atleast_2d(keep)) * self._lives
 
     def zeros_along(
-        self, keep: NDArray[np.bool_], order: NDArray[np.int64], positions: Counts
+        self,
+        keep: NDArray[np.bool_],
+        order: NDArray[np.int64],
+        positions: Counts,
+        table: ZeroTable | None = None,
     ) -> Counts:
-        """Return ``[P, n_parameters]`` zeros along a :meth:`sweep`."""
+        """Return ``[P, n_parameters]`` zeros along a :meth:`sweep`, or those of another table."""
         leaves_at = np.full(self.n_units, len(order) + 1, np.int64)
         leaves_at[order] = np.arange(len(order))
         leaves_at[~keep] = -1
+        if table is not None:
+            return table.count_along(leaves_at, positions)
         return self.zero_table.count_along(leaves_at, positions) * self._lives
 
     def _costs(self, removed: Counts) -> Costs:

@@ -1,6 +1,6 @@
 """Zeros that a model's parameters hold already, counted by the units that take them away."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +33,16 @@ class ZeroTable:
     counts: Counts
 
     @classmethod
-    def of(cls, analysis: Analysis, parameters: Sequence[str]) -> "ZeroTable":
-        """Read the weights once; tensors without data (on the meta device) hold no zeros."""
-        holders = [
-            number for number, name in enumerate(parameters) if _has_zero(analysis.tensors[name])
+    def of(cls, tensors: Mapping[str, Tensor], analysis: Analysis) -> "ZeroTable":
+        """Read ``tensors``, by the names of parameters of their shapes, once.
+
+        Tensors without data (on the meta device) hold no zeros.
+        """
+        holders = [number for number, tensor in enumerate(tensors.values()) if _has_zero(tensor)]
+        names = list(tensors)
+        tables = [
+            _combinations(analysis, names[number], tensors[names[number]]) for number in holders
         ]
-        tables = [_combinations(analysis, parameters[number]) for number in holders]
         width = max((units.shape[1] for units, _ in tables), default=0)
         units = np.full((sum(len(counts) for _, counts in tables), width), NO_UNIT, np.int32)
         start = 0
@@ -46,7 +50,7 @@ class ZeroTable:
             units[start : start + len(own), : own.shape[1]] = own
             start += len(own)
         return cls(
-            n_parameters=len(parameters),
+            n_parameters=len(tensors),
             holders=np.array(holders, np.int64),
             owner=np.repeat(np.arange(len(tables)), [len(counts) for _, counts in tables]),
             units=units,
@@ -87,9 +91,11 @@ def _has_zero(tensor: Tensor) -> bool:
     return not tensor.is_meta and int(tensor.detach().count_nonzero()) < tensor.numel()
 
 
-def _combinations(analysis: Analysis, name: str) -> tuple[NDArray[np.int32], Counts]:
+def _combinations(
+    analysis: Analysis, name: str, tensor: Tensor
+) -> tuple[NDArray[np.int32], Counts]:
     """Return units ``[E, axes with units]`` and the zeros ``[E]`` of each combination."""
-    tensor = analysis.tensors[name].detach()
+    tensor = tensor.detach()
     along = {axis: analysis.units_along(name, axis) for axis in range(tensor.ndim)}
     live = [axis for axis, units in along.items() if (units != NO_UNIT).any()]
     if not live:

@@ -224,6 +224,11 @@ def test_examples_are_what_their_names_say(call):
     assert sum(site["n_removed"] for site in kernels) == round(
         0.4 * sum(site["n_units"] for site in kernels)
     )
+    mixed = answers["vit_tiny_mixed"]
+    assert mixed["macs"]["after"] <= 0.6 * mixed["macs"]["before"]
+    gone = {site["name"]: site["n_removed"] for site in mixed["sites"]}
+    assert gone["depth/branches"] == 1
+    assert 2 * gone["2:4/blocks.1.fc1"] == 128 * 64
     for site in answers["vit_tiny_pattern_2_4"]["sites"]:
         assert 2 * site["n_removed"] == site["n_units"]
 

@@ -15,7 +15,7 @@ from pruning_core.errors import InvalidRecipeError
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.inputs import Inputs
 from pruning_core.loading.model import LoadedModel, load_model
-from pruning_core.planning.erk import erk_removed
+from pruning_core.planning.erk import spread
 from pruning_core.planning.keep import share
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
 from pruning_core.planning.resolve import Plan, resolve
@@ -353,7 +353,7 @@ def test_erk_claims_are_met_by_the_highest_quotient(
     sizes = np.array([size for size, _ in layers])
     shares = np.array([value for _, value in layers])
     most = np.maximum(sizes - least, 0)
-    gone = erk_removed(shares, sizes, most, n_removed)
+    gone = spread(shares, sizes, (np.zeros_like(most), most), n_removed)
     assert gone.sum() == min(n_removed, most.sum())
     kept = sizes - most
     for _ in range(int(sizes.sum() - gone.sum() - kept.sum())):  # one unit after the other

@@ -1,6 +1,7 @@
 """Every page runs, shows the numbers of the core, and turns bad input into a sentence."""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -189,6 +190,29 @@ def test_every_granularity_can_be_planned_on_a_cnn(app, component, granularity):
     assert abs(removed - share * sum(sites.values())) <= 0.5
     assert component(app, "heatmap")["n_out"] > 0
     assert component(app, "threshold")["positions"]["n_removed"][0] == 0
+
+
+def test_a_mixed_recipe_is_shown_by_its_first_granularity_and_counted_as_a_whole(app, component):
+    content = (Path(__file__).parents[2] / "examples" / "vit_tiny_mixed.json").read_bytes()
+    recipe = Recipe.from_json(content).replace(criterion="l1", target=Ratio(value=0.3))
+    visit(app, "pages/plan.py", recipe)
+    assert not app.error
+    model = load_model(recipe.model)
+    network = trace(model.module, model.inputs)
+    plan = resolve(recipe, network, score(model, network, recipe))
+    expected = preview(network, plan).after
+    assert shown_totals(component(app, "strip"))["macs"][1] == expected.macs
+    rows = component(app, "layers")["rows"]
+    assert {row["name"]: row["removed"] for row in rows} == {
+        group.name: plan.n_removed(group.name) for group in network.groups
+    }
+    assert any("1 of 8 go" in info.value for info in app.info)
+    data = component(app, "threshold")
+    here = data["positions"]["n_removed"].index(data["removed"])
+    assert data["positions"]["nonzero"][here] == expected.nonzero
+    widget(app.selectbox, "What is pruned").set_value("depth").run()
+    assert not app.exception
+    assert [part.granularity for part in app.session_state["recipe"].also] == ["2:4"]
 
 
 def test_a_criterion_that_cannot_rate_weights_is_replaced_there(app):

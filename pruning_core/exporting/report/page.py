@@ -72,15 +72,17 @@ def render(document: Document, recipe: Recipe) -> str:
 
 def summary(document: Document, recipe: Recipe) -> str:
     """Say in two or three sentences what was asked for, what it saved and what it cost."""
-    granularity = GRANULARITIES[recipe.granularity]
+    granularities = [GRANULARITIES[part.granularity] for part in recipe.parts.values()]
+    what = " and ".join(granularity.title.lower() for granularity in granularities)
     rounds = recipe.schedule.rounds
     how = "in one shot" if rounds == 1 else f"in {rounds} rounds"
     n_epochs = len(document["epochs"])
     tuned = f" and fine-tuned for {n_epochs} epochs" if n_epochs else ""
-    key, noun = ("macs", "MACs") if granularity.removes else ("nonzero", "non-zero parameters")
+    removes = any(granularity.removes for granularity in granularities)
+    key, noun = ("macs", "MACs") if removes else ("nonzero", "non-zero parameters")
     before, after = document[key]["before"], document[key]["after"]
     text = (
-        f"{document['model']} was pruned by {granularity.title.lower()} with the criterion "
+        f"{document['model']} was pruned by {what} with the criterion "
         f"'{recipe.rated_by}' ({recipe.scope}), {how}{tuned}. It went from {count(before)} to "
         f"{count(after)} {noun} ({ratio(before, after)} smaller)."
     )
