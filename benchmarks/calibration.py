@@ -6,8 +6,8 @@ For each criterion that reads data: the processor time of one more batch, minus 
 batch through the plain module (forward, or forward and backward, whichever the criterion needs), as
 a share of forward and backward. Goal: at most 5 %. One thread, the smallest of several alternating
 runs; setting up (hooks, or tracing at other batch sizes) is no part of it. Memory: by how much the
-peak of the process is higher with eight times as many batches (Linux). ``--large`` adds ResNet-50
-at 224 x 224 with random weights and needs torchvision.
+peak of the process is higher with many batches than with a few (Linux). ``--large`` measures
+ResNet-50 at 224 x 224 with random weights instead of the bundled networks, and needs torchvision.
 """
 
 import argparse
@@ -38,7 +38,8 @@ STATISTICS = (
     *("activation_mean", "activation_norm", "mean_output", "apoz", "wanda"),
     *("gradient_norm", "taylor", "fisher", "snip", "activation_gradient"),
 )
-FEW, MANY, ROUNDS = 2, 16, 5
+FEW, ROUNDS = 2, 7
+SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,14 @@ class Row:
         batch_size: Samples in a batch.
         both: Milliseconds of a batch forward and backward.
         added: Milliseconds that the criterion adds to the pass it needs.
-        memory: Mebibytes by which the peak is higher with MANY batches than with FEW.
+        n_batches: How many more than FEW are timed.
+        memory: Mebibytes by which the peak is higher with so many more batches.
     """
 
     model: str
     criterion: str
     batch_size: int
+    n_batches: int
     both: float
     added: float
     memory: float
@@ -97,27 +100,29 @@ def resnet_50() -> Case:
     torch.manual_seed(0)
     module = torchvision.models.resnet50(weights=None).eval()
     model = LoadedModel("torchvision:resnet50", module, Inputs.of(inputs), None, None, "")
-    return Case(model, trace(module, model.inputs), inputs, 16)
+    return Case(model, trace(module, model.inputs), inputs, 8)
 
 
 def measure(case: Case, criterion: Criterion) -> Row:
     """Time the criterion and the plain pass it needs in turns, and keep the smallest times."""
     plain = backward if Evidence.GRADIENTS in criterion.needs else forward
     times: dict[str, list[float]] = {"few": [], "many": [], "plain": [], "both": []}
-    n_more = MANY - FEW
+    one = _seconds(lambda: backward(case, 1))
+    n_more = min(2_000 // case.batch_size - FEW, max(2, round(SECONDS / one)))
     for _ in range(ROUNDS):
         times["few"].append(_seconds(lambda: scored(case, criterion, FEW)))
         times["plain"].append(_seconds(lambda: plain(case, n_more)))
-        times["many"].append(_seconds(lambda: scored(case, criterion, MANY)))
+        times["many"].append(_seconds(lambda: scored(case, criterion, FEW + n_more)))
         times["both"].append(_seconds(lambda: backward(case, n_more)))
     least = {name: min(found) for name, found in times.items()}
     return Row(
         model=case.model.identity,
         criterion=criterion.key,
         batch_size=case.batch_size,
+        n_batches=n_more,
         both=1e3 * least["both"] / n_more,
         added=1e3 * (least["many"] - least["few"] - least["plain"]) / n_more,
-        memory=_peak(lambda: scored(case, criterion, 8 * FEW))
+        memory=_peak(lambda: scored(case, criterion, FEW + n_more))
         - _peak(lambda: scored(case, criterion, FEW)),
     )
 
@@ -191,16 +196,14 @@ def main() -> None:
     names = [card.identity for card in bundled_models()]
     parser.add_argument("--only", choices=names)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--large", action="store_true", help="add ResNet-50 (needs torchvision)")
+    parser.add_argument("--large", action="store_true", help="ResNet-50 (needs torchvision)")
     parser.add_argument("--write", type=Path, help="folder for calibration.md and .json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    cases = [
-        bundled(name, arguments.batch_size) for name in names if arguments.only in (None, name)
-    ]
-    cases += [resnet_50()] if arguments.large else []
+    wanted = [name for name in names if arguments.only in (None, name)]
     rows = []
-    for case in cases:
+    for name in [""] if arguments.large else wanted:
+        case = bundled(name, arguments.batch_size) if name else resnet_50()
         for key in STATISTICS:
             rows.append(measure(case, CRITERIA[key]))
             print(
