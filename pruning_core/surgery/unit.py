@@ -182,7 +182,8 @@ def _difference(
     outputs, shapes = [], []
     with torch.no_grad(), plain_attention():
         for each in (module, graph):
-            with _ShapeRecorder() as recorder:
+            with torch.random.fork_rng(devices=[]), _ShapeRecorder() as recorder:
+                torch.default_generator.manual_seed(draw)  # some models draw noise in eval mode
                 outputs.append(output_tensors(each(*call.args, **call.kwargs)))
             shapes.append(recorder.shapes)
     operators = [[name for name, _ in recorded] for recorded in shapes]

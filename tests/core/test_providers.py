@@ -57,6 +57,7 @@ def test_a_package_that_does_not_fit_is_named(monkeypatch, tmp_path):
         ("transformers:t5", [(16,), (8,)]),
         ("transformers:segformer", [(3, 224, 224)]),
         ("transformers:llama", [(16,)]),
+        ("transformers:mixtral", [(16,)]),
     ],
 )
 def test_inputs_come_from_the_metadata_and_weights_are_the_same_each_time(identity, shapes):

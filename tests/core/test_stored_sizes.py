@@ -388,3 +388,19 @@ def test_transposed_convolutions_keep_their_class(groups: int) -> None:
     with torch.no_grad():
         zeroed = zero_units(network, keep)
         assert relative_difference(removal.module(INPUTS), zeroed(INPUTS)) <= 1e-5
+
+
+def test_a_class_that_draws_noise_is_proven_with_the_same_noise() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 12), nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            noise = torch.rand(x.shape[0], x.shape[1], 1, dtype=x.dtype)
+            return self.b(self.a(x + noise))
+
+    network = trace(Noisy().eval(), INPUTS)
+    state = torch.get_rng_state()
+    assert remove_units(network, np.arange(12) > 4).graph_reason == ""
+    assert torch.equal(torch.get_rng_state(), state)

@@ -56,6 +56,9 @@ def load(name: str, input_shape: tuple[int, ...] | None) -> LoadedModel:
         module, note = _of_folder(transformers, identity, Path(name))
     else:
         module, note = _of_type(transformers, identity, name)
+    set_experts: Any = getattr(module, "set_experts_implementation", None)
+    if set_experts is not None:
+        set_experts("batched_mm")  # the others cannot be recorded
     inputs = seeded(identity, lambda: _inputs(module, input_shape))
     return loaded(identity, module, inputs, note=note)
 
