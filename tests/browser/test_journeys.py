@@ -82,7 +82,8 @@ def test_deep_link_on_a_cold_server_lands_in_the_shell(page, cold_server):
 
 def test_dragging_shows_exact_totals_live_and_the_server_confirms(page, server):
     open_plan(page, server.url, "lenet_5")
-    page.get_by_role("radio", name="Units").or_(page.get_by_role("button", name="Units")).click()
+    page.locator("input[aria-label*='What is pruned']").first.click()
+    page.get_by_role("option", name="Units", exact=True).click()
     until(lambda: page.locator(HANDLE).get_attribute("aria-valuemax"), lambda m: m == "20")
     settle(page)
     before = strip_values(page)
