@@ -4,10 +4,14 @@ import argparse
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pruning_core.errors import DataError, InvalidRecipeError
 from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
+
+if TYPE_CHECKING:
+    from pruning_core.loading.dataset import Split
+    from pruning_core.loading.model import LoadedModel
 
 MODEL_HELP = (
     "bundled:NAME, torchvision:NAME, timm:NAME, transformers:NAME or a folder, or "
@@ -57,6 +61,23 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
         if (value := getattr(arguments, name)) is not None
     }
     return recipe.replace(**changes) if changes else recipe
+
+
+def calibration_of(recipe: "Recipe", model: "LoadedModel") -> "Split | None":
+    """Return the calibration data the recipe names; None leaves them to the model's own data.
+
+    Raises:
+        UnknownNameError: If there is no such data set, even when the criterion reads none.
+        DataError: If its samples do not fit the model.
+    """
+    from pruning_core.loading.dataset import load_dataset
+    from pruning_core.loading.model import check_fits
+
+    if recipe.data is None:
+        return None
+    data = load_dataset(recipe.data, source="bundled")
+    check_fits(model, data.input_shape, data.key)
+    return data.calibration
 
 
 def check_data_folder(arguments: argparse.Namespace) -> None:

@@ -4,14 +4,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
-from pruning_core.commands.options import add_recipe_arguments, recipe_of
+from pruning_core.commands.options import add_recipe_arguments, calibration_of, recipe_of
 from pruning_core.commands.tables import encodings_table, layers_table, notes_text, totals_table
 from pruning_core.exporting.wording import count, percent, table
 
 if TYPE_CHECKING:
     from pruning_core.granularities import Site
-    from pruning_core.loading.dataset import Split
-    from pruning_core.loading.model import LoadedModel
     from pruning_core.planning.recipe import Recipe
     from pruning_core.planning.resolve import Plan
     from pruning_core.preview import Preview
@@ -40,7 +38,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
     model = load_model(recipe.model, input_shape=recipe.input_shape)
     network = trace(model.module, model.inputs)
-    plan = resolve(recipe, network, score(model, network, recipe, _calibration(recipe, model)))
+    plan = resolve(recipe, network, score(model, network, recipe, calibration_of(recipe, model)))
     savings = preview(network, plan)
     sites = sites_of(recipe, network)
     before, after = totals_document(savings.before), totals_document(savings.after)
@@ -57,23 +55,6 @@ def answer(arguments: argparse.Namespace) -> Answer:
         "encodings": file_sizes(network, plan),
     }
     return Answer(plain(document), _text(recipe, plan, savings, sites, document))
-
-
-def _calibration(recipe: "Recipe", model: "LoadedModel") -> "Split | None":
-    """Return the calibration data the recipe names; None leaves them to the model's own data.
-
-    Raises:
-        UnknownNameError: If there is no such data set, even when the criterion reads none.
-        DataError: If its samples do not fit the model.
-    """
-    from pruning_core.loading.dataset import load_dataset
-    from pruning_core.loading.model import check_fits
-
-    if recipe.data is None:
-        return None
-    data = load_dataset(recipe.data, source="bundled")
-    check_fits(model, data.input_shape, data.key)
-    return data.calibration
 
 
 def _notes(recipe: "Recipe", plan: "Plan") -> dict[str, tuple[str, ...]]:

@@ -30,6 +30,16 @@ class PickedRanking(SiteRanking):
         self._units = [np.flatnonzero(place == number) for number in range(3)]
         self._rankings = [SiteRanking(values[units]) for units in self._units]
 
+    def place(self, unit: int) -> int:
+        """Return how many units go before ``unit``."""
+        before = 0
+        for units, ranking in zip(self._units, self._rankings, strict=True):
+            inside = np.flatnonzero(units == unit)
+            if len(inside):
+                return before + ranking.place(int(inside[0]))
+            before += len(units)
+        raise IndexError(unit)
+
     @property
     def competing(self) -> SiteRanking:
         """The units that nobody picked."""

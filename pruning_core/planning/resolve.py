@@ -1,6 +1,7 @@
 """Resolve a recipe against scores: every wish becomes an exact number of units a layer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pruning_core.planning.budget import meet_budget
 from pruning_core.planning.erk import erk_removed
@@ -18,6 +19,23 @@ __all__ = ["Plan", "resolve"]
 LayerWish = Ratio | Count | Threshold
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """How one part of a recipe was decided.
+
+    Attributes:
+        order: In which order units go, and how many may.
+        wishes: Site name -> how many units were asked for, by the layer's target or the global one.
+        plan: What came of it.
+        unrated: Sites the criterion has nothing to say about.
+    """
+
+    order: Order
+    wishes: Mapping[str, int]
+    plan: Plan
+    unrated: frozenset[str]
+
+
 def resolve(recipe: Recipe, network: Network, scores: Scores) -> Plan:
     """Decide exactly which units go.
 
@@ -31,20 +49,25 @@ def resolve(recipe: Recipe, network: Network, scores: Scores) -> Plan:
     Raises:
         InvalidRecipeError: If the recipe names unknown layers or a budget that cannot be reached.
     """
+    plans = {prefix: made.plan for prefix, made in decisions(recipe, network, scores).items()}
     if not recipe.also:
-        return _resolved(recipe, network, scores, Structure.whole(network))
-    plans: dict[str, Plan] = {}
+        return plans[""]
+    return never_empty(merged(recipe, plans), network, scores)
+
+
+def decisions(recipe: Recipe, network: Network, scores: Scores) -> dict[str, Decision]:
+    """Return how each part of the recipe is decided, by prefix; see :func:`resolve`."""
+    made: dict[str, Decision] = {}
     with_budget_last = sorted(
         recipe.parts.items(), key=lambda item: isinstance(item[1].target, Budget)
     )
     for prefix, part in with_budget_last:
-        others = Structure.of(network, plans.values())
-        plans[prefix] = _resolved(part, network, scores.part(prefix), others)
-    plan = merged(recipe, {prefix: plans[prefix] for prefix in recipe.parts})
-    return never_empty(plan, network, scores)
+        others = Structure.of(network, [decision.plan for decision in made.values()])
+        made[prefix] = _decided(part, network, scores.part(prefix), others)
+    return {prefix: made[prefix] for prefix in recipe.parts}
 
 
-def _resolved(recipe: Recipe, network: Network, scores: Scores, others: Structure) -> Plan:
+def _decided(recipe: Recipe, network: Network, scores: Scores, others: Structure) -> Decision:
     """Decide one part, ``others`` being what parts decided earlier leave."""
     order = Order(recipe, network, scores)
     own = [name for name in order.sites if name in recipe.layers or name in recipe.pins]
@@ -69,7 +92,7 @@ def _resolved(recipe: Recipe, network: Network, scores: Scores, others: Structur
             wishes |= zip(governed, removed.tolist(), strict=True)
         case target:
             wishes |= {name: _wish(target, order.ranking(name)) for name in governed}
-    return _plan(recipe, order, wishes, notes)
+    return Decision(order, wishes, _plan(recipe, order, wishes, notes), scores.unrated)
 
 
 def _wish(target: LayerWish, ranking: SiteRanking) -> int:

@@ -62,6 +62,12 @@ class SiteRanking:
         """Bins that hold scores, and how many each holds; see :mod:`pruning_core.scoring.keys`."""
         return keys.histogram(self.values)
 
+    def place(self, unit: int) -> int:
+        """Return how many units go before ``unit``."""
+        score = self.values[unit]
+        lower = int(np.count_nonzero(self.values < score))
+        return lower + int(np.count_nonzero(_tied(self.values[:unit], score)))
+
     @property
     def competing(self) -> "SiteRanking":
         """The units that a global target may take: all of them."""
@@ -141,6 +147,13 @@ class PatternRanking(SiteRanking):
         """``[U]`` units in the order they go."""
         first, last = np.flatnonzero(self._free), np.flatnonzero(~self._free)
         return np.concatenate([first[self._first.order], last[self._last.order]])
+
+    def place(self, unit: int) -> int:
+        """Return how many units go before ``unit``."""
+        inside = int(np.count_nonzero(self._free[:unit]))
+        if self._free[unit]:
+            return self._first.place(inside)
+        return len(self._first) + self._last.place(unit - inside)
 
     @property
     def competing(self) -> SiteRanking:
