@@ -123,20 +123,20 @@ def _amount(costs: Costs, budget: Budget) -> int:
 
 def _together(order: Order, names: Sequence[str]) -> Steps:
     """Return the choices of a global ranking: the first k units, for every k."""
-    ranking = order.together(names)
+    ranking, allowed = order.together(names), order.allowing(names)
 
     def counts(step: int) -> Counts:
-        return order.allowed_each(names, ranking.counts(step))
+        return allowed(ranking.counts(step))
 
     return len(ranking), counts
 
 
 def _by_erk(network: Network, order: Order, names: Sequence[str]) -> Steps:
     """Return the choices of Erdos-Renyi-Kernel densities: k units in all, for every k."""
-    removed = erk_removed(network, order, names)
+    removed, allowed = erk_removed(network, order, names), order.allowing(names)
 
     def counts(step: int) -> Counts:
-        return order.allowed_each(names, removed(step))
+        return allowed(removed(step))
 
     return sum(order.most(name) for name in names), counts
 
@@ -146,9 +146,10 @@ def _alike(order: Order, names: Sequence[str]) -> Steps:
     sizes = np.array([order.sites[name].n_units for name in names], np.int64)
     halves = [(np.arange(size) + 0.5) / size for size in np.unique(sizes).tolist()]
     turns = np.unique(np.concatenate([np.zeros(0), *halves]))
+    allowed = order.allowing(names)
 
     def counts(step: int) -> Counts:
         ratio = 0.0 if step == 0 else float(turns[step - 1])
-        return order.allowed_each(names, np.floor(ratio * sizes + 0.5 + 1e-9).astype(np.int64))
+        return allowed(np.floor(ratio * sizes + 0.5 + 1e-9).astype(np.int64))
 
     return len(turns), counts

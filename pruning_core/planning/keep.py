@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pruning_core.granularities import Pattern
-
-Counts = NDArray[np.int64]
 
 
 def share(ratio: float, n_units: int) -> int:
@@ -38,10 +35,6 @@ class Limits:
         if self.pattern is not None:
             full = self.pattern.most(n_units)
             return full if 2 * wish >= full else 0
-        return int(self.allowed_each(np.array(wish, np.int64), np.array(n_units, np.int64)))
-
-    def allowed_each(self, wishes: Counts, sizes: Counts) -> Counts:
-        """Return how many units go of each of several layers without a pattern."""
-        kept = np.maximum(sizes - wishes, np.minimum(self.min_kept, sizes))
+        kept = max(n_units - wish, min(self.min_kept, n_units))
         rounded = -(-kept // self.round_to) * self.round_to
-        return np.asarray(sizes - np.minimum(rounded, sizes), np.int64)
+        return n_units - min(rounded, n_units)

@@ -1,6 +1,6 @@
 """In which order the units of each layer go, by score and by hand, and how many of them may."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -165,12 +165,18 @@ class Order:
         """Return how many units go when ``wish`` should."""
         return self.limits.allowed(self.clipped(site, wish), self.sites[site].n_units)
 
-    def allowed_each(self, sites: Sequence[str], wishes: Counts) -> Counts:
-        """Return ``[S]`` how many units of each of ``sites`` go when ``wishes`` should."""
-        sizes = np.array([self.sites[site].n_units for site in sites], np.int64)
+    def allowing(self, sites: Sequence[str]) -> Callable[[Counts], Counts]:
+        """Return the function from ``[S]`` wishes to how many units of each of ``sites`` go."""
+        sizes = [self.sites[site].n_units for site in sites]
         least = np.array([len(self.picks(site).prune) for site in sites], np.int64)
-        most = sizes - np.array([len(self.picks(site).keep) for site in sites], np.int64)
-        return self.limits.allowed_each(np.clip(wishes, least, most), sizes)
+        most = np.array(sizes, np.int64) - [len(self.picks(site).keep) for site in sites]
+        allowed = self.limits.allowed
+
+        def each(wishes: Counts) -> Counts:
+            clipped = np.minimum(np.maximum(wishes, least), most).tolist()
+            return np.array([allowed(w, n) for w, n in zip(clipped, sizes, strict=True)], np.int64)
+
+        return each
 
     def most(self, site: str) -> int:
         """Return how many units may go at most."""

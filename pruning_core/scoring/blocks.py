@@ -1,6 +1,7 @@
 """Element values made block by block, so that a pass over the weights needs little memory."""
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import cycle
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class BlockElements(Elements):
         self._operands = operands
         self._axes = axes
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
+        self._scratch = torch.empty(0)
 
     def along(self, name: str, axis: int, combine: Combine) -> Tensor:
         """Combine over all axes of a parameter but one: ``[size of the axis]``, float64."""
@@ -62,24 +64,29 @@ class BlockElements(Elements):
             norms = torch.linalg.vector_norm(flat, dim=1, dtype=wide)
             return norms.double().square().cpu(), flat.new_zeros(0)
         step = max(1, _BLOCK // max(flat.shape[1], 1))
-        scratch = torch.empty(min(step, len(flat)), flat.shape[1], dtype=wide, device=flat.device)
+        parts = [None] if gradient is None else torch.split(gradient.reshape(flat.shape), step)
+        over = torch.sum if combine is Combine.SUM else torch.amax
         rows: list[Tensor] = []
-        columns = torch.zeros(flat.shape[1], dtype=torch.float64, device=flat.device)
-        for start in range(0, len(flat), step):
-            block = flat[start : start + step]
-            part = None if gradient is None else gradient.reshape(flat.shape)[start : start + step]
-            values = self._values(block, part, scratch[: len(block)])
+        columns = torch.zeros(flat.shape[1] if axes != {0} else 0, dtype=torch.float64)
+        columns = columns.to(flat.device)
+        for block, part in zip(torch.split(flat, step), cycle(parts), strict=False):
+            values = self._values(block, part, wide)
             if 0 in axes:
-                rows.append(combine.over(values, [1]))
+                rows.append(over(values, 1))
             if axes != {0}:
-                columns = combine.both(columns, combine.over(values, [0]))
+                columns = combine.both(columns, over(values, 0))
         return torch.cat(rows or [columns[:0]]).double().cpu(), columns.cpu()
 
-    def _values(self, weight: Tensor, gradient: Tensor | None, scratch: Tensor) -> Tensor:
-        """Return the values of a block, in ``scratch`` where their formula is known."""
+    def _values(self, weight: Tensor, gradient: Tensor | None, wide: torch.dtype) -> Tensor:
+        """Return the values of a block; where their formula is known, in memory that is reused."""
         if self._rule.power is None:
             return widened(self._rule.value(weight, gradient))
-        if weight.dtype != scratch.dtype:
+        if self._scratch.dtype != wide or self._scratch.numel() < weight.numel():
+            self._scratch = torch.empty(max(_BLOCK, weight.numel()), dtype=wide)
+        if self._scratch.device != weight.device:
+            self._scratch = self._scratch.to(weight.device)
+        scratch = self._scratch[: weight.numel()].view(weight.shape)
+        if weight.dtype != wide:
             weight = scratch.copy_(weight)
         return (torch.abs if self._rule.power == 1 else torch.square)(weight, out=scratch)
 

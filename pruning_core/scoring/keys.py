@@ -96,12 +96,20 @@ def inside(values: Scores32, number: int) -> Scores32:
 def kth(values: Scores32, number: int, k: int) -> np.float32:
     """Return the score with ``k`` scores before it, ``0 <= k < len(values)``, all in one bin.
 
-    Halving the range of keys needs no order: 16 comparisons of the scores with a limit.
+    Narrowing the range of its key needs no order, only counts below a limit: the next limit is
+    where it lies if scores are spread evenly, in turns with the middle.
     """
-    low = number << BITS  # at most k scores have a smaller key
+    low, high = number << BITS, (number + 1) << BITS
     if low >= _INFINITY:
         return value_of(low)
-    for bit in reversed(range(BITS)):
-        if np.count_nonzero(values < value_of(low + (1 << bit))) <= k:
-            low += 1 << bit
+    n_low, n_high, evenly = 0, len(values), True
+    while high - low > 1:
+        share = (k + 0.5 - n_low) / (n_high - n_low) if evenly else 0.5
+        limit = min(max(low + int(share * (high - low)), low + 1), high - 1)
+        n_below = int(np.count_nonzero(values < value_of(limit)))
+        if n_below <= k:
+            low, n_low = limit, n_below
+        else:
+            high, n_high = limit, n_below
+        evenly = not evenly
     return value_of(low)
