@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.common import cache, controls, detail, layers, shell, state, strip
+from pages.common import cache, controls, layers, shell, state, strip, views
 from pages.common.format import markdown
 
 shell.enter()
@@ -18,7 +18,7 @@ controls.others(plan)
 if cache.sites(recipe):
     selected = state.layer(tuple(cache.sites(recipe)))
     layers.show(plan, counted, selected)
-    detail.show(plan, selected)
+    views.show(plan, counted, selected)
 else:
     st.info(
         "This model has no units that can be removed. Choose single weights above, or another "

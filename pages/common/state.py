@@ -19,6 +19,7 @@ DEFAULT_MODEL: Final = "bundled:lenet_300_100"
 _RECIPE: Final = "recipe"
 _LAYER: Final = "layer"
 _RUN: Final = "run"
+_VIEW: Final = "shown_view"
 _GOOD: Final = "_good_recipe"
 PAGE: Final = "_page"
 _MESSAGE: Final = "_message"
@@ -46,6 +47,7 @@ def open_session() -> None:
         st.session_state[_RECIPE] = _recipe_of(run, identity) or edits.for_model(identity)
         st.session_state[_LAYER] = parameters.get("layer", "")[:_LONGEST]
         st.session_state[_RUN] = run
+        st.session_state[_VIEW] = parameters.get("view", "")[:64]
 
 
 def _recipe_of(run: str, identity: str) -> Recipe | None:
@@ -108,6 +110,17 @@ def select_layer(name: str) -> None:
     st.session_state[_LAYER] = name
 
 
+def view(known: tuple[str, ...]) -> str:
+    """Return the view of the Plan page that is shown; the first unless one of ``known`` is."""
+    chosen = str(st.session_state.get(_VIEW, ""))
+    return chosen if chosen in known else known[0]
+
+
+def choose_view(key: str) -> None:
+    """Show the view ``key``."""
+    st.session_state[_VIEW] = key
+
+
 def run_id() -> str:
     """Return the run that is shown; empty when none is."""
     return str(st.session_state.get(_RUN, ""))
@@ -166,4 +179,9 @@ def page() -> str:
 def address() -> dict[str, str]:
     """Return what the address of the page should say, so that a reload or a link finds it again."""
     layer_name = str(st.session_state.get(_LAYER, ""))
-    return {"model": recipe().model, "layer": layer_name, "run": run_id()}
+    return {
+        "model": recipe().model,
+        "layer": layer_name,
+        "run": run_id(),
+        "view": st.session_state.get(_VIEW, ""),
+    }

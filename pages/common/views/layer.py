@@ -1,7 +1,7 @@
 """One selected layer: draggable threshold, the same value as numbers, heatmap, coupling, notes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import streamlit as st
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from pruning_core.granularities import Site
     from pruning_core.planning.plan import Plan
+    from pruning_core.preview import Preview
 
+TITLE: Final = "Selected layer"
 _KEY = "threshold"
 _ROWS_AT_MOST = 6
 _LARGEST_SHARE = 99.9999
 
 
-def show(plan: "Plan", selected: str) -> None:
+def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG001
     """Draw everything about the selected layer."""
     site = cache.sites(plan.recipe)[selected]
     left, right = st.columns(2, gap="medium")
