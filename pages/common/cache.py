@@ -17,7 +17,7 @@ from pruning_core.planning.recipe import Recipe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pruning_core.figures.histogram import Bins
+    from pruning_core.figures.histogram import Bins, Cumulative
     from pruning_core.granularities import Site
     from pruning_core.loading.card import ModelCard
     from pruning_core.loading.model import LoadedModel
@@ -180,6 +180,18 @@ def _bins(identity: str, settings: str, site: str, _recipe: Recipe) -> "Bins":  
     from pruning_core.figures.histogram import bin_scores
 
     return bin_scores(scores(_recipe).by_site[site])
+
+
+def cumulative(recipe: Recipe, site: str) -> "Cumulative":
+    """Return the cumulative curve of one layer's scores."""
+    return _cumulative(recipe.model, _score_settings(recipe), site, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _cumulative(identity: str, settings: str, site: str, _recipe: Recipe) -> "Cumulative":  # noqa: ARG001
+    from pruning_core.figures.histogram import accumulate
+
+    return accumulate(scores(_recipe).by_site[site])
 
 
 def reachable(recipe: Recipe, site: "Site") -> "NDArray[np.bool_]":

@@ -12,7 +12,7 @@ from pages.common.components import mount_heatmap, mount_threshold
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_RUG_AT_MOST = 256
+_RUG_AT_MOST = 512
 
 
 def heatmap(

@@ -11,6 +11,7 @@ from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import PRUNED_PATTERN, Palette
 
 MAX_BARS = 512
+MAX_POINTS = 257
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +27,19 @@ class Bins:
     counts: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cumulative:
+    """Points of the empirical distribution function of scores.
+
+    Attributes:
+        scores: ``[P]``, ascending, from the lowest to the highest.
+        below: ``[P]``, share of the units that score less than each, 0..1.
+    """
+
+    scores: NDArray[np.float32]
+    below: NDArray[np.float64]
+
+
 def bin_scores(scores: NDArray[np.float32], n_bins: int | None = None) -> Bins:
     """Sort ``[U]`` finite scores into equally wide bins; equal scores get one bin of unit width.
 
@@ -39,6 +53,26 @@ def bin_scores(scores: NDArray[np.float32], n_bins: int | None = None) -> Bins:
         low, high = low - 0.5, high + 0.5
     counts, edges = np.histogram(scores, bins=min(chosen, MAX_BARS), range=(low, high))
     return Bins(edges=edges.astype(np.float64), counts=counts.astype(np.int64))
+
+
+def count_in(bins: Bins, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return ``[B]`` how many of ``scores``, some of those that were sorted, lie in each bin."""
+    edges = bins.edges
+    counts, _ = np.histogram(scores, bins=len(bins.counts), range=(edges[0], edges[-1]))
+    return counts.astype(np.int64)
+
+
+def accumulate(scores: NDArray[np.float32], n_points: int = MAX_POINTS) -> Cumulative:
+    """Return exact points of the share of units below each score, at even shares.
+
+    Args:
+        scores: ``[U]``, at least one.
+        n_points: At most so many; all where there are no more scores.
+    """
+    ascending = np.sort(scores)
+    wanted = np.linspace(0, scores.size - 1, min(scores.size, n_points))
+    found = np.unique(ascending[np.rint(wanted).astype(np.int64)])
+    return Cumulative(found, np.searchsorted(ascending, found) / scores.size)
 
 
 def half_below(scores: NDArray[np.float32], unit: str) -> str:

@@ -11,7 +11,7 @@ from pruning_core.figures.canvas import alt_text
 from pruning_core.figures.changes import confusion_change, recall_change
 from pruning_core.figures.curves import accuracy_curves, loss_curves
 from pruning_core.figures.heatmap import importance_heatmap, pool_max, pool_share
-from pruning_core.figures.histogram import bin_scores, score_histogram
+from pruning_core.figures.histogram import accumulate, bin_scores, count_in, score_histogram
 from pruning_core.figures.matrix import layer_matrix, parameters_of
 from pruning_core.figures.palette import DARK, LIGHT, palette
 
@@ -105,6 +105,25 @@ def test_a_histogram_counts_every_score_once():
     assert bins.counts.sum() == SCORES.size
     assert len(bins.edges) == len(bins.counts) + 1
     assert bin_scores(np.ones(5, np.float32)).counts.sum() == 5
+
+
+@pytest.mark.parametrize(
+    "scores", [SCORES[:900], np.ones(5, np.float32), np.array([2], np.float32)]
+)
+def test_the_cumulative_curve_counts_what_scores_less(scores):
+    curve = accumulate(scores, n_points=33)
+    assert len(curve.scores) <= 33
+    assert curve.scores[0] == scores.min()
+    assert curve.scores[-1] == scores.max()
+    for score, below in zip(curve.scores, curve.below, strict=True):
+        assert below == sum(float(other) < float(score) for other in scores) / len(scores)
+
+
+def test_some_of_the_scores_lie_in_the_bins_of_all():
+    bins = bin_scores(SCORES)
+    some, rest = SCORES[::3], np.delete(SCORES, slice(None, None, 3))
+    assert np.array_equal(count_in(bins, some) + count_in(bins, rest), bins.counts)
+    assert count_in(bins, SCORES[:0]).sum() == 0
 
 
 def test_the_title_says_how_many_are_below_the_threshold():

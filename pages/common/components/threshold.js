@@ -81,10 +81,11 @@ function draw(instance) {
   const high = data.edges[data.edges.length - 1];
   instance.toX = (score) => EDGE.left + ((score - low) / (high - low)) * inner.width;
   instance.toScore = (x) => low + ((x - EDGE.left) / inner.width) * (high - low);
-  const most = Math.max(1, ...data.counts);
+  const most = data.curve ? 1 : Math.max(1, ...data.counts);
   const rise = (n) => (data.log ? Math.log10(1 + n) / Math.log10(1 + most) : n / most);
   const toY = (n) => EDGE.top + inner.height * (1 - rise(n));
   const floor = EDGE.top + inner.height;
+  instance.toY = toY;
 
   const definitions = node("defs", {}, svg);
   const hatch = node("pattern", {
@@ -98,28 +99,23 @@ function draw(instance) {
   instance.clipPruned = clip("left-of-line");
   instance.clipKept = clip("right-of-line");
 
-  const steps = data.log
-    ? [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].filter((n) => n <= most)
-    : ticks(0, most, 4).filter((n) => Number.isInteger(n) && n > 0);
-  for (const n of steps) {
-    node("line", { x1: EDGE.left, x2: width - EDGE.right, y1: toY(n), y2: toY(n), class: "grid" }, svg);
-    label(svg, formatCount(n), { x: EDGE.left - 11, y: toY(n) + 4, class: "tick end" });
+  drawGrid(data, svg, width, most, toY);
+  if (data.curve) {
+    drawCurve(instance, svg, floor, toY);
+  } else if (data.gone) {
+    const stays = data.counts.map((n, i) => n - data.gone[i]);
+    node("path", { d: bars(instance, data.gone, null, floor, toY), class: "pruned" }, svg);
+    node("path", { d: bars(instance, stays, data.gone, floor, toY), class: "kept" }, svg);
+  } else {
+    const outline = bars(instance, data.counts, null, floor, toY);
+    node("path", { d: outline, class: "kept", "clip-path": "url(#right-of-line)" }, svg);
+    node("path", { d: outline, class: "pruned", "clip-path": "url(#left-of-line)" }, svg);
   }
-  let outline = "";
-  data.counts.forEach((n, i) => {
-    if (n === 0) return;
-    const x1 = instance.toX(data.edges[i]);
-    const x2 = instance.toX(data.edges[i + 1]);
-    const gap = x2 - x1 > 6 ? 0.75 : 0;
-    const top = Math.min(toY(n), floor - 1.5);
-    outline += `M${x1 + gap} ${floor}V${top}H${x2 - gap}V${floor}Z`;
-  });
-  node("path", { d: outline, class: "kept", "clip-path": "url(#right-of-line)" }, svg);
-  node("path", { d: outline, class: "pruned", "clip-path": "url(#left-of-line)" }, svg);
   node("line", { x1: EDGE.left, x2: width - EDGE.right, y1: floor, y2: floor, class: "axis" }, svg);
-  for (const score of data.rug) {
-    const x = instance.toX(score);
-    node("line", { x1: x, x2: x, y1: floor + 1, y2: floor + 6, class: "rug" }, svg);
+  const rug = data.rug.map((score) => `M${instance.toX(score)} ${floor + 1}v5`).join("");
+  node("path", { d: rug, class: "rug" }, svg);
+  for (const [wish, scores] of Object.entries(data.picked || {})) {
+    for (const score of scores) drawPicked(svg, instance.toX(score), floor, wish);
   }
   for (const tick of ticks(low, high, Math.max(3, Math.floor(width / 70)))) {
     label(svg, formatScore(tick, 3), { x: instance.toX(tick), y: floor + 19, class: "tick middle" });
@@ -127,7 +123,67 @@ function draw(instance) {
   label(svg, `score of one of the ${data.units} (${data.criterion})`, {
     x: EDGE.left + inner.width / 2, y: height - 4, class: "tick middle title",
   });
-  if (!data.fixed) drawHandle(instance, svg, floor);
+  if (isMovable(data)) drawHandle(instance, svg, floor);
+}
+
+function isMovable(data) {
+  return !data.fixed && !data.on_off;
+}
+
+function drawGrid(data, svg, width, most, toY) {
+  let steps;
+  let text = formatCount;
+  if (data.curve) {
+    steps = [0.25, 0.5, 0.75, 1];
+    text = (share) => `${100 * share} %`;
+  } else if (data.log) {
+    steps = [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].filter((n) => n <= most);
+  } else {
+    steps = ticks(0, most, 4).filter((n) => Number.isInteger(n) && n > 0);
+  }
+  for (const n of steps) {
+    node("line", { x1: EDGE.left, x2: width - EDGE.right, y1: toY(n), y2: toY(n), class: "grid" }, svg);
+    label(svg, text(n), { x: EDGE.left - 11, y: toY(n) + 4, class: "tick end" });
+  }
+}
+
+// One outline for all bars of a kind; `below` lifts them onto others.
+function bars(instance, counts, below, floor, toY) {
+  const { edges } = instance.data;
+  let outline = "";
+  counts.forEach((n, i) => {
+    if (n === 0) return;
+    const x1 = instance.toX(edges[i]);
+    const x2 = instance.toX(edges[i + 1]);
+    const gap = x2 - x1 > 6 ? 0.75 : 0;
+    const foot = below ? toY(below[i]) : floor;
+    const top = Math.min(toY(n + (below ? below[i] : 0)), foot - 1.5);
+    outline += `M${x1 + gap} ${foot}V${top}H${x2 - gap}V${foot}Z`;
+  });
+  return outline;
+}
+
+// The share of units below each score, as steps; the area is split where the threshold is.
+function drawCurve(instance, svg, floor, toY) {
+  const { scores, below } = instance.data.curve;
+  const right = instance.width - EDGE.right;
+  let line = `M${EDGE.left} ${floor}`;
+  scores.forEach((score, i) => {
+    line += `H${instance.toX(score)}V${toY(i + 1 < below.length ? below[i + 1] : 1)}`;
+  });
+  line += `H${right}`;
+  const area = `${line}V${floor}Z`;
+  node("path", { d: area, class: "kept area", "clip-path": "url(#right-of-line)" }, svg);
+  node("path", { d: area, class: "pruned", "clip-path": "url(#left-of-line)" }, svg);
+  node("path", { d: line, class: "curve" }, svg);
+  instance.guide = node("line", { class: "guide", x1: EDGE.left }, svg);
+}
+
+function drawPicked(svg, x, floor, wish) {
+  const d = wish === "keep"
+    ? `M${x} ${floor - 9}l5 9h-10Z` : `M${x} ${floor}l5 -9h-10Z`;
+  const mark = node("path", { d, class: `picked ${wish}` }, svg);
+  node("title", {}, mark).textContent = `picked by hand to ${wish === "keep" ? "stay" : "go"}`;
 }
 
 function drawHandle(instance, svg, floor) {
@@ -151,10 +207,12 @@ function place(instance, position, x, removed) {
   const threshold = data.positions.threshold[position];
   const line = x === undefined ? instance.toX(threshold) : x;
   const bounded = Math.max(EDGE.left, Math.min(instance.width - EDGE.right, line));
-  instance.handle.setAttribute("transform", `translate(${bounded} 0)`);
-  instance.clipPruned.setAttribute("width", String(bounded));
-  instance.clipKept.setAttribute("x", String(bounded));
-  instance.clipKept.setAttribute("width", String(Math.max(0, instance.width - bounded)));
+  if (isMovable(data)) {
+    instance.handle.setAttribute("transform", `translate(${bounded} 0)`);
+    instance.clipPruned.setAttribute("width", String(bounded));
+    instance.clipKept.setAttribute("x", String(bounded));
+    instance.clipKept.setAttribute("width", String(Math.max(0, instance.width - bounded)));
+  }
   const count = removed === undefined ? data.positions.n_removed[position] : removed;
   const totals = totalsAt(data, position);
   const say = (name, text) => { root.querySelector("." + name).textContent = text; };
@@ -163,12 +221,19 @@ function place(instance, position, x, removed) {
   say("score", formatScore(threshold));
   say("params", formatCount(data.granularity_removes ? totals.params : totals.nonzero));
   say("macs", data.granularity_removes ? formatCount(totals.macs) : formatCount(data.before.macs));
+  instance.position = position;
+  if (!isMovable(data)) return totals;
   instance.handle.setAttribute("aria-valuenow", String(count));
   instance.handle.setAttribute(
     "aria-valuetext",
     `${count} of ${data.total} ${data.units} pruned, threshold ${formatScore(threshold)}`,
   );
-  instance.position = position;
+  if (data.curve) {
+    const y = String(instance.toY(count / data.total));
+    for (const [key, value] of [["x2", bounded], ["y1", y], ["y2", y]]) {
+      instance.guide.setAttribute(key, String(value));
+    }
+  }
   return totals;
 }
 
@@ -188,6 +253,12 @@ function commit(instance) {
 }
 
 function onKey(instance, event) {
+  if (event.key === "Escape" && instance.dragging) {
+    instance.dragging = false;
+    refresh(instance);
+    announce(null);
+    return;
+  }
   const last = instance.data.positions.n_removed.length - 1;
   const page = Math.max(1, Math.round(last / 10));
   const moves = {
@@ -212,16 +283,19 @@ function listen(instance) {
     announce(place(instance, positionAt(instance.data, score), x));
   };
   svg.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || instance.data.fixed) return;
+    if (event.button !== 0 || !isMovable(instance.data) || instance.dragging) return;
     event.preventDefault();
     svg.setPointerCapture(event.pointerId);
     instance.dragging = true;
+    instance.pointer = event.pointerId;
     instance.handle.focus({ preventScroll: true });
     follow(event);
   });
-  svg.addEventListener("pointermove", (event) => { if (instance.dragging) follow(event); });
+  svg.addEventListener("pointermove", (event) => {
+    if (instance.dragging && event.pointerId === instance.pointer) follow(event);
+  });
   const release = (event) => {
-    if (!instance.dragging) return;
+    if (!instance.dragging || event.pointerId !== instance.pointer) return;
     instance.dragging = false;
     if (event.type === "pointerup") {
       place(instance, instance.position);
@@ -244,15 +318,14 @@ function listen(instance) {
 }
 
 function refresh(instance) {
-  const focused = !instance.data.fixed && instance.handle && instance.handle.getRootNode().activeElement === instance.handle;
+  const focused = isMovable(instance.data) && instance.handle && instance.handle.getRootNode().activeElement === instance.handle;
   draw(instance);
   const { data } = instance;
-  if (data.fixed) {
-    instance.clipKept.setAttribute("width", String(instance.width));
-    return;
-  }
+  if (!isMovable(data)) instance.clipKept.setAttribute("width", String(instance.width));
+  if (data.fixed) return;
   place(instance, positionOf(data, data.removed), instance.toX(data.threshold), data.removed);
   instance.root.querySelector(".score").textContent = formatScore(data.threshold);
+  if (data.on_off) instance.root.querySelector(".score").textContent = "none";
   if (focused) instance.handle.focus({ preventScroll: true });
 }
 
@@ -263,7 +336,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
     instance = { root, width: Math.round(root.clientWidth) || 640, dragging: false, pending: null };
     instances.set(parentElement, instance);
     instance.data = data;
-    root.classList.toggle("fixed", data.fixed === true);
     listen(instance);
   }
   instance.send = setTriggerValue;
@@ -276,6 +348,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   instance.pending = null;
   instance.root.querySelector(".heading").textContent = data.title || "";
   instance.root.querySelector("svg").setAttribute("aria-label", data.alt);
+  instance.root.classList.toggle("fixed", data.fixed === true);
+  instance.root.classList.toggle("still", !isMovable(data));
   instance.root.querySelector(".units").textContent = data.units + " pruned";
   instance.root.querySelector(".what").textContent =
     data.granularity_removes ? "parameters left" : "non-zeros left";
