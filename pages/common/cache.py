@@ -101,10 +101,13 @@ def first_weights(identity: str) -> "tuple[str, NDArray[np.float32]]":
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def model(identity: str) -> "LoadedModel":
-    """Return a bundled model; models that run foreign code are refused."""
+    """Return a model; code is run only for the models of whoever started the server."""
+    from pages.common.starter import offer
     from pruning_core.loading.model import load_model
+    from pruning_core.loading.permitted import is_permitted
 
-    return load_model(identity, allow_python=False)
+    shape = offer().recipe(identity).input_shape
+    return load_model(identity, input_shape=shape, allow_python=is_permitted(identity))
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
 LayerTarget = Ratio | Count | Threshold
 
 
-def for_model(identity: str) -> Recipe:
-    """Return the recipe a model starts with: weights by magnitude, nothing pruned yet."""
-    return Recipe(model=identity)
-
-
 def with_global(recipe: Recipe, target: Target) -> Recipe:
     """Set the global target; own settings of layers that are not pinned are dropped."""
     pinned = {name: own for name, own in recipe.layers.items() if name in recipe.pins}

@@ -5,31 +5,39 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts, pictures, state
+from pages.common import cache, charts, pictures, starter, state
 from pages.common.format import count, markdown, percent, plural, size
 
 if TYPE_CHECKING:
+    from pruning_core.loading.card import ModelCard
     from pruning_core.preview import Totals
     from pruning_core.tracing.network import Layer, Network
 
 
 def chooser() -> None:
-    """Draw the bundled models to choose from."""
+    """Draw the models to choose from: those of whoever started the server, and the bundled ones."""
     cards = {card.identity: card for card in cache.cards()}
+    models = [*starter.offer().models, *(key for key in cards if key not in starter.offer().models)]
     st.radio(
-        "Bundled models",
-        list(cards),
-        format_func=lambda identity: markdown(cards[identity].title),
-        captions=[
-            f"{markdown(card.data_title)} · accuracy {percent(card.accuracy)} (n = "
-            f"{card.n_test:,}) · {count(card.n_params)} parameters"
-            for card in cards.values()
-        ],
+        "Models",
+        models,
+        format_func=lambda key: markdown(cards[key].title if key in cards else key),
+        captions=[_caption(cards.get(identity)) for identity in models],
         **state.bound("model_choice", state.recipe().model, state.choose_model),
     )
     st.caption(
-        "Models of your own run from the command line and from Python: "
-        "`python -m pruning_core inspect python:package.module:factory`."
+        "A model of your own: start the server with "
+        "`python -m streamlit run app.py -- --model package.module:factory`."
+    )
+
+
+def _caption(card: "ModelCard | None") -> str:
+    """Return the line below a model to choose."""
+    if card is None:
+        return "Offered by whoever started this server"
+    return (
+        f"{markdown(card.data_title)} · accuracy {percent(card.accuracy)} (n = "
+        f"{card.n_test:,}) · {count(card.n_params)} parameters"
     )
 
 

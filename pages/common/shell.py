@@ -12,7 +12,7 @@ from typing import Final
 import streamlit as st
 from streamlit.navigation.page import Page
 
-from pages.common import problems, state
+from pages.common import problems, state, toolbar
 from pages.common.format import markdown
 
 _HERE: Final = Path(__file__).resolve().parent
@@ -28,6 +28,10 @@ _STYLE: Final = """<style>
 .st-key-accuracies { min-height: 106px; }
 .stMainBlockContainer { max-width: 1720px; }
 [data-testid="stNumberInputClearButton"] { display: none; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-toolbar) { position: absolute; }
+.st-key-toolbar { position: fixed; top: 0.6rem; right: 3.6rem; z-index: 999991; width: auto; }
+.st-key-toolbar kbd { display: none; }
+[data-testid="stElementContainer"]:has(> .stHtml) { position: absolute; }
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 </style>"""
 
@@ -54,6 +58,7 @@ def enter() -> None:
         st.rerun()
     st.html(_STYLE)
     state.open_session()
+    toolbar.show()
     message = state.take_message()
     if message:
         st.error(markdown(message))

@@ -2,7 +2,7 @@
 
 The recipe in ``st.session_state`` is the only truth. A widget shows a value of it (:func:`bound`)
 and writes a changed value back through a function given by the page; no page reads a widget's own
-state. Model, layer and run are also in the address, which the strip writes in the browser.
+state. Plan, layer, view and run are also in the address, which the strip writes in the browser.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,15 @@ from typing import Any, Final, TypedDict
 
 import streamlit as st
 
-from pages.common import cache, edits, problems
-from pruning_core.errors import RunError, UnknownNameError
+from pages.common import cache, link, problems, starter
+from pruning_core.errors import PruningError, RunError, UnknownNameError
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.store import Store, read_spec
 
 DEFAULT_MODEL: Final = "bundled:lenet_300_100"
 _RECIPE: Final = "recipe"
+_PAST: Final = "past_recipes"
+_FUTURE: Final = "undone_recipes"
 _LAYER: Final = "layer"
 _RUN: Final = "run"
 _VIEW: Final = "shown_view"
@@ -24,6 +26,7 @@ _GOOD: Final = "_good_recipe"
 PAGE: Final = "_page"
 _MESSAGE: Final = "_message"
 _LONGEST: Final = 512
+_STEPS: Final = 200
 
 
 class Bound(TypedDict):
@@ -34,20 +37,62 @@ class Bound(TypedDict):
 
 
 def open_session() -> None:
-    """Make sure there is a recipe; a new session takes model, layer and run from the address."""
+    """Make sure there is a recipe; a new session takes it from the address."""
     parameters = st.query_params
     if _RECIPE not in st.session_state:
-        identity = parameters.get("model", DEFAULT_MODEL)[:_LONGEST]
-        known = [card.identity for card in cache.cards()]
-        if identity not in known:
-            problem = UnknownNameError("model on these pages", identity, known)
-            st.session_state[_MESSAGE] = f"{problem} Others run from the command line and Python."
-            identity = DEFAULT_MODEL
         run = parameters.get("run", "")[:64]
-        st.session_state[_RECIPE] = _recipe_of(run, identity) or edits.for_model(identity)
+        st.session_state[_RECIPE] = fresh(models()[0])
+        st.session_state[_PAST], st.session_state[_FUTURE] = [], []
+        try:
+            st.session_state[_RECIPE] = _opened(parameters.get("plan", ""), run)
+        except PruningError as error:
+            st.session_state[_MESSAGE] = str(error)
         st.session_state[_LAYER] = parameters.get("layer", "")[:_LONGEST]
         st.session_state[_RUN] = run
         st.session_state[_VIEW] = parameters.get("view", "")[:64]
+
+
+def models() -> list[str]:
+    """Return the models the pages offer; the first is open when a session starts.
+
+    Raises:
+        PruningError: If the server was started with options that cannot be read.
+    """
+    own = starter.offer().models
+    bundled = [card.identity for card in cache.cards() if card.identity not in own]
+    return [*own, *sorted(bundled, key=lambda identity: identity != DEFAULT_MODEL)]
+
+
+def fresh(identity: str) -> Recipe:
+    """Return the recipe a model starts with."""
+    return starter.offer().recipe(identity)
+
+
+def check_offered(identity: str) -> None:
+    """Refuse models that are not offered.
+
+    Raises:
+        UnknownNameError: With the models that are.
+    """
+    if identity not in models():
+        raise UnknownNameError("model on these pages", identity, models())
+
+
+def _opened(word: str, run: str) -> Recipe:
+    """Return the recipe that the address asks for: its plan, its run's, or its model's."""
+    if word:
+        found = link.decode(word)
+        check_offered(found.model)
+        return found
+    identity = st.query_params.get("model", models()[0])[:_LONGEST]
+    try:
+        check_offered(identity)
+    except UnknownNameError as error:
+        raise PruningError(
+            f"{error} Others run from the command line and Python, or are offered here by whoever "
+            "starts the server (--model)."
+        ) from None
+    return _recipe_of(run, identity) or fresh(identity)
 
 
 def _recipe_of(run: str, identity: str) -> Recipe | None:
@@ -68,6 +113,47 @@ def recipe() -> Recipe:
 
 
 def set_recipe(changed: Recipe) -> None:
+    """Make ``changed`` the recipe, as a step that can be undone."""
+    if changed == recipe():
+        return
+    st.session_state[_PAST] = [*st.session_state[_PAST], recipe()][-_STEPS:]
+    st.session_state[_FUTURE] = []
+    _exchange(changed)
+
+
+def n_undo() -> int:
+    """Return how many steps can be undone."""
+    return len(st.session_state[_PAST])
+
+
+def n_redo() -> int:
+    """Return how many steps that were undone can be done again."""
+    return len(st.session_state[_FUTURE])
+
+
+def undo() -> None:
+    """Go back one step; nothing happens at the first."""
+    if st.session_state[_PAST]:
+        *st.session_state[_PAST], before = st.session_state[_PAST]
+        st.session_state[_FUTURE] = [*st.session_state[_FUTURE], recipe()]
+        _exchange(before)
+
+
+def redo() -> None:
+    """Do the step again that was undone last; nothing happens without one."""
+    if st.session_state[_FUTURE]:
+        *st.session_state[_FUTURE], after = st.session_state[_FUTURE]
+        st.session_state[_PAST] = [*st.session_state[_PAST], recipe()]
+        _exchange(after)
+
+
+def previous() -> Recipe | None:
+    """Return the recipe one step back; None at the first."""
+    past: list[Recipe] = st.session_state[_PAST]
+    return past[-1] if past else None
+
+
+def _exchange(changed: Recipe) -> None:
     """Make ``changed`` the recipe; a layer that it does not know is no longer selected."""
     if changed.model != recipe().model or changed.granularity != recipe().granularity:
         st.session_state[_LAYER] = ""
@@ -81,17 +167,19 @@ def keep_recipe() -> None:
 
 def go_back(problem: str) -> bool:
     """Return to the last recipe that could be carried out and say why; False when there is none."""
-    good = st.session_state.get(_GOOD) or edits.for_model(DEFAULT_MODEL)
+    good = st.session_state.get(_GOOD) or fresh(DEFAULT_MODEL)
     st.session_state[_MESSAGE] = problem
     changed = bool(good != recipe())
+    past = st.session_state[_PAST]
     st.session_state[_RECIPE] = good
+    st.session_state[_PAST] = past[:-1] if past and past[-1] == good else past
     return changed
 
 
 def choose_model(identity: str) -> None:
     """Start over with the model ``identity``."""
     if identity != recipe().model:
-        set_recipe(edits.for_model(identity))
+        set_recipe(fresh(identity))
 
 
 def layer(known: tuple[str, ...]) -> str:
@@ -102,7 +190,7 @@ def layer(known: tuple[str, ...]) -> str:
 
 def start_over() -> None:
     """Go back to the recipe the model starts with."""
-    set_recipe(edits.for_model(recipe().model))
+    set_recipe(fresh(recipe().model))
 
 
 def select_layer(name: str) -> None:
@@ -181,7 +269,8 @@ def address() -> dict[str, str]:
     layer_name = str(st.session_state.get(_LAYER, ""))
     return {
         "model": recipe().model,
+        "plan": link.encode(recipe()),
         "layer": layer_name,
         "run": run_id(),
-        "view": st.session_state.get(_VIEW, ""),
+        "view": str(st.session_state.get(_VIEW, "")),
     }

@@ -9,6 +9,7 @@ from typing import Final
 
 from pruning_core.errors import RunError
 from pruning_core.evaluation.stopping import StoppedError
+from pruning_core.loading.permitted import is_permitted
 from pruning_core.runs import atomic
 from pruning_core.runs.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from pruning_core.runs.events import (
@@ -67,7 +68,7 @@ class Attempt:
             self._note(f"The worker before this one ended early; going {where}.")
         events = execute(
             self._spec.recipe,
-            allow_python=False,
+            allow_python=is_permitted(self._spec.recipe.model),
             resume=resume,
             threads=self._spec.threads,
             should_stop=self._stop.is_set,

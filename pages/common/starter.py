@@ -1,0 +1,75 @@
+"""What the person who starts the server offers: ``streamlit run app.py -- --model IDENTITY``."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, NoReturn
+
+from pruning_core import loading
+from pruning_core.commands.options import MODEL_HELP, add_input_shape
+from pruning_core.errors import PruningError
+from pruning_core.loading.permitted import permit
+from pruning_core.planning.recipe import Recipe
+
+_SCRIPT: Final = "app.py"
+_PROVIDERS: Final = Path(loading.__file__).parent / "providers"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the pages offer besides the bundled models.
+
+    Attributes:
+        models: Identities; the first is open when a session starts.
+        data: Name of the data set these models are for; None if they have none.
+        input_shape: Shape of one input, for models that do not know it.
+    """
+
+    models: tuple[str, ...] = ()
+    data: str | None = None
+    input_shape: tuple[int, ...] | None = None
+
+    def recipe(self, identity: str) -> Recipe:
+        """Return the recipe a model starts with: weights by magnitude, nothing pruned yet."""
+        if identity not in self.models:
+            return Recipe(model=identity)
+        return Recipe(model=identity, data=self.data, input_shape=self.input_shape)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise PruningError(
+            f"The server was started with options that cannot be used: {message}. Start it with "
+            "python -m streamlit run app.py -- --model package.module:factory"
+        )
+
+
+def offer() -> Offer:
+    """Return what the command line offers.
+
+    Raises:
+        PruningError: If its options cannot be read.
+    """
+    return _offer(tuple(sys.argv))
+
+
+@lru_cache(maxsize=1)
+def _offer(argv: tuple[str, ...]) -> Offer:
+    if not argv or Path(argv[0]).name != _SCRIPT:
+        return Offer()
+    parser = _Parser(prog="streamlit run app.py --", add_help=False)
+    parser.add_argument("--model", action="append", default=[], help=MODEL_HELP)
+    parser.add_argument("--data")
+    add_input_shape(parser)
+    found = parser.parse_args(argv[1:])
+    models = tuple(dict.fromkeys(map(_identity, found.model)))
+    permit(models)
+    return Offer(models, found.data, found.input_shape)
+
+
+def _identity(name: str) -> str:
+    """Return the identity of a model; ``package.module:factory`` alone is Python code."""
+    is_known = (_PROVIDERS / f"{name.partition(':')[0]}.py").is_file()
+    return name if is_known else f"python:{name}"

@@ -1,0 +1,18 @@
+"""Models of the person who starts the server: the only ones a page or a worker may run code for."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Final
+
+_VARIABLE: Final = "PRUNING_STUDIO_MODELS"
+
+
+def permit(identities: Sequence[str]) -> None:
+    """Allow this process and those it starts to load ``identities``, whatever code they run."""
+    os.environ[_VARIABLE] = json.dumps(list(identities))
+
+
+def is_permitted(identity: str) -> bool:
+    """Tell whether whoever started the server named this model."""
+    return identity in json.loads(os.environ.get(_VARIABLE, "[]"))
