@@ -46,7 +46,7 @@ def show() -> None:
             "Compare",
             icon=":material/compare_arrows:",
             type="tertiary",
-            help="What differs between this plan and a snapshot, the step before, or the dense model.",
+            help="What differs from a snapshot, the step before, or the dense model.",
         ):
             _comparison()
         _link()

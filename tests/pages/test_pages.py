@@ -387,7 +387,8 @@ def test_pruning_starts_a_run_and_the_address_names_it(app, component):
     assert not app.exception
     run = app.session_state["run"]
     address = component(app, "strip")["address"]
-    assert address["run"] == run and address["model"] == "bundled:mlp_digits"
+    assert address["run"] == run
+    assert address["model"] == "bundled:mlp_digits"
     assert any(run in element.value.replace("\\", "") for element in app.subheader)
     dispatcher.cancel(run)
 
