@@ -13,8 +13,9 @@ from pruning_core.errors import DataError
 from pruning_core.evaluation.logits import logits_of
 from pruning_core.evaluation.stopping import ShouldStop, StoppedError, check_stop
 from pruning_core.loading.split import Split
+from pruning_core.modes import evaluating
 
-__all__ = ["ClassMetrics", "Evaluation", "StoppedError", "evaluate"]
+__all__ = ["ClassMetrics", "Evaluation", "StoppedError", "evaluate", "right_answers"]
 
 _NORMAL_95 = 1.959963984540054
 
@@ -89,14 +90,33 @@ def evaluate(
     """
     if len(split) == 0:
         raise DataError("There is no sample to measure on. Choose a split with at least one.")
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
+    with evaluating(module):
         confusion, loss = _measure(module, split, batch_size, should_stop)
-    finally:
-        for part, training in modes.items():
-            part.training = training
     return from_confusion(confusion, loss)
+
+
+def right_answers(
+    module: nn.Module,
+    split: Split,
+    *,
+    batch_size: int = 500,
+    should_stop: ShouldStop | None = None,
+) -> NDArray[np.bool_]:
+    """Return ``[N]`` which samples of ``split`` the module names correctly.
+
+    Their mean is the accuracy of :func:`evaluate`, which takes the same batches.
+
+    Raises:
+        DataError: If the split does not fit the model.
+        StoppedError: If ``should_stop`` says so.
+    """
+    right = [np.zeros(0, np.bool_)]
+    with evaluating(module), torch.inference_mode():
+        for start in range(0, len(split), batch_size):
+            check_stop(should_stop)
+            inputs, labels = split.batch(slice(start, start + batch_size))
+            right.append((logits_of(module, inputs, labels).argmax(dim=1) == labels).numpy())
+    return np.concatenate(right)
 
 
 def from_confusion(confusion: NDArray[np.int64], loss: float) -> Evaluation:
@@ -140,6 +160,22 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
     spread = math.sqrt(share * (1 - share) / n + square / (4 * n * n))
     half = _NORMAL_95 * spread / (1 + square / n)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of (second share - first share) on the same samples.
+
+    Args:
+        only_first: Samples that only the first classifier names correctly.
+        only_second: Samples that only the second one does.
+        n: All samples, at least 1.
+
+    Agresti and Min 2005, doi:10.1002/sim.1781: the Wald interval with 1/2 added to each cell.
+    """
+    total, change = n + 2, only_second - only_first
+    spread = math.sqrt(only_first + only_second + 1 - change**2 / total)
+    centre, half = change / total, _NORMAL_95 * spread / total
+    return max(-1.0, centre - half), min(1.0, centre + half)
 
 
 def _measure(

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pruning_core.modes import copied
 from pruning_core.planning.plan import Plan
-from pruning_core.surgery.unit import Kept
+from pruning_core.surgery.unit import Kept, kept_indices
 from pruning_core.tracing.network import Network
 
 _WHOLE: Kept = {}
@@ -39,6 +40,28 @@ def apply_masks(network: Network, masks: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of the model, in eval mode, with the masked weights at zero."""
     module = copied(network.module)
     set_to_zero(module, masks)
+    return module
+
+
+def zero_units(network: Network, keep: NDArray[np.bool_]) -> nn.Module:
+    """Return a copy of the model, in eval mode, with every slice of the units that go at zero.
+
+    It computes what the model without these units computes, unless a group that loses some changes
+    a normalisation (:attr:`Group.changes_normalisation`).
+
+    Args:
+        network: The traced model.
+        keep: ``[n_units]`` True for the units that stay.
+    """
+    module = copied(network.module)
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name, axes in kept_indices(network, keep).items():
+            for axis, kept in enumerate(axes):
+                if kept is not None:
+                    gone = np.setdiff1d(np.arange(tensors[name].shape[axis]), kept)
+                    places = torch.from_numpy(gone).to(tensors[name].device)
+                    tensors[name].index_fill_(axis, places, 0)
     return module
 
 

@@ -25,11 +25,7 @@ def recalibrate_batchnorm(
     Returns:
         True when the module has batch norms with running statistics.
     """
-    norms = [
-        part
-        for part in module.modules()
-        if isinstance(part, _BatchNorm) and part.track_running_stats
-    ]
+    norms = running_norms(module)
     if not norms:
         return False
     modes = {part: part.training for part in module.modules()}
@@ -47,6 +43,15 @@ def recalibrate_batchnorm(
         for part, training in modes.items():
             part.training = training
     return True
+
+
+def running_norms(module: nn.Module) -> list[_BatchNorm]:
+    """Return the batch norms of ``module`` that keep running statistics."""
+    return [
+        part
+        for part in module.modules()
+        if isinstance(part, _BatchNorm) and part.track_running_stats
+    ]
 
 
 def _pass_through(module: nn.Module, split: Split, batch_size: int) -> None:
