@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pruning_core.loading.model import LoadedModel
     from pruning_core.planning.plan import Plan
     from pruning_core.preview import Preview, Track
+    from pruning_core.savings import Savings
     from pruning_core.scoring.score import Scores
     from pruning_core.tracing.network import Network
 
@@ -195,6 +196,18 @@ def _cumulative(identity: str, settings: str, site: str, _recipe: Recipe) -> "Cu
     from pruning_core.figures.histogram import accumulate
 
     return accumulate(scores(_recipe).by_site[site])
+
+
+def savings_in_turn(recipe: Recipe) -> "Savings | None":
+    """Return what each group or branch saves in the order of leaving; None under masks."""
+    return _savings_in_turn(recipe.fingerprint, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _savings_in_turn(fingerprint: str, _recipe: Recipe) -> "Savings | None":  # noqa: ARG001
+    from pruning_core.savings import in_turn
+
+    return in_turn(network(_recipe.model), plan(_recipe), preview(_recipe))
 
 
 def reachable(recipe: Recipe, site: "Site") -> "NDArray[np.bool_]":

@@ -1,7 +1,9 @@
 """Put figures of the core on a page: themed, described in words, with the numbers as a table."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import csv
+import io
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
@@ -9,6 +11,11 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from pruning_core.figures.palette import Palette
+
+TALLEST: Final = 620
+"""Taller figures, in pixels, are scrolled."""
+_COLUMN: Final = 190
+_WIDEST: Final = 760
 
 
 def colours() -> "Palette":
@@ -18,24 +25,73 @@ def colours() -> "Palette":
     return palette(dark=st.context.theme.type == "dark")
 
 
-def show(figure: "go.Figure", *, key: str, table: Mapping[str, Any]) -> None:
+def show(
+    figure: "go.Figure",
+    *,
+    key: str,
+    table: Mapping[str, Any],
+    on_click: Callable[[int], None] | None = None,
+) -> None:
     """Draw ``figure`` with its description, and the same numbers as a table on request.
 
     Args:
         figure: Made by ``pruning_core.figures``.
-        key: Unique on the page.
+        key: Unique on the page; names the files for download too.
         table: Columns (lists or arrays) of equal length.
+        on_click: Called with the number of the bar or row that was clicked; None takes no clicks.
     """
     from pruning_core.figures.canvas import alt_text
 
     description = alt_text(figure)
+    picture: dict[str, Any] = {"format": "png", "filename": key, "scale": 2}
+
+    def clicked() -> None:
+        points = st.session_state[key]["selection"]["points"]
+        if points and on_click:
+            on_click(int(points[0]["point_index"]))
+
     with st.container(gap="xxsmall"):
-        st.plotly_chart(
-            figure,
-            key=key,
-            alt=description,
-            config={"displaylogo": False, "modeBarButtons": [["toImage"]]},
-        )
+        height = int(figure.layout.height)
+        with st.container(height=TALLEST if height > TALLEST else "content", border=False):
+            st.plotly_chart(
+                figure,
+                key=key,
+                alt=description,
+                on_select=clicked if on_click else "ignore",
+                selection_mode="points",
+                config={
+                    "displaylogo": False,
+                    "modeBarButtons": [["toImage"]],
+                    "toImageButtonOptions": picture,
+                },
+            )
         twin = st.popover("Numbers", type="tertiary", key=f"{key}_numbers", on_change="rerun")
         if twin.open:
-            twin.dataframe(table, hide_index=True, alt=description)
+            width = min(_WIDEST, _COLUMN * len(table))
+            twin.dataframe(table, hide_index=True, width=width, alt=description)
+            twin.download_button(
+                "Download CSV",
+                csv_of(table),
+                file_name=f"{key}.csv",
+                mime="text/csv",
+                on_click="ignore",
+                key=f"{key}_csv",
+            )
+
+
+def csv_of(table: Mapping[str, Any]) -> str:
+    """Return the columns of a table as comma-separated values with a heading.
+
+    Names come from files: one that a spreadsheet would take for a formula gets an apostrophe.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    for row in zip(*table.values(), strict=True):
+        writer.writerow([_cell(value) for value in row])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if formula else value

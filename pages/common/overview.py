@@ -1,6 +1,7 @@
 """The parts of the Model page: first layer's importance, table of layers, where the cost is."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import streamlit as st
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pruning_core.loading.card import ModelCard
     from pruning_core.preview import Totals
     from pruning_core.tracing.network import Layer, Network
+
+QUANTITIES: Final[Mapping[str, str]] = {"parameters": "n_params", "MACs": "macs"}
 
 
 def chooser() -> None:
@@ -106,22 +109,80 @@ def layer_table(network: "Network") -> None:
 
 
 def share_charts(network: "Network") -> None:
-    """Draw where the parameters and the MACs are."""
-    from pruning_core.figures.bars import share_bars
-
-    layers = [layer for layer in network.layers if layer.n_params or layer.macs]
-    names = [layer.name for layer in layers]
-    quantities = {
-        "parameters": np.array([layer.n_params for layer in layers], np.int64),
-        "MACs": np.array([layer.macs for layer in layers], np.int64),
-    }
-    for column, (quantity, values) in zip(st.columns(2), quantities.items(), strict=True):
-        with column:
-            charts.show(
-                share_bars(names, values, charts.colours(), quantity=quantity),
-                key=f"share_{quantity}",
-                table={"layer": names, quantity: values},
+    """Draw where the parameters or the MACs are: nested like the modules, and sorted."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Where it is", anchor=False)
+        quantity = str(
+            st.segmented_control(
+                "Quantity",
+                list(QUANTITIES),
+                default="parameters",
+                required=True,
+                label_visibility="collapsed",
+                key="share_quantity",
+                persist_state="session",
             )
+        )
+    where(network, quantity)
+
+
+def where(
+    network: "Network",
+    quantity: str,
+    *,
+    selected: str | None = None,
+    on_click: Callable[[str], None] | None = None,
+) -> None:
+    """Draw where one quantity is: nested like the modules, beside sorted bars.
+
+    Args:
+        network: The traced model.
+        quantity: One of ``QUANTITIES``.
+        selected: Name of the layer that is marked.
+        on_click: Called with the name of the layer whose bar was clicked.
+    """
+    from pruning_core.figures.bars import bar_places, share_bars
+    from pruning_core.figures.treemap import module_totals, module_treemap
+
+    attribute = QUANTITIES[quantity]
+    layers = [layer for layer in network.layers if getattr(layer, attribute)]
+    names = [layer.name for layer in layers]
+    values = np.array([getattr(layer, attribute) for layer in layers], np.int64)
+    shown, _ = bar_places(values, falling=True)
+    totals = module_totals(names, values)
+
+    def clicked(bar: int) -> None:
+        if on_click and bar < shown.size:
+            on_click(names[shown[bar]])
+
+    nested, ranked = st.columns(2, gap="medium")
+    bars = share_bars(
+        names,
+        values,
+        charts.colours(),
+        quantity=quantity,
+        falling=True,
+        selected=names.index(selected) if selected in names else None,
+    )
+    with nested:
+        charts.show(
+            module_treemap(
+                names,
+                values,
+                charts.colours(),
+                quantity=quantity,
+                height=int(min(bars.layout.height, charts.TALLEST)),
+            ),
+            key="where_nested",
+            table={"module": list(totals), quantity: list(totals.values())},
+        )
+    with ranked:
+        charts.show(
+            bars,
+            key="where_ranked",
+            table={"layer": names, quantity: values},
+            on_click=clicked if on_click else None,
+        )
 
 
 def locked(network: "Network") -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pruning_core.figures import numbers
 from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import PRUNED_PATTERN, Palette
+from pruning_core.figures.rows import ROW, largest, names_of, rows_axis
 
 MAX_LAYERS = 40
 
@@ -20,6 +21,8 @@ def share_bars(
     *,
     quantity: str,
     after: NDArray[np.int64] | None = None,
+    falling: bool = False,
+    selected: int | None = None,
 ) -> go.Figure:
     """Draw one bar a layer, in the order of execution; the part that leaves is hatched.
 
@@ -31,8 +34,14 @@ def share_bars(
         colours: Palette of the page.
         quantity: The plural word, e.g. ``parameters``.
         after: ``[L]``, what is left of it; None leaves everything.
+        falling: True puts the largest first.
+        selected: The layer that is marked.
     """
-    labels, dense, kept = _largest(names, before, before if after is None else after)
+    shown, rest = bar_places(before, falling=falling)
+    labels = names_of([names[place] for place in shown])
+    dense, kept = _gathered([before, before if after is None else after], shown, rest)
+    if rest.size:
+        labels.append(f"{rest.size} other layers")
     figure = go.Figure()
     for name, values, colour, pattern in (
         ("kept", kept, colours.kept, ""),
@@ -40,21 +49,22 @@ def share_bars(
     ):
         if name == "kept" or after is not None:
             figure.add_bar(
-                y=[numbers.plotly_text(label, 28) for label in labels],
+                y=np.arange(len(labels), dtype=np.int32),
                 x=values,
                 orientation="h",
                 name=name,
                 marker={"color": colour, "pattern": {"shape": pattern}},
-                hovertemplate=f"%{{y}}: %{{x:,}} {name}<extra></extra>",
+                hovertext=labels,
+                hovertemplate=f"%{{hovertext}}: %{{x:,}} {name}<extra></extra>",
             )
     total = numbers.count(int(before.sum()))
     finish(
         figure,
         colours,
         Caption(_finding(names, before, quantity), f"Bars of {quantity} by layer, {total} in all"),
-        height=90 + 20 * max(len(labels), 3),
-        x={"title": {"text": quantity}},
-        y={"autorange": "reversed", "showgrid": False, "tickfont": {"size": 12}},
+        height=90 + ROW * max(len(labels), 3),
+        x={"title": {"text": quantity}, "fixedrange": True},
+        y=rows_axis(labels, _row(shown, selected)),
     )
     return figure.update_layout(barmode="stack", bargap=0.3)
 
@@ -66,17 +76,28 @@ def _finding(names: Sequence[str], values: NDArray[np.int64], quantity: str) -> 
         return f"No {quantity}"
     top = int(np.argmax(values))
     share = numbers.percent(values[top] / total, 0)
-    return f"{numbers.plotly_text(names[top] or 'model', 40)} holds {share} of the {quantity}"
+    return f"{numbers.path_text(names[top], 40)} holds {share} of the {quantity}"
 
 
-def _largest(
-    names: Sequence[str], before: NDArray[np.int64], after: NDArray[np.int64]
-) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
-    """Keep the order; gather all but the largest layers in one last bar."""
-    if len(names) <= MAX_LAYERS:
-        return [name or "model" for name in names], before, after
-    large = np.sort(np.argsort(-before, kind="stable")[: MAX_LAYERS - 1])
-    rest = np.setdiff1d(np.arange(len(names)), large)
-    labels = [names[index] or "model" for index in large] + [f"{rest.size} other layers"]
-    gathered = [np.append(part[large], part[rest].sum()) for part in (before, after)]
-    return labels, gathered[0], gathered[1]
+def bar_places(
+    before: NDArray[np.int64], *, falling: bool = False
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return which layers have a bar of their own, in the order of the bars, and the others."""
+    most = MAX_LAYERS if before.size <= MAX_LAYERS else MAX_LAYERS - 1
+    shown = largest(before, most)
+    rest = np.setdiff1d(np.arange(before.size), shown)
+    return (shown[np.argsort(-before[shown], kind="stable")] if falling else shown), rest
+
+
+def _gathered(
+    parts: Sequence[NDArray[np.int64]], shown: NDArray[np.intp], rest: NDArray[np.intp]
+) -> list[NDArray[np.int64]]:
+    """Return the values of the bars; the last one is the sum of the others."""
+    if not rest.size:
+        return [part[shown] for part in parts]
+    return [np.append(part[shown], part[rest].sum()) for part in parts]
+
+
+def _row(shown: NDArray[np.intp], place: int | None) -> int | None:
+    found = np.flatnonzero(shown == place) if place is not None else np.zeros(0, np.intp)
+    return int(found[0]) if found.size else None

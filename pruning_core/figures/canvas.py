@@ -46,7 +46,15 @@ def finish(
         y: Options of the y axis.
     """
     axis = {"gridcolor": colours.grid, "zeroline": False, "automargin": True}
-    figure.update_layout(
+    describe(figure, colours, caption, height=height)
+    figure.update_xaxes(**(axis | x))
+    figure.update_yaxes(**(axis | y))
+    return figure
+
+
+def describe(figure: go.Figure, colours: Palette, caption: Caption, *, height: int) -> go.Figure:
+    """Do what :func:`finish` does for a figure without axes."""
+    return figure.update_layout(
         title={
             "text": caption.title,
             "font": {"size": 14},
@@ -66,9 +74,6 @@ def finish(
         dragmode=False,
         bargap=0.0,
     )
-    figure.update_xaxes(**(axis | x))
-    figure.update_yaxes(**(axis | y))
-    return figure
 
 
 def alt_text(figure: go.Figure) -> str:

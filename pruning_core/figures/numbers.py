@@ -57,6 +57,12 @@ def plotly_text(name: str, longest: int = 60) -> str:
     return html.escape(shown, quote=False)
 
 
+def path_text(path: str, longest: int = 32) -> str:
+    """Return a module path that Plotly shows as it is; of a long one the end, which tells more."""
+    shown = path or "(model)"
+    return html.escape(shown if len(shown) <= longest else "…" + shown[1 - longest :], quote=False)
+
+
 def _scale(value: float, n_units: int) -> tuple[str, int]:
     """Return the digits and the power of 1000 for three significant digits."""
     magnitude = abs(value)

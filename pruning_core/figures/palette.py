@@ -15,6 +15,7 @@ class Palette:
         pruned: What leaves; always drawn with a pattern too, never by colour alone.
         muted: What is locked, or the state before.
         grid: Grid lines; decoration, below 3:1 on purpose.
+        ticks: Of groups, always beside the letter of the group.
     """
 
     background: str
@@ -23,6 +24,7 @@ class Palette:
     pruned: str
     muted: str
     grid: str
+    ticks: tuple[str, ...]
 
 
 LIGHT: Final = Palette(
@@ -32,6 +34,7 @@ LIGHT: Final = Palette(
     pruned="#D55E00",
     muted="#6B7682",
     grid="#E3E8ED",
+    ticks=("#007A5E", "#A34E8A", "#8A6D00", "#5A5FC0"),
 )
 DARK: Final = Palette(
     background="#12161B",
@@ -40,6 +43,7 @@ DARK: Final = Palette(
     pruned="#E69F00",
     muted="#9AA5B1",
     grid="#2A323B",
+    ticks=("#3FC1A0", "#DE9BC8", "#D8C24A", "#A6ACFF"),
 )
 SEQUENTIAL: Final = "Cividis"
 PRUNED_PATTERN: Final = "/"

@@ -16,7 +16,7 @@ LAYERS = (
     ("granularities",),
     ("scoring",),
     ("planning",),
-    ("preview", "surgery", "encodings"),
+    ("preview", "savings", "surgery", "encodings"),
     ("evaluation", "tuning"),
     ("figures",),
     ("exporting",),

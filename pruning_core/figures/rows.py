@@ -1,0 +1,70 @@
+"""Figures with one row a layer: labels, and rows that can be pointed at wherever they are empty."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from pruning_core.figures import numbers
+
+ROW: Final = 20
+"""Height of a row in pixels."""
+MAX_ROWS: Final = 512
+GAP: Final = np.float32(np.nan)
+"""Ends one line or area of a trace; the next value begins another."""
+
+
+def rows_axis(labels: Sequence[str], selected: int | None = None) -> dict[str, Any]:
+    """Return the options of a y axis with rows ``0, 1, ...`` from the top.
+
+    Rows are numbered, not named: names that look alike when shortened stay apart.
+
+    Args:
+        labels: As :func:`numbers.path_text` writes them.
+        selected: The row that is marked, by weight of type and a pointer.
+    """
+    shown = [f"<b>▸ {text}</b>" if row == selected else text for row, text in enumerate(labels)]
+    return {
+        "tickmode": "array",
+        "tickvals": np.arange(len(labels), dtype=np.int32),
+        "ticktext": shown,
+        "range": [len(labels) - 0.5, -0.5],
+        "showgrid": False,
+        "fixedrange": True,
+        "tickfont": {"size": 12},
+    }
+
+
+def add_targets(figure: go.Figure, left: float, right: float, hover: Sequence[str]) -> None:
+    """Add a bar over the whole of each row that is not seen, but answers pointer and click.
+
+    Args:
+        figure: Changed in place.
+        left: Where rows begin, in units of the x axis.
+        right: Where they end.
+        hover: What each row says under the pointer.
+    """
+    figure.add_bar(
+        y=np.arange(len(hover), dtype=np.int32),
+        x=np.full(len(hover), right - left, np.float32),
+        base=left,
+        orientation="h",
+        width=1,
+        marker={"color": "rgba(0,0,0,0)", "line": {"width": 0}},
+        hovertext=list(hover),
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+
+
+def largest(values: NDArray[np.int64], most: int) -> NDArray[np.intp]:
+    """Return the places of the ``most`` largest values, in their order; equal ones by place."""
+    if values.size <= most:
+        return np.arange(values.size)
+    return np.sort(np.argsort(-values, kind="stable")[:most])
+
+
+def names_of(paths: Sequence[str], longest: int = 32) -> list[str]:
+    """Return module paths as labels."""
+    return [numbers.path_text(path, longest) for path in paths]

@@ -1,0 +1,63 @@
+"""The views over all layers: every picture for every model and granularity, equal to the strip."""
+
+import json
+
+import pytest
+
+from pruning_core import Recipe, load_model, trace
+from pruning_core.granularities import GRANULARITIES
+from pruning_core.loading.model import bundled_models
+from pruning_core.planning.recipe import Ratio
+
+MODELS = [card.identity for card in bundled_models()]
+GRAINS = ("weight", "unit", "depth", "2:4")
+
+
+def open_all(app, recipe, view="all", **choices):
+    app.query_params["view"] = view
+    app.run()
+    app.session_state["recipe"] = recipe
+    for key, value in choices.items():
+        app.session_state[key] = value
+    app.switch_page("pages/plan.py").run()
+    assert not app.exception
+    assert not app.error
+    return app
+
+
+def figures(app):
+    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
+
+
+def recipes(identity, ratio=0.4):
+    model = load_model(identity)
+    network = trace(model.module, model.inputs)
+    return [
+        Recipe(model=identity, granularity=key, target=Ratio(value=ratio))
+        for key in GRAINS
+        if GRANULARITIES[key].sites(network)
+    ]
+
+
+@pytest.mark.parametrize("identity", MODELS)
+def test_the_waterfall_ends_where_the_strip_does(app, component, identity):
+    for recipe in recipes(identity):
+        for quantity in ("params", "nonzero", "macs", "n_bytes"):
+            open_all(app, recipe, all_picture="savings", of_quantity=quantity)
+            (item,) = [i for i in component(app, "strip")["items"] if i["key"] == quantity]
+            if item["before"] == item["after"]:
+                assert any("stay" in info.value for info in app.info)
+                continue
+            (figure,) = figures(app)
+            values = figure["data"][0]["x"]
+            assert values[0] == item["before"]
+            assert sum(values[:-1]) == values[-1] == item["after"]
+
+
+@pytest.mark.parametrize("identity", MODELS)
+def test_where_the_cost_is_is_drawn_for_every_model(app, identity):
+    for quantity in ("parameters", "MACs"):
+        open_all(app, Recipe(model=identity), all_picture="where", where_of=quantity)
+        nested, ranked = figures(app)
+        assert nested["data"][0]["type"] == "treemap"
+        assert quantity in ranked["layout"]["title"]["text"]
