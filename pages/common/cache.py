@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from pruning_core.granularities import Site
     from pruning_core.loading.card import ModelCard
     from pruning_core.loading.model import LoadedModel
+    from pruning_core.planning.explain import Explanation
+    from pruning_core.planning.listing import UnitOrder
     from pruning_core.planning.plan import Plan
     from pruning_core.preview import Preview, Track
     from pruning_core.savings import Savings
     from pruning_core.scoring.score import Scores
+    from pruning_core.tracing.coupling import Path
     from pruning_core.tracing.network import Network
 
 _SCORE_FIELDS: Final = (
@@ -208,6 +211,46 @@ def _savings_in_turn(fingerprint: str, _recipe: Recipe) -> "Savings | None":  # 
     from pruning_core.savings import in_turn
 
     return in_turn(network(_recipe.model), plan(_recipe), preview(_recipe))
+
+
+def listed(recipe: Recipe, site: str, order: "UnitOrder", page: int) -> "NDArray[np.int64]":
+    """Return the units of one page of a layer, by score or by number."""
+    return _listed(recipe.model, _score_settings(recipe), site, order, page, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _listed(
+    identity: str,  # noqa: ARG001
+    settings: str,  # noqa: ARG001
+    site: str,
+    order: "UnitOrder",
+    page: int,
+    _recipe: Recipe,
+) -> "NDArray[np.int64]":
+    from pruning_core.planning.listing import listed as units_listed
+
+    return units_listed(scores(_recipe).by_site[site], order, page)
+
+
+def explanation(recipe: Recipe, site: str, unit: int) -> "Explanation":
+    """Return why one unit goes or stays, and everything that belongs to it."""
+    return _explanation(recipe.fingerprint, site, unit, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _explanation(fingerprint: str, site: str, unit: int, _recipe: Recipe) -> "Explanation":  # noqa: ARG001
+    from pruning_core.planning.explain import explain
+
+    return explain(plan(_recipe), network(_recipe.model), scores(_recipe), site, unit)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def couplings(identity: str, group: str) -> "dict[tuple[str, int], Path]":
+    """Return why each tensor axis of a group shrinks with the layer that makes its units."""
+    from pruning_core.tracing.coupling import coupling_paths
+
+    traced = network(identity)
+    return coupling_paths(traced, traced.group(group))
 
 
 def reachable(recipe: Recipe, site: "Site") -> "NDArray[np.bool_]":

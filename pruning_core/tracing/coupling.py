@@ -1,7 +1,8 @@
 """Why units leave together, and why others cannot leave: paths through the link graph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +71,10 @@ class CouplingStep:
     sentence: str
 
 
-def coupling_path(
-    network: Network, group: Group, parameter: str, axis: int, unit: int = 0
-) -> tuple[CouplingStep, ...]:
+Path = tuple[CouplingStep, ...]
+
+
+def coupling_path(network: Network, group: Group, parameter: str, axis: int, unit: int = 0) -> Path:
     """Return the shortest chain of links from the layer that makes a unit to another member.
 
     Args:
@@ -89,19 +91,40 @@ def coupling_path(
     if (parameter, axis) not in members:
         known = [f"{name} axis {place}" for name, place in members]
         raise UnknownNameError("member", f"{parameter} axis {axis}", known)
+    return _paths(network, group, [(parameter, axis)], unit)[parameter, axis]
+
+
+def coupling_paths(network: Network, group: Group) -> dict[tuple[str, int], Path]:
+    """Return what :func:`coupling_path` does for every member of a group, by parameter and axis.
+
+    The graph is searched once.
+    """
+    members = [(member.parameter, member.axis) for member in group.members]
+    return _paths(network, group, members, unit=0)
+
+
+def _paths(
+    network: Network, group: Group, wanted: Sequence[tuple[str, int]], unit: int
+) -> dict[tuple[str, int], Path]:
     analysis = network.analysis
     number = network.first_unit(group) + unit
+
+    def labels(member: tuple[str, int]) -> NDArray[np.int32]:
+        name, place = member
+        along = analysis.units_along(name, place) == number
+        found: NDArray[np.int32] = analysis.axes[name][place][along]
+        return found
+
+    members = [(member.parameter, member.axis) for member in group.members]
     maker = next((m for m in members if m[0].rpartition(".")[0] == group.layers[0]), members[0])
-    starts, ends = (
-        analysis.axes[name][place][analysis.units_along(name, place) == number]
-        for name, place in (maker, (parameter, axis))
-    )
-    if not len(starts) or not len(ends):
-        return ()
-    return _steps(network, _path(analysis, int(starts[0]), ends))
+    starts = labels(maker)
+    if not len(starts):
+        return dict.fromkeys(wanted, ())
+    search = _search(analysis, int(starts[0]))
+    return {member: _steps(network, _path(analysis, search, labels(member))) for member in wanted}
 
 
-def lock_path(network: Network, parameter: str, axis: int) -> tuple[CouplingStep, ...]:
+def lock_path(network: Network, parameter: str, axis: int) -> Path:
     """Return the shortest chain of links from an axis to what holds it; empty when it can shrink.
 
     Raises:
@@ -113,7 +136,8 @@ def lock_path(network: Network, parameter: str, axis: int) -> tuple[CouplingStep
     locked = analysis.axes[parameter][axis][analysis.units_along(parameter, axis) < 0]
     if not len(locked):
         return ()
-    steps = _steps(network, _path(analysis, int(locked[0]), np.array([FIXED])))
+    search = _search(analysis, int(locked[0]))
+    steps = _steps(network, _path(analysis, search, np.array([FIXED])))
     *through, last = steps
     if last.operator == "convolution" and axis >= _FIRST_KERNEL_AXIS and not through:
         return (replace(last, sentence="the size of a kernel stays"),)
@@ -125,19 +149,37 @@ def lock_path(network: Network, parameter: str, axis: int) -> tuple[CouplingStep
     return (*through, replace(last, sentence=text.format(place=last.place)))
 
 
-def _path(analysis: Analysis, start: int, ends: NDArray[np.int32]) -> list[int]:
-    """Return the graph steps of the links on a shortest path, each once."""
-    left, right, steps = analysis.edges
+class _Search(NamedTuple):
+    """The shortest ways from one label to all it is tied to.
+
+    Attributes:
+        start: The label.
+        order: Labels in the order they were reached.
+        before: ``[n_labels]`` the label before each on the way.
+    """
+
+    start: int
+    order: NDArray[np.int32]
+    before: NDArray[np.int32]
+
+
+def _search(analysis: Analysis, start: int) -> _Search:
+    left, right, _ = analysis.edges
     n_labels = len(analysis.unit_of)
     graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), (n_labels, n_labels)).tocsr()
-    order, before = breadth_first_order(graph, start, directed=False)
-    reached = np.flatnonzero(np.isin(order, ends))
+    return _Search(start, *breadth_first_order(graph, start, directed=False))
+
+
+def _path(analysis: Analysis, search: _Search, ends: NDArray[np.int32]) -> list[int]:
+    """Return the graph steps of the links on a shortest path, each once."""
+    left, right, steps = analysis.edges
+    reached = np.flatnonzero(np.isin(search.order, ends))
     if not len(reached):
         return []
-    label, labels = int(order[reached[0]]), []
-    while label != start:
-        labels.append((int(before[label]), label))
-        label = int(before[label])
+    label, labels = int(search.order[reached[0]]), []
+    while label != search.start:
+        labels.append((int(search.before[label]), label))
+        label = int(search.before[label])
     chain = []
     for a, b in reversed(labels):
         here = ((left == a) & (right == b)) | ((left == b) & (right == a))
@@ -145,7 +187,7 @@ def _path(analysis: Analysis, start: int, ends: NDArray[np.int32]) -> list[int]:
     return [step for place, step in enumerate(chain) if place == 0 or step != chain[place - 1]]
 
 
-def _steps(network: Network, steps: list[int]) -> tuple[CouplingStep, ...]:
+def _steps(network: Network, steps: list[int]) -> Path:
     nodes = list(network.analysis.capture.graph.graph.nodes)
     children = dict(network.module.named_modules())
     return tuple(

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pruning_core.errors import UnknownNameError, UnsupportedModelError
 from pruning_core.surgery.unit import remove_units
-from pruning_core.tracing.coupling import coupling_path, lock_path
+from pruning_core.tracing.coupling import coupling_path, coupling_paths, lock_path
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.rebuild import rebuild
 from pruning_core.tracing.trace import trace
@@ -556,6 +556,12 @@ def test_the_path_between_two_coupled_tensors_names_every_operator_between_them(
     assert [step.operator for step in path] == ["add", "native_batch_norm"]
     assert path[1].sentence == "b.1 (BatchNorm2d) has one scale, shift and running statistic a unit"
     assert coupling_path(network, group, "a.weight", 0) == ()
+    assert coupling_paths(network, group) == {
+        (member.parameter, member.axis): coupling_path(
+            network, group, member.parameter, member.axis
+        )
+        for member in group.members
+    }
     with pytest.raises(UnknownNameError, match=r"a\.weight axis 0"):
         coupling_path(network, group, "a.weight", 1)
 

@@ -2,9 +2,12 @@
 
 import pytest
 
-from pruning_core import Recipe
-from pruning_core.planning.recipe import Ratio
-from tests.pages.test_pages import visit, widget
+from pages.common.picks import wish_for, with_picks, without_picks
+from pruning_core import Recipe, load_model, trace
+from pruning_core.granularities import GRANULARITIES
+from pruning_core.planning.recipe import Count, Picks, Ratio
+from pruning_core.tracing.coupling import coupling_path
+from tests.pages.test_pages import planned, visit, widget
 
 
 @pytest.mark.parametrize(("granularity", "share"), [("2:4", 0.5), ("1:4", 0.75), ("4:8", 0.5)])
@@ -32,3 +35,95 @@ def test_scores_can_be_drawn_as_a_cumulative_curve(app, component):
     curve = component(app, "threshold")["curve"]
     assert curve["below"] == [k / 20 for k in range(20)]
     assert curve["scores"] == sorted(curve["scores"])
+
+
+def test_picks_replace_each_other_and_auto_takes_them_back():
+    recipe = with_picks(Recipe(model="bundled:lenet_5"), "conv1", [3, 1], "keep")
+    assert recipe.picks == {"conv1": Picks(keep=(1, 3))}
+    recipe = with_picks(recipe, "conv1", [3, 5], "prune")
+    assert recipe.picks == {"conv1": Picks(keep=(1,), prune=(3, 5))}
+    assert [wish_for(recipe, "conv1", unit) for unit in (1, 3, 0)] == ["keep", "prune", "auto"]
+    other = with_picks(recipe, "fc1", [0], "prune")
+    assert without_picks(other, "conv1").picks == {"fc1": Picks(prune=(0,))}
+    assert with_picks(recipe, "conv1", [1, 3, 5], "auto").picks == {}
+
+
+def test_a_unit_is_kept_and_pruned_by_hand(app, component):
+    recipe = Recipe(model="bundled:lenet_5", granularity="unit", layers={"conv1": Count(value=4)})
+    visit(app, "pages/plan.py", recipe)
+    before = component(app, "units")
+    lowest, highest = before["tiles"]["unit"][0], before["tiles"]["unit"][-1]
+    assert before["tiles"]["keep"] == [0] * 4 + [1] * 16
+    assert before["selected"] == lowest
+    widget(app.segmented_control, "Picked by hand").set_value("keep").run()
+    widget(app.number_input, "Channel to look at").set_value(highest).run()
+    widget(app.segmented_control, "Picked by hand").set_value("prune").run()
+    assert not app.error
+    changed = app.session_state["recipe"]
+    assert changed.picks == {"conv1": Picks(keep=(lowest,), prune=(highest,))}
+    after = component(app, "units")["tiles"]
+    plan = planned(changed)
+    assert after["keep"] == plan.keep["conv1"][after["unit"]].astype(int).tolist()
+    assert (after["keep"][0], after["keep"][-1], sum(after["keep"])) == (1, 0, 16)
+    assert (after["pick"][0], after["pick"][-1]) == (1, 2)
+    next(b for b in app.button if b.label == "Clear picks of this layer").click().run()
+    assert app.session_state["recipe"].picks == {}
+
+
+def test_single_weights_are_listed_page_by_page(app, component):
+    visit(app, "pages/plan.py", Recipe(model="bundled:lenet_5", target=Ratio(value=0.5)))
+    app.session_state["layer"] = "fc2"
+    app.session_state["many_units"] = True
+    app.run()
+    widget(app.number_input, "Page of 1 to 10").set_value(10).run()
+    assert not app.exception
+    shown = component(app, "units")["tiles"]
+    assert len(shown["unit"]) == 5000 - 9 * 512
+    assert shown["score"] == sorted(shown["score"])
+    widget(app.number_input, "Weight to look at").set_value(17).run()
+    assert 17 in component(app, "units")["tiles"]["unit"]
+    assert any("Weight \\[0, 17\\]" in text.value for text in app.markdown)
+
+
+@pytest.mark.parametrize(
+    ("model", "layer"),
+    [("resnet_8", "conv1"), ("gru_128", "gru"), ("vit_tiny", "patches"), ("lenet_5", "conv2")],
+)
+def test_every_slice_that_leaves_is_listed_with_its_reason(app, component, model, layer):
+    visit(app, "pages/plan.py", Recipe(model=f"bundled:{model}", granularity="unit"))
+    app.session_state["layer"] = layer
+    app.run()
+    loaded = load_model(f"bundled:{model}")
+    network = trace(loaded.module, loaded.inputs)
+    group = network.group(layer)
+    rows = component(app, "together")["rows"]
+    assert {row["layer"] for row in rows} == {
+        member.parameter.rpartition(".")[0] or "(model)" for member in group.members
+    }
+    slices = [part for row in rows for entry in row["entries"] for part in entry["slices"]]
+    assert len(slices) == len(group.members)
+    reasons = {
+        step.sentence
+        for member in group.members
+        for step in coupling_path(network, group, member.parameter, member.axis)
+    }
+    shown = [entry["steps"] for row in rows for entry in row["entries"]]
+    assert {step for steps in shown for step in steps} == reasons
+    assert [] in shown
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("model", ["lenet_5", "vit_tiny", "gru_128"])
+def test_every_granularity_can_be_looked_at(app, component, model, granularity):
+    loaded = load_model(f"bundled:{model}")
+    if not GRANULARITIES[granularity].sites(trace(loaded.module, loaded.inputs)):
+        pytest.skip("the model has no such units")
+    recipe = Recipe(model=f"bundled:{model}", granularity=granularity, target=Ratio(value=0.3))
+    visit(app, "pages/plan.py", recipe)
+    app.session_state["many_units"] = True
+    app.run()
+    assert not app.exception
+    assert not app.error
+    data = component(app, "units")
+    assert data["pickable"] == (GRANULARITIES[granularity].pattern is None)
+    assert data["selected"] in data["tiles"]["unit"]

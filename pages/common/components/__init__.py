@@ -1,4 +1,4 @@
-"""Four small components in plain JavaScript: savings strip, threshold, heatmap, layer table.
+"""Small components in plain JavaScript: savings strip, threshold, heatmap, tables and tiles.
 
 Each mounts a function with ``key``, ``data`` and callbacks. Foreign names reach the browser as data
 and are set as text there, never as HTML.
@@ -34,6 +34,21 @@ _HEATMAP_HTML: Final = """<figure class="heatmap">
   <div class="readout" aria-hidden="true"></div>
 </figure>"""
 
+_UNITS_HTML: Final = """<div class="units">
+  <div class="tools"></div>
+  <div class="legend" aria-live="polite"></div>
+  <div class="tiles" role="listbox" aria-multiselectable="false"></div>
+  <div class="hint"></div>
+</div>"""
+
+_TOGETHER_HTML: Final = """<div class="together">
+  <div class="tools">
+    <input type="search" placeholder="Search layers" aria-label="Search coupled layers">
+    <span class="shown" aria-live="polite"></span>
+  </div>
+  <div class="scroll"><table><thead></thead><tbody></tbody></table></div>
+</div>"""
+
 _LAYERS_HTML: Final = """<div class="layers">
   <div class="tools">
     <input type="search" placeholder="Search layers" aria-label="Search layers">
@@ -58,3 +73,5 @@ mount_heatmap: Final = _component("heatmap", _HEATMAP_HTML)
 mount_strip: Final = _component("strip", _STRIP_HTML)
 mount_threshold: Final = _component("threshold", _THRESHOLD_HTML)
 mount_layers: Final = _component("layers", _LAYERS_HTML)
+mount_together: Final = _component("together", _TOGETHER_HTML)
+mount_units: Final = _component("units", _UNITS_HTML)

@@ -57,7 +57,7 @@ function positionAt(data, score) {
 }
 
 function totalsAt(data, position) {
-  const totals = {};
+  const totals = { site: data.site, threshold: data.positions.threshold[position] };
   for (const key of ["params", "nonzero", "macs", "n_bytes"]) {
     totals[key] = data.positions[key][position];
   }

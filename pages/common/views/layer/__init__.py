@@ -1,13 +1,12 @@
 """One selected layer: what its scores are, which units go, and what goes with them."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import streamlit as st
 
 from pages.common import cache, pictures
 from pages.common.format import plural
-from pages.common.views.layer import cut
+from pages.common.views.layer import cut, together, units
 
 if TYPE_CHECKING:
     from pruning_core.granularities import Site
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from pruning_core.preview import Preview
 
 TITLE: Final = "Selected layer"
-_ROWS_AT_MOST: Final = 6
+_OPEN_AT_MOST: Final = 4096
 
 
 def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG001
@@ -26,7 +25,30 @@ def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG0
         cut.show(plan, site)
     with right:
         _heatmap(plan, site)
-    _coupling(plan, site)
+    if site.n_units <= _OPEN_AT_MOST:
+        _units(plan, site)
+        return
+    hand = st.expander(
+        f"Single {plural(site.kind)}: look at one, pick by hand",
+        icon=":material/apps:",
+        key="many_units",
+        on_change="rerun",
+    )
+    if hand.open:
+        with hand:
+            _units(plan, site)
+
+
+def _units(plan: "Plan", site: "Site") -> None:
+    """Draw the single units, the decision about one of them, and what leaves with it."""
+    unit = units.looked_at(plan, site)
+    left, right = st.columns([8, 5], gap="medium")
+    with left:
+        units.show(plan, site, unit)
+    with right:
+        units.inspector(plan, site, unit)
+    if not site.parameter:
+        together.show(plan, site, unit)
 
 
 def _heatmap(plan: "Plan", site: "Site") -> None:
@@ -56,59 +78,3 @@ def _heatmap(plan: "Plan", site: "Site") -> None:
         value=matrix.value,
         height=330,
     )
-
-
-def _coupling(plan: "Plan", site: "Site") -> None:
-    """Say which layers shrink together with this one, and why."""
-    if site.parameter:
-        return
-    if site.unit_names:
-        _named_units(plan, site)
-        return
-    network = cache.network(plan.recipe.model)
-    group = network.group(site.name)
-    with st.expander(
-        f"Why {len(group.layers)} layers shrink together", icon=":material/link:", expanded=True
-    ):
-        reasons, tensors = st.columns(2, gap="medium")
-        reasons.dataframe(
-            {"Because": list(group.reasons)},
-            hide_index=True,
-            height=_table_height(group.reasons),
-            alt=f"Reasons why the layers of {site.name} shrink together",
-        )
-        if group.changes_normalisation:
-            st.caption(
-                "A normalisation is computed over these units, so removing them changes its "
-                "statistics: the pruned network is not the same as one with these units at zero."
-            )
-        tensors.dataframe(
-            {
-                "Tensor": [member.parameter for member in group.members],
-                "Axis": [member.axis for member in group.members],
-                f"Slices for each {group.kind}": [member.per_unit for member in group.members],
-            },
-            hide_index=True,
-            height=_table_height(group.members),
-            alt=f"Tensors that lose slices when a {group.kind} of {site.name} leaves",
-        )
-
-
-def _named_units(plan: "Plan", site: "Site") -> None:
-    """Say of each unit that has a name whether it stays."""
-    keep = plan.keep[site.name]
-    st.dataframe(
-        {
-            site.kind.capitalize(): list(site.unit_names),
-            "Score": cache.scores(plan.recipe).by_site[site.name].tolist(),
-            "Stays": keep.tolist(),
-        },
-        hide_index=True,
-        height=_table_height(site.unit_names),
-        alt=f"The {site.n_units} {plural(site.kind)}, their scores, and which of them stay",
-    )
-
-
-def _table_height(rows: Sequence[object]) -> int | Literal["content"]:
-    """Return the height of a table: that of its rows, at most six of them."""
-    return "content" if len(rows) <= _ROWS_AT_MOST else 36 * (_ROWS_AT_MOST + 1)

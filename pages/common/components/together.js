@@ -1,0 +1,89 @@
+// What leaves with a unit, layer by layer, and why: the last link of the path is shown, the path
+// itself opens. Names come from files and are set as text.
+const MANY = 10;
+const instances = new WeakMap();
+
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function why(entry) {
+  const cell = make("td", "why");
+  if (!entry.steps.length) {
+    cell.append(make("span", "origin", entry.origin));
+    return cell;
+  }
+  const last = entry.steps[entry.steps.length - 1];
+  if (entry.steps.length === 1) {
+    cell.append(make("span", "", last));
+    return cell;
+  }
+  const details = make("details", "");
+  const summary = make("summary", "", last);
+  summary.append(make("span", "count", `step ${entry.steps.length} of ${entry.steps.length}`));
+  const list = make("ol", "path");
+  for (const step of entry.steps) list.append(make("li", "", step));
+  details.append(summary, list);
+  cell.append(details);
+  return cell;
+}
+
+function row(item) {
+  return item.entries.map((entry, place) => {
+    const line = make("tr", place === 0 ? "first" : "");
+    if (place === 0) {
+      const head = make("th", "layer");
+      head.scope = "row";
+      head.rowSpan = item.entries.length;
+      head.append(make("span", "name", item.layer), make("span", "kind", item.kind));
+      line.append(head);
+    }
+    const slices = make("td", "slices");
+    for (const slice of entry.slices) {
+      const part = make("div", "slice");
+      part.append(make("code", "", slice.place), make("span", "share", slice.share));
+      slices.append(part);
+    }
+    line.append(slices, why(entry));
+    return line;
+  });
+}
+
+function draw(instance) {
+  const { data, root } = instance;
+  const search = root.querySelector("input");
+  const wanted = search.value.trim().toLowerCase();
+  const found = data.rows.filter((item) => item.layer.toLowerCase().includes(wanted));
+  root.querySelector("tbody").replaceChildren(...found.flatMap(row));
+  root.querySelector(".shown").textContent = found.length === data.rows.length
+    ? "" : `${found.length} of ${data.rows.length} layers`;
+}
+
+export default function ({ data, parentElement }) {
+  let instance = instances.get(parentElement);
+  if (!instance) {
+    const root = parentElement.querySelector(".together");
+    instance = { root };
+    instances.set(parentElement, instance);
+    root.querySelector("input").addEventListener("input", () => draw(instance));
+  }
+  const { root } = instance;
+  const written = JSON.stringify(data);
+  if (instance.written === written) return undefined;
+  instance.written = written;
+  instance.data = data;
+  root.querySelector(".tools").hidden = data.rows.length <= MANY;
+  root.querySelector("table").setAttribute("aria-label", data.alt);
+  const header = make("tr", "");
+  for (const title of data.titles) {
+    const cell = make("th", "", title);
+    cell.scope = "col";
+    header.append(cell);
+  }
+  root.querySelector("thead").replaceChildren(header);
+  draw(instance);
+  return undefined;
+}
