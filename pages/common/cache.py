@@ -15,9 +15,12 @@ import streamlit as st
 from pruning_core.planning.recipe import Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from pruning_core.figures.histogram import Bins, Cumulative
+    from pruning_core.figures.ribbons import Ribbon
     from pruning_core.granularities import Site
     from pruning_core.loading.card import ModelCard
     from pruning_core.loading.model import LoadedModel
@@ -251,6 +254,34 @@ def couplings(identity: str, group: str) -> "dict[tuple[str, int], Path]":
 
     traced = network(identity)
     return coupling_paths(traced, traced.group(group))
+
+
+def quantiles(recipe: Recipe) -> "Mapping[str, NDArray[np.float32]]":
+    """Return seven order statistics of the scores of each layer."""
+    return _quantiles(recipe.model, _score_settings(recipe), recipe)
+
+
+@st.cache_resource(show_spinner="Sorting scores…", max_entries=16)
+def _quantiles(
+    identity: str,  # noqa: ARG001
+    settings: str,  # noqa: ARG001
+    _recipe: Recipe,
+) -> "Mapping[str, NDArray[np.float32]]":
+    from pruning_core.figures.ridgeline import quantiles as order_statistics
+
+    return {name: order_statistics(own) for name, own in scores(_recipe).by_site.items()}
+
+
+def ribbons(recipe: Recipe) -> "tuple[Ribbon, ...]":
+    """Return how wide each layer is, dense and planned."""
+    return _ribbons(recipe.fingerprint, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _ribbons(fingerprint: str, _recipe: Recipe) -> "tuple[Ribbon, ...]":  # noqa: ARG001
+    from pruning_core.figures.ribbons import ribbons_of
+
+    return ribbons_of(network(_recipe.model), plan(_recipe))
 
 
 def reachable(recipe: Recipe, site: "Site") -> "NDArray[np.bool_]":

@@ -74,7 +74,7 @@ class TestEveryFigure:
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
 def test_every_mark_has_three_to_one_contrast(colours):
-    for mark in (colours.kept, colours.pruned, colours.muted):
+    for mark in (colours.kept, colours.pruned, colours.muted, *colours.ticks):
         assert contrast(mark, colours.background) >= 3
     assert contrast(colours.text, colours.background) >= 7
 

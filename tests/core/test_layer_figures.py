@@ -7,7 +7,17 @@ import pytest
 
 from pruning_core.figures.bars import MAX_LAYERS, bar_places, share_bars
 from pruning_core.figures.canvas import alt_text
+from pruning_core.figures.histogram import bin_scores
 from pruning_core.figures.palette import DARK, LIGHT
+from pruning_core.figures.ribbons import Ribbon, letters, network_ribbons, ribbons_of
+from pruning_core.figures.ridgeline import (
+    FEW_LAYERS,
+    Frame,
+    Spread,
+    percentile_strip,
+    quantiles,
+    ridgeline,
+)
 from pruning_core.figures.treemap import module_totals, module_treemap
 from pruning_core.figures.waterfall import MAX_STEPS, gather, waterfall
 
@@ -17,7 +27,25 @@ SIZES = RNG.integers(1, 10**6, 500)
 SAVED = SIZES // 3
 BEFORE = int(SIZES.sum())
 SAVING = gather(MANY, SAVED, 7)
+SCORES = [RNG.gamma(2.0, 1.0, 64).astype(np.float32) for _ in MANY]
+SPREADS = [
+    Spread(name, quantiles(own), float(np.sort(own)[20]), 20, 64)
+    for name, own in zip(MANY, SCORES, strict=True)
+]
+RIBBONS = [
+    Ribbon(name, f"{name}.weight", name, 64, 64 - i % 60, f"stage {i // 10}")
+    for i, name in enumerate(MANY)
+]
 FIGURES = {
+    "ridges": lambda c: ridgeline(
+        SPREADS[:FEW_LAYERS],
+        [bin_scores(own) for own in SCORES[:FEW_LAYERS]],
+        Frame(c, "channels", "L1", own_scale=True),
+    ),
+    "percentiles": lambda c: percentile_strip(
+        SPREADS, Frame(c, "channels", "L1", own_scale=False, selected=3)
+    ),
+    "ribbons": lambda c: network_ribbons(RIBBONS, c, log=True, selected=2),
     "waterfall": lambda c: waterfall(
         SAVING, BEFORE, BEFORE - int(SAVED.sum()) - 7, c, quantity="file bytes", unit="B"
     ),
@@ -30,7 +58,7 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_of_500_layers_is_small_and_says_what_it_shows(name, colours):
     figure = FIGURES[name](colours)
-    assert len(figure.to_json()) < 500_000
+    assert len(figure.to_json()) < 300_000
     assert figure.layout.title.text
     assert alt_text(figure).endswith(".")
     for drawn in figure.data:
@@ -133,3 +161,147 @@ class TestBars:
 
 def test_500_bars_are_gathered():
     assert len(FIGURES["sorted bars"](LIGHT).data[0].y) == MAX_LAYERS
+
+
+def spread(name, scores, n_removed):
+    ordered = np.sort(scores)
+    return Spread(name, quantiles(scores), float(ordered[n_removed]), n_removed, scores.size)
+
+
+class TestScoresOfAllLayers:
+    SCORES = np.arange(1, 102, dtype=np.float32)
+
+    def test_quantiles_are_scores_by_their_rank(self):
+        mixed = RNG.permutation(self.SCORES)
+        assert quantiles(mixed).tolist() == [1, 6, 26, 51, 76, 96, 101]
+        assert quantiles(np.array([5.0], np.float32)).tolist() == [5.0] * 7
+
+    def frame(self, **changes):
+        return Frame(
+            **{"colours": LIGHT, "units": "channels", "criterion": "L1", "own_scale": False}
+            | changes
+        )
+
+    def test_the_area_left_of_the_cut_is_hatched_and_the_rest_filled(self):
+        figure = ridgeline(
+            [spread("conv", self.SCORES, 25)], [bin_scores(self.SCORES, 10)], self.frame()
+        )
+        stays, leaves, cut = (
+            next(t for t in figure.data if t.name == name) for name in ("stays", "leaves", "cut")
+        )
+        assert np.nanmin(stays.x) == np.nanmax(leaves.x) == cut.x[0] == 26
+        assert leaves.fillpattern.shape
+        assert not stays.fillpattern.shape
+
+    def test_on_its_own_scale_every_layer_goes_from_0_to_1(self):
+        layers = [spread("a", self.SCORES, 0), spread("b", 100 * self.SCORES, 0)]
+        bins = [bin_scores(self.SCORES), bin_scores(100 * self.SCORES)]
+        figure = ridgeline(layers, bins, self.frame(own_scale=True))
+        (stays,) = [t for t in figure.data if t.name == "stays"]
+        assert (np.nanmin(stays.x), np.nanmax(stays.x)) == (0, 1)
+        raw = ridgeline(layers, bins, self.frame())
+        assert np.nanmax(raw.data[0].x) == 10100
+
+    def test_the_share_that_leaves_is_written_in_each_row(self):
+        figure = percentile_strip(
+            [spread("a", self.SCORES, 25), spread("b", self.SCORES, 0)], self.frame()
+        )
+        (texts,) = [t for t in figure.select_traces({"type": "scatter"}) if t.mode == "text"]
+        assert list(texts.text) == ["24.8 % leave", "0.0 % leave"]
+        assert figure.layout.title.text == "12.4 % of all channels leave, most in a: 24.8 %"
+        (cut,) = [t for t in figure.data if t.name == "cut"]
+        assert (cut.x.tolist(), cut.y.tolist()) == ([26.0], [0])
+
+    def test_the_boxes_are_the_middle_half_and_nine_tenths(self):
+        figure = percentile_strip([spread("a", self.SCORES, 0)], self.frame())
+        wide, half = figure.data[:2]
+        assert (np.nanmin(wide.x), np.nanmax(wide.x)) == (6, 96)
+        assert (np.nanmin(half.x), np.nanmax(half.x)) == (26, 76)
+
+    def test_equal_scores_and_no_cut_are_drawn(self):
+        same = np.ones(5, np.float32)
+        one = Spread("a", quantiles(same), None, 2, 5)
+        for figure in (
+            ridgeline([one], [bin_scores(same)], self.frame(own_scale=True)),
+            percentile_strip([one], self.frame(own_scale=True)),
+        ):
+            assert "leave" in figure.layout.title.text
+            assert not [t for t in figure.data if t.name == "cut"]
+
+
+class TestRibbons:
+    def test_widths_are_those_of_the_pruned_modules(self):
+        from pruning_core import Recipe, load_model, prune, resolve, score, trace
+
+        for identity in ("bundled:resnet_8", "bundled:vit_tiny", "bundled:gru_128"):
+            model = load_model(identity)
+            network = trace(model.module, model.inputs)
+            recipe = Recipe(
+                model=identity, granularity="unit", target={"kind": "ratio", "value": 0.5}
+            )
+            plan = resolve(recipe, network, score(model, network, recipe))
+            pruned = prune(model, network, plan).module.state_dict()
+            found = ribbons_of(network, plan)
+            assert {r.parameter for r in found} == set(network.weights)
+            for ribbon in found:
+                assert ribbon.dense == len(network.tensor(ribbon.parameter))
+                assert ribbon.kept == len(pruned[ribbon.parameter]), ribbon.parameter
+
+    def test_under_masks_an_output_is_left_while_one_of_its_weights_is(self):
+        from pruning_core import Recipe, load_model, prune, resolve, score, trace
+
+        model = load_model("bundled:lenet_5")
+        network = trace(model.module, model.inputs)
+        recipe = Recipe(model="bundled:lenet_5", target={"kind": "ratio", "value": 0.97})
+        plan = resolve(recipe, network, score(model, network, recipe))
+        module = prune(model, network, plan).module
+        for ribbon in ribbons_of(network, plan):
+            weight = module.get_parameter(ribbon.parameter)
+            assert ribbon.kept == int((weight.flatten(1) != 0).any(1).sum())
+
+    def test_a_cut_branch_has_no_width(self):
+        from pruning_core import Recipe, load_model, resolve, score, trace
+
+        model = load_model("bundled:vit_tiny")
+        network = trace(model.module, model.inputs)
+        recipe = Recipe(
+            model=model.identity, granularity="depth", target={"kind": "count", "value": 1}
+        )
+        plan = resolve(recipe, network, score(model, network, recipe))
+        (gone,) = plan.cut(network)
+        widths = {r.parameter: r.kept for r in ribbons_of(network, plan)}
+        assert {name for name, kept in widths.items() if not kept} == {
+            name for name in gone.tensors if name in widths
+        }
+
+    RIBBONS = (
+        Ribbon("stem", "stem.weight", "stem", 64, 48, "stem"),
+        Ribbon("a", "a.weight", "a", 8, 2, "a"),
+        Ribbon("b", "b.weight", "b", 64, 48, "stem"),
+        Ribbon("fc", "fc.weight", "fc", 10, 10, ""),
+    )
+
+    def test_coupled_layers_share_a_letter(self):
+        assert letters(self.RIBBONS) == {"stem": "A"}
+        many = [Ribbon(f"{i}", f"{i}", "", 1, 1, f"g{i // 2}") for i in range(60)]
+        assert len(set(letters(many).values())) == 30
+        assert letters(many)["g29"] == "D1"
+
+    @pytest.mark.parametrize("log", [False, True])
+    def test_widths_are_drawn_around_the_middle_with_the_dense_outline(self, log):
+        figure = network_ribbons(self.RIBBONS, LIGHT, log=log)
+        stays, leaves, dense = (
+            next(t for t in figure.data if t.name == name) for name in ("stays", "leaves", "dense")
+        )
+        assert np.nanmax(dense.x) == 1
+        narrow = np.nanmax(stays.x.reshape(4, 6)[1])
+        assert narrow == pytest.approx(np.log(3) / np.log(65) if log else 2 / 64)
+        assert leaves.fillpattern.shape
+        assert np.nanmin(leaves.x) == -1
+        (texts,) = [t for t in figure.select_traces({"type": "scatter"}) if t.mode == "text"]
+        assert list(texts.text) == ["48 of 64", "2 of 8", "48 of 64", "10 of 10"]
+        (ticks,) = [
+            t for t in figure.select_traces({"type": "scatter"}) if t.mode == "markers+text"
+        ]
+        assert (list(ticks.text), ticks.y.tolist()) == (["A", "A"], [0, 2])
+        assert figure.layout.title.text == "74.0 % of the outputs stay, fewest in a: 2 of 8"

@@ -61,3 +61,17 @@ def test_where_the_cost_is_is_drawn_for_every_model(app, identity):
         nested, ranked = figures(app)
         assert nested["data"][0]["type"] == "treemap"
         assert quantity in ranked["layout"]["title"]["text"]
+
+
+@pytest.mark.parametrize("identity", MODELS)
+def test_scores_and_widths_are_drawn_for_every_model_and_granularity(app, component, identity):
+    for recipe in recipes(identity):
+        for scale in ("own", "raw"):
+            open_all(app, recipe, all_picture="scores", scores_scale=scale)
+            (figure,) = figures(app)
+            assert "leave" in figure["layout"]["title"]["text"]
+            rows = component(app, "layers")["rows"]
+            assert len(figure["layout"]["yaxis"]["ticktext"]) == len(rows)
+        open_all(app, recipe, all_picture="widths", widths_scale="log")
+        (figure,) = figures(app)
+        assert "outputs" in figure["layout"]["title"]["text"]

@@ -10,9 +10,12 @@ import numpy as np
 import streamlit as st
 
 from pages.common import cache, charts, overview, state
-from pages.common.format import count, plural, size
+from pages.common.format import count, markdown, plural, size
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pruning_core.figures.ridgeline import Spread
     from pruning_core.planning.plan import Plan
     from pruning_core.preview import Preview
 
@@ -49,15 +52,136 @@ def _choice(label: str, titles: Mapping[str, str], key: str) -> str:
     )
 
 
-def _select(plan: "Plan", layer: str) -> None:
-    """Select what the plan prunes in ``layer``; a layer it prunes nothing in says so."""
+def _select(plan: "Plan", *names: str) -> None:
+    """Select what the plan prunes under one of ``names``, the first that is known.
+
+    Args:
+        plan: The plan.
+        names: Of a group, a parameter or a layer; where nothing is pruned, a message says so.
+    """
     sites = cache.sites(plan.recipe).values()
-    found = [site.name for site in sites if layer in {site.name, site.layer, site.parameter}]
-    found += [site.name for site in sites if layer in site.layers]
-    if found:
-        state.select_layer(found[0])
+    known = [name for name in names if name]
+    own = [s.name for name in known for s in sites if name in {s.name, s.parameter, s.layer}]
+    touched = [s.name for name in known for s in sites if name in s.layers]
+    if own or touched:
+        state.select_layer((own or touched)[0])
     else:
-        st.toast(f"Nothing of {layer or 'the model itself'} can be pruned in this way.")
+        st.toast(markdown(f"Nothing of {names[-1] or '(model)'} can be pruned in this way."))
+
+
+def _scores(plan: "Plan", counted: "Preview", selected: str, options: Any) -> None:  # noqa: ARG001
+    """Draw how the scores of all layers are spread."""
+    from pruning_core.figures.ridgeline import FEW_LAYERS, Frame, percentile_strip, ridgeline
+
+    with options:
+        scale = _choice("Scale", {"own": "Each layer's own scale", "raw": "Raw scores"}, "scores")
+    sites = cache.sites(plan.recipe)
+    spreads = _spreads(plan)
+    shown = _largest_rows(np.array([spread.n_units for spread in spreads], np.int64))
+    drawn = [spreads[place] for place in shown]
+    units = list(dict.fromkeys(site.kind for site in sites.values()))
+    frame = Frame(
+        charts.colours(),
+        plural(units[0]) if len(units) == 1 else "units",
+        cache.registry("criteria")[plan.recipe.criterion].title,
+        scale == "own",
+        next((row for row, spread in enumerate(drawn) if spread.name == selected), None),
+    )
+    if len(drawn) <= FEW_LAYERS:
+        figure = ridgeline(drawn, [cache.bins(plan.recipe, s.name) for s in drawn], frame)
+    else:
+        figure = percentile_strip(drawn, frame)
+    columns = ("lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest")
+    charts.show(
+        figure,
+        key="all_scores",
+        table={
+            "layer": [spread.name for spread in spreads],
+            "units": [spread.n_units for spread in spreads],
+            "leave": [spread.n_removed for spread in spreads],
+            "cut": [spread.drawn_cut for spread in spreads],
+            **{
+                column: [float(spread.quantiles[place]) for spread in spreads]
+                for place, column in enumerate(columns)
+            },
+        },
+        on_click=lambda row: state.select_layer(drawn[row].name),
+    )
+    if cache.registry("granularities")[plan.recipe.granularity].pattern is not None:
+        st.caption(
+            "Under a pattern a unit is compared with those of its own small group only, so no "
+            "layer has one score at which it is cut."
+        )
+
+
+def _spreads(plan: "Plan") -> "list[Spread]":
+    """Return how the scores of each layer are spread, in execution order."""
+    from pruning_core.figures.ridgeline import Spread
+
+    recipe = plan.recipe
+    pattern = cache.registry("granularities")[recipe.granularity].pattern
+    found = cache.quantiles(recipe)
+    return [
+        Spread(
+            site.name,
+            found[site.name],
+            None if pattern is not None else plan.thresholds[site.name],
+            plan.n_removed(site.name),
+            site.n_units,
+        )
+        for site in cache.sites(recipe).values()
+    ]
+
+
+def _largest_rows(sizes: "NDArray[np.int64]") -> "NDArray[np.intp]":
+    """Return the rows that are drawn, and say which when they are not all."""
+    from pruning_core.figures.rows import MAX_ROWS, largest
+
+    if sizes.size > MAX_ROWS:
+        st.caption(f"The {MAX_ROWS} largest of {sizes.size} layers are drawn; the table has all.")
+    return largest(sizes, MAX_ROWS)
+
+
+def _widths(plan: "Plan", counted: "Preview", selected: str, options: Any) -> None:  # noqa: ARG001
+    """Draw the network as ribbons as wide as what is left of each layer."""
+    from pruning_core.figures.ribbons import letters, network_ribbons
+
+    with options:
+        scale = _choice("Scale", {"linear": "Linear", "log": "Logarithmic"}, "widths")
+    ribbons = cache.ribbons(plan.recipe)
+    shown = _largest_rows(np.array([ribbon.dense for ribbon in ribbons], np.int64))
+    drawn = [ribbons[place] for place in shown]
+    site = cache.sites(plan.recipe)[selected]
+    own = (site.parameter, site.name, site.layer)
+    marked = next(
+        (r for r, ribbon in enumerate(drawn) if {ribbon.parameter, ribbon.name} & {*own}), None
+    )
+    names = letters(ribbons)
+    charts.show(
+        network_ribbons(drawn, charts.colours(), log=scale == "log", selected=marked),
+        key="ribbons",
+        table={
+            "layer": [ribbon.name for ribbon in ribbons],
+            "outputs": [ribbon.dense for ribbon in ribbons],
+            "planned": [ribbon.kept for ribbon in ribbons],
+            "coupled group": [names.get(ribbon.group, "") for ribbon in ribbons],
+            "made with": [ribbon.group for ribbon in ribbons],
+        },
+        on_click=lambda row: _select(
+            plan, drawn[row].parameter, drawn[row].group, drawn[row].layer
+        ),
+    )
+    about = (
+        "Layers with the same letter are coupled: they lose the same outputs."
+        if names
+        else "No two layers share their outputs."
+    )
+    masked = not cache.registry("granularities")[plan.recipe.granularity].removes
+    st.caption(
+        f"{about} An output counts as gone when all its weights are zero; the shapes stay."
+        if masked
+        else about
+    )
 
 
 def _savings(plan: "Plan", counted: "Preview", selected: str, options: Any) -> None:
@@ -139,6 +263,8 @@ def _where(plan: "Plan", counted: "Preview", selected: str, options: Any) -> Non
 
 
 _PICTURES: Final[Mapping[str, tuple[str, Callable[["Plan", "Preview", str, Any], None]]]] = {
+    "scores": ("Scores", _scores),
+    "widths": ("Widths", _widths),
     "savings": ("Savings", _savings),
     "where": ("Where the cost is", _where),
 }
