@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from pruning_core.tracing.labels import Block, LabelArray, Labelled, Links
 from pruning_core.tracing.walk import Product, Value, operator_name, walk
 
 NO_UNIT = -1
+_Key = TypeVar("_Key")
 _MAX_RECTANGLE_PASSES = 20
 _REARRANGES = frozenset(
     {"t", "transpose", "permute", "view", "reshape", "unsafe_view", "clone", "detach", "alias"}
@@ -79,7 +81,7 @@ def analyse(capture: Capture) -> Analysis:
     """Find the units of a captured graph and sort them into groups."""
     state, axes = walk(capture)
     component = _rectangular_components(state.links, list(state.values.values()))
-    grouped = _group(component, axes, state.products)
+    grouped = _group(component, axes, state.products, state.links.renormalised)
     unit_of_component = np.full(int(component.max()) + 1, NO_UNIT, np.int32)
     start = 0
     for components, _ in grouped:
@@ -175,27 +177,41 @@ def _group(
     component: NDArray[np.int32],
     axes: Mapping[str, tuple[LabelArray, ...]],
     products: Sequence[Product],
+    statistics: Sequence[LabelArray],
 ) -> list[tuple[NDArray[np.int32], tuple[tuple[str, int], ...]]]:
-    """Sort removable components into groups that touch the same tensor axes, in execution order."""
-    touched: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    for name, vectors in axes.items():
-        for axis, labels in enumerate(vectors):
-            for number in np.unique(component[labels]).tolist():
-                touched[number].append((name, axis))
+    """Sort removable components into groups that touch the same tensor axes, in execution order.
+
+    Units of a group stand in the same statistics as well: one unit of each group stays, so none is
+    ever taken over nothing.
+    """
+    named = {(name, axis): labels for name, v in axes.items() for axis, labels in enumerate(v)}
+    touched = _touching(component, named)
     touched.pop(int(component[0]), None)
     first_label = np.full(int(component.max()) + 1, len(component), np.int64)
     np.minimum.at(first_label, component, np.arange(len(component)))
-    by_members: dict[tuple[tuple[str, int], ...], list[int]] = defaultdict(list)
+    standing = _touching(component, dict(enumerate(statistics)))
+    alike: dict[tuple[tuple[tuple[str, int], ...], tuple[int, ...]], list[int]] = defaultdict(list)
     for number, members in touched.items():
-        by_members[tuple(members)].append(number)
+        alike[tuple(members), tuple(standing.get(number, ()))].append(number)
     born = _birth(component, products)
     groups = []
-    for touches, numbers in by_members.items():
+    for (touches, _), numbers in alike.items():
         ordered = np.array(sorted(numbers, key=lambda number: first_label[number]), np.int32)
         order = min(born.get(int(number), len(products)) for number in ordered)
         groups.append((order, int(first_label[ordered[0]]), ordered, touches))
     groups.sort(key=lambda group: group[:2])
     return [(ordered, touches) for _, _, ordered, touches in groups]
+
+
+def _touching(
+    component: NDArray[np.int32], vectors: Mapping[_Key, LabelArray]
+) -> dict[int, list[_Key]]:
+    """Return for each component the keys of the vectors that it has a label in."""
+    found: dict[int, list[_Key]] = defaultdict(list)
+    for key, labels in vectors.items():
+        for number in np.unique(component[labels]).tolist():
+            found[number].append(key)
+    return found
 
 
 def _birth(component: NDArray[np.int32], products: Sequence[Product]) -> dict[int, float]:
