@@ -125,13 +125,16 @@ def counts_agree(row: Row) -> bool:
 
 
 def outputs_agree(row: Row) -> str:
-    """Return ``yes``, ``marked`` (differs only where the trace says it does) or the difference."""
+    """Return ``yes``, ``marked`` (differs only where the trace says it does) or the difference.
+
+    "Same choices" is added where both models were made to choose the same boxes.
+    """
     worst = row["difference"]
     if worst <= TOLERANCE:
-        return "yes"
+        return "yes, same choices" if row.get("choices") else "yes"
     rest = row.get("unmarked_difference")
     if rest is not None and rest <= TOLERANCE:
-        return "marked"
+        return "marked, same choices" if row.get("unmarked_choices") else "marked"
     return f"{worst:.1e}" if rest is None else f"{rest:.1e} without marked groups"
 
 
@@ -189,11 +192,13 @@ def document(rows: Sequence[Row]) -> str:
         "parameters and MACs equal to the integer. *Masked = pruned*: the output is that of the "
         f"dense model with the same slices at zero (relative difference up to {TOLERANCE:g}); "
         "*marked*: it is after pruning all groups but those that the trace marks as changing a "
-        "normalisation. Torch-Pruning gets the same model, random scores and the layers that make "
-        "the outputs to leave alone, and nothing else by hand; *exact* is the same comparison, "
-        "*norms* means that it shrank a layer or group normalisation, where zeroing is no "
-        "reference, *differs* that the pruned model computes something else, *nothing* that no "
-        "parameter left."
+        "normalisation. *Same choices*: a detector picks boxes among nearly equal scores, or finds "
+        "none; the pruned model was made to pick those that the dense one picks, and the results "
+        "of its layers were compared as well. Torch-Pruning gets the same model, random scores and "
+        "the layers that make the outputs to leave alone, and nothing else by hand; *exact* is the "
+        "same comparison, *norms* means that it shrank a layer or group normalisation, where "
+        "zeroing is no reference, *differs* that the pruned model computes something else, "
+        "*nothing* that no parameter left."
     )
     head = "| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER)
     date = datetime.now(UTC).date().isoformat()

@@ -2,8 +2,11 @@
 
 import copy
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from functools import partial
+from math import inf
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -12,8 +15,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
+from pruning_core.choices import Choices
 from pruning_core.inputs import Inputs
-from pruning_core.loading.model import LoadedModel, load_model
+from pruning_core.loading.model import load_model
+from pruning_core.modes import evaluating
 from pruning_core.surgery.unit import kept_indices, remove_units
 from pruning_core.switches import decomposed_operators
 from pruning_core.tracing.network import Network
@@ -47,7 +52,7 @@ def measure(identity: str, input_shape: tuple[int, ...] | None) -> dict[str, Any
         "marked": sum(group.changes_normalisation for group in network.groups),
         "trace_seconds": traced,
     }
-    return row | _removed(model, network)
+    return row | _removed(network)
 
 
 def stir(module: nn.Module) -> None:
@@ -72,7 +77,7 @@ def _statistics(module: nn.Module) -> list[Tensor]:
     ]
 
 
-def _removed(model: LoadedModel, network: Network) -> dict[str, Any]:
+def _removed(network: Network) -> dict[str, Any]:
     """Remove units and compare counts with the prediction, outputs with the zeroed model."""
     keep = random_keep(network)
     began = time.perf_counter()
@@ -85,12 +90,13 @@ def _removed(model: LoadedModel, network: Network) -> dict[str, Any]:
         "form": "graph" if removal.graph_reason else "module",
         "reason": removal.graph_reason,
         "params_error": counted - int(predicted.params.sum()),
-        "macs_error": counted_macs(removal.module, model.inputs) - int(predicted.macs.sum()),
-        "difference": difference(network, keep, removal.module),
+        "macs_error": counted_macs(removal.module, network) - int(predicted.macs.sum()),
+        **difference(network, keep, removal.module),
     }
     if any(group.changes_normalisation for group in network.groups):
         keep = random_keep(network, only_exact=True)
-        row["unmarked_difference"] = difference(network, keep, remove_units(network, keep).module)
+        rest = difference(network, keep, remove_units(network, keep).module)
+        row |= {f"unmarked_{name}": value for name, value in rest.items()}
     return row
 
 
@@ -110,38 +116,105 @@ def random_keep(network: Network, *, only_exact: bool = False) -> Keep:
     return np.concatenate([*parts, np.zeros(0, np.bool_)])
 
 
-def counted_macs(module: nn.Module, inputs: Inputs) -> int:
-    """Return the MACs of one forward pass by torch's own counter; gradients are switched off."""
+def counted_macs(module: nn.Module, network: Network) -> int:
+    """Return the MACs of one forward pass by torch's own counter; gradients are switched off.
+
+    Where values decide what runs, they are counted for what the dense model chooses: the same boxes
+    are looked at.
+    """
+    inputs = network.inputs
     module.requires_grad_(False)  # the counter fails where a parameter is handed to a module
-    with torch.no_grad(), decomposed_operators(), FlopCounterMode(display=False) as counter:
-        module(*inputs.args, **inputs.kwargs)
+    with torch.no_grad(), decomposed_operators():
+        made = None
+        if network.analysis.capture.by_values:
+            with evaluating(network.module), Choices() as choices:
+                outputs(network.module, inputs)
+            made = choices.made
+        with FlopCounterMode(display=False) as counter, Choices(made):
+            outputs(module, inputs)
     return int(counter.get_total_flops()) // 2
 
 
-def difference(network: Network, keep: Keep, pruned: nn.Module) -> float:
+def difference(network: Network, keep: Keep, pruned: nn.Module) -> dict[str, Any]:
     """Return the relative difference of the pruned model from the dense one with zeros.
 
-    Measured in float32, and where that is not clear, in float64.
+    Measured in float32, and where that is not clear, in float64. Where that is not clear either, or
+    where no box is found, once more with the pruned model made to choose what the dense one
+    chooses; then the layers inside whose results have the same shape are compared as well.
+
+    Returns:
+        ``difference``, and ``choices`` True if it was measured at the same choices.
     """
     zeroed = zero_units(network, keep)
-    found = _difference(pruned, zeroed, network.inputs, torch.float32)
+    one_sample = getattr(pruned, "meta", {}).get("one_sample")
+    inputs = network.inputs if one_sample else network.inputs.repeated(2)
+    found = _difference(pruned, zeroed, varied(inputs, torch.float32))
     if found <= TOLERANCE:
-        return found
+        return {"difference": found}
     try:
-        return _difference(pruned.double(), zeroed.double(), network.inputs, torch.float64)
+        wide = copy.deepcopy(pruned).double(), copy.deepcopy(zeroed).double()
+        found = _difference(*wide, varied(inputs, torch.float64))
     except RuntimeError:  # a model that makes float32 tensors itself
-        return found
+        pass
+    if found <= TOLERANCE:
+        return {"difference": found}
+    batch = varied(inputs, torch.float32)
+    try:
+        with torch.no_grad(), Choices() as choices, _Results(zeroed) as dense:
+            right = outputs(zeroed, batch)
+        with torch.no_grad(), Choices(choices.made), _Results(pruned) as small:
+            left = outputs(pruned, batch)
+    except RuntimeError:
+        return {"difference": found}
+    left += [value for name, value in small.found.items() if _alike(value, dense.found.get(name))]
+    right += [value for name, value in dense.found.items() if _alike(value, small.found.get(name))]
+    return {"difference": _worst(left, right), "choices": True}
 
 
-def _difference(left: nn.Module, right: nn.Module, inputs: Inputs, dtype: torch.dtype) -> float:
-    batch = varied(inputs.repeated(2), dtype)
+class _Results:
+    """Notes what each layer returns while the block runs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.found: dict[tuple[str, int], Tensor] = {}
+        self._calls: Counter[str] = Counter()
+        self._hooks = [
+            child.register_forward_hook(partial(self._note, name))
+            for name, child in module.named_modules()
+            if name and not any(True for _ in child.children())
+        ]
+
+    def _note(self, name: str, _module: nn.Module, _inputs: Any, result: Any) -> None:
+        if isinstance(result, Tensor):
+            self.found[name, self._calls[name]] = result.clone()  # what follows may work in place
+            self._calls[name] += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def _alike(one: Tensor, other: Tensor | None) -> bool:
+    return other is not None and one.shape == other.shape
+
+
+def _difference(left: nn.Module, right: nn.Module, batch: Inputs) -> float:
     with torch.no_grad():
-        pairs = zip(outputs(left, batch), outputs(right, batch), strict=True)
-        return max(
-            float((a - b).nan_to_num().abs().max() / b.nan_to_num().abs().max().clamp_min(1e-12))
-            for a, b in pairs
-            if a.is_floating_point() and a.numel()
-        )
+        return _worst(outputs(left, batch), outputs(right, batch))
+
+
+def _worst(left: list[Tensor], right: list[Tensor]) -> float:
+    """Return the largest relative difference; infinite where shapes differ or nothing is found."""
+    if [a.shape for a in left] != [b.shape for b in right]:
+        return inf
+    found = [
+        float((a - b).nan_to_num().abs().max() / b.nan_to_num().abs().max().clamp_min(1e-12))
+        for a, b in zip(left, right, strict=True)
+        if a.is_floating_point() and a.numel()
+    ]
+    return max(found, default=inf)
 
 
 def varied(inputs: Inputs, dtype: torch.dtype) -> Inputs:

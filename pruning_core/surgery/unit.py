@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pruning_core.choices import Choices
 from pruning_core.errors import first_line
 from pruning_core.inputs import output_tensors
-from pruning_core.modes import copied
+from pruning_core.modes import copied, evaluating
 from pruning_core.surgery.branch import cut_branches
 from pruning_core.surgery.resize import resize
 from pruning_core.surgery.stored import Reach, new_sizes
-from pruning_core.switches import plain_attention
+from pruning_core.switches import decomposed_operators, plain_attention
 from pruning_core.tracing.analysis import staying
 from pruning_core.tracing.branches import Branch
 from pruning_core.tracing.network import Network
@@ -78,7 +79,7 @@ def remove_units(network: Network, keep: Keep, cut: Sequence[Branch] = ()) -> Re
     if keep.all() and not cut:
         return Removal(copied(network.module), "")
     graph = rebuild(network, keep, cut)
-    one_sample = f" {graph.meta['one_sample']}" if graph.meta["one_sample"] else ""
+    one_sample = f". {graph.meta['one_sample']}" if graph.meta["one_sample"] else ""
     kept, met = kept_indices(network, keep), sizes_met(network, keep)
     how = "without its branches" if cut else "with the new sizes"
     reasons: list[str] = []
@@ -146,6 +147,8 @@ def _agree(module: nn.Module, graph: fx.GraphModule, network: Network) -> bool:
 
     Where they run different operators, shapes say nothing; then float64 must agree as well.
     """
+    if network.analysis.capture.by_values:
+        return _agree_on_choices(module, graph, network)
     for draw in range(_draws(network)):
         difference, comparable = _difference(module, graph, network, draw)
         if not difference < _TOLERANCE:
@@ -157,6 +160,28 @@ def _agree(module: nn.Module, graph: fx.GraphModule, network: Network) -> bool:
         return _difference(*wide, network, 0, torch.float64)[0] < _TOLERANCE_FLOAT64
     except Exception:  # an element type is written into the class
         return True
+
+
+def _agree_on_choices(module: nn.Module, graph: fx.GraphModule, network: Network) -> bool:
+    """Compare every product on the traced input, where the graph holds: both choose as dense."""
+    whole = rebuild(network, np.ones(network.cost.n_units, np.bool_))
+    found = []
+    with torch.no_grad(), decomposed_operators():
+        for dense, pruned in ((network.module, module), (whole, graph)):
+            call = network.inputs
+            with evaluating(dense), torch.random.fork_rng(devices=[]), Choices() as choices:
+                torch.default_generator.manual_seed(0)
+                dense(*call.args, **call.kwargs)
+            with (
+                torch.random.fork_rng(devices=[]),
+                Choices(choices.made),
+                _ShapeRecorder(with_results=True) as recorder,
+            ):
+                torch.default_generator.manual_seed(0)
+                outputs = output_tensors(pruned(*call.args, **call.kwargs))
+            found.append((recorder.shapes, [*recorder.results, *outputs]))
+    (shapes, results), (graph_shapes, graph_results) = found
+    return shapes == graph_shapes and _worst(results, graph_results) < _TOLERANCE
 
 
 def _draws(network: Network) -> int:
@@ -190,13 +215,26 @@ def _difference(
     comparable = operators[0] == operators[1]
     if comparable and shapes[0] != shapes[1]:
         return float("inf"), comparable
-    # What is no number in both is alike; what is one in only one of them differs by a lot.
-    left, right = ([x.nan_to_num() for x in tensors] for tensors in outputs)
-    largest = max(
-        ((a - b).abs().max() / b.abs().max().clamp_min(1e-12)).item()
-        for a, b in zip(left, right, strict=True)
-    )
-    return largest, comparable
+    return _worst(*outputs), comparable
+
+
+def _worst(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+    """Return the largest difference of a tensor, relative to its largest number.
+
+    What is no number in both is alike; what is one in only one of them differs by a lot.
+    """
+    pairs = [(_numbers(a), _numbers(b)) for a, b in zip(left, right, strict=True)]
+    differences = [
+        (a - b).abs().max() / b.abs().max().clamp_min(1e-12)
+        for a, b in pairs
+        if a.numel() or b.numel()
+    ]
+    return max((float(each) for each in differences), default=0.0)
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    is_number = tensor.is_floating_point() or tensor.is_complex()
+    return (tensor if is_number else tensor.double()).nan_to_num()
 
 
 def _varied(tensor: Tensor, generator: torch.Generator, dtype: torch.dtype | None) -> Tensor:
@@ -225,9 +263,11 @@ class _ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         "native_group_norm": "group_norm",
     }
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_results: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.shapes: list[tuple[str, tuple[tuple[int, ...], ...]]] = []
+        self.results: list[Tensor] = []
+        self._with_results = with_results
 
     def __torch_dispatch__(
         self, func: Any, _types: Any, args: Any = (), kwargs: Any = None
@@ -239,4 +279,6 @@ class _ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             first = result[0] if isinstance(result, tuple) else result
             shapes = tuple(tuple(x.shape) for x in (*read, first) if isinstance(x, Tensor))
             self.shapes.append((self._OPERATORS[name], shapes))
+            if self._with_results:
+                self.results.append(first)
         return result

@@ -32,6 +32,8 @@ class Capture:
         inputs: What the model was called with.
         output: What it returned, with :data:`TENSOR` in the place of each tensor; dataclasses
             that torch does not know as containers are dictionaries.
+        by_values: True where the values of the input decide what runs (boxes found in an image);
+            then the graph holds for this input.
     """
 
     graph: fx.GraphModule
@@ -40,6 +42,7 @@ class Capture:
     output_shapes: Mapping[str, tuple[int, ...]]
     inputs: Inputs
     output: Any
+    by_values: bool = False
 
 
 TENSOR = object()
@@ -76,12 +79,14 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
             record = make_fx(forward, tracing_mode=mode, _allow_non_fake_inputs=True)
             return record(tensors, *inputs.tensors)
 
+    by_values = False
     try:
         try:
             graph = recorded("fake")
-            if _has_unknown_sizes(graph):
-                graph = recorded("real")
+            by_values = _has_unknown_sizes(graph)
         except _DEPENDS_ON_VALUES:  # boxes found in an image: only real values have a shape
+            by_values = True
+        if by_values:
             graph = recorded("real")
     except Exception as error:
         raise UnsupportedModelError(
@@ -91,7 +96,8 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
     finally:
         for hook in hooks:
             hook.remove()
-    return Capture(graph, tensors, _innermost(graph, spans), shapes, inputs, output)
+    owner = _innermost(graph, spans)
+    return Capture(graph, tensors, owner, shapes, inputs, output, by_values)
 
 
 def _has_unknown_sizes(graph: fx.GraphModule) -> bool:

@@ -136,6 +136,11 @@ def _recorded(network: Network) -> _Recording:
 
 
 def _compare_batches(network: Network) -> _Recording:
+    if network.analysis.capture.by_values:
+        raise UnsupportedModelError(
+            "What the model runs depends on the values of its input, so it cannot be rewritten as "
+            "a graph for any input."
+        )
     first, second = (
         capture(network.module, network.inputs.repeated(size)) for size in (_BATCH, _BATCH + 1)
     )
