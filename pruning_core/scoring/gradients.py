@@ -28,12 +28,17 @@ def batch_gradients(material: Material) -> Iterator[Gradients]:
         yield dict(zip(parameters, found, strict=True))
 
 
-def mean_gradient(material: Material) -> dict[str, Tensor]:
-    """Return the gradient of the mean loss over all samples; zero where the loss does not reach."""
-    return _mean_over_samples(material, differentiated)
+def mean_gradient(material: Material, temperature: float = 1.0) -> dict[str, Tensor]:
+    """Return the gradient of the mean loss over all samples; zero where the loss does not reach.
+
+    Args:
+        material: Network and data.
+        temperature: What the logits are divided by.
+    """
+    return _mean_over_samples(material, differentiated, temperature)
 
 
-def hessian_times(material: Material, vector: Named) -> dict[str, Tensor]:
+def hessian_times(material: Material, vector: Named, temperature: float = 1.0) -> dict[str, Tensor]:
     """Return the Hessian of the mean loss over all samples times ``vector``.
 
     It is the gradient of ``gradient . vector``, with the vector held still (Pearlmutter 1994).
@@ -49,7 +54,7 @@ def hessian_times(material: Material, vector: Named) -> dict[str, Tensor]:
         return differentiated(torch.stack(terms).sum(), parameters)
 
     with decomposed_operators():
-        return _mean_over_samples(material, product)
+        return _mean_over_samples(material, product, temperature)
 
 
 def leaves(module: nn.Module) -> dict[str, Tensor]:
@@ -60,7 +65,13 @@ def leaves(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def loss_of(module: nn.Module, parameters: Named, inputs: Tensor, labels: Tensor) -> Tensor:
+def loss_of(
+    module: nn.Module,
+    parameters: Named,
+    inputs: Tensor,
+    labels: Tensor,
+    temperature: float = 1.0,
+) -> Tensor:
     """Return the mean loss of one batch under other ``parameters``.
 
     Raises:
@@ -68,7 +79,7 @@ def loss_of(module: nn.Module, parameters: Named, inputs: Tensor, labels: Tensor
     """
     with torch.enable_grad():
         output = torch.func.functional_call(module, dict(parameters), (inputs,))
-        return task_loss(output, labels)
+        return task_loss(output, labels, temperature)
 
 
 def differentiated(scalar: Tensor, parameters: Named) -> list[Tensor | None]:
@@ -94,7 +105,9 @@ def no_gradient(error: RuntimeError) -> PruningError:
 
 
 def _mean_over_samples(
-    material: Material, derivative: Callable[[Tensor, Named], list[Tensor | None]]
+    material: Material,
+    derivative: Callable[[Tensor, Named], list[Tensor | None]],
+    temperature: float,
 ) -> dict[str, Tensor]:
     module = material.network.module
     totals: dict[str, Any] = {
@@ -103,7 +116,7 @@ def _mean_over_samples(
     n_samples = 0
     for inputs, labels in material.batches():
         parameters = leaves(module)
-        loss = loss_of(module, parameters, inputs, labels)
+        loss = loss_of(module, parameters, inputs, labels, temperature)
         for name, found in zip(parameters, derivative(loss, parameters), strict=True):
             if found is not None:
                 totals[name].add_(found, alpha=len(inputs))

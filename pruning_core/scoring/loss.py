@@ -12,13 +12,18 @@ from torch.utils import _pytree as pytree
 from pruning_core.errors import DataError
 
 
-def task_loss(output: Any, labels: Tensor) -> Tensor:
+def task_loss(output: Any, labels: Tensor, temperature: float = 1.0) -> Tensor:
     """Return the mean cross-entropy in nats, a scalar; labels of -100 count for nothing.
+
+    Args:
+        output: What the model returned.
+        labels: Integers ``[N]`` or ``[N, T]``.
+        temperature: What the logits are divided by; a high one makes all classes nearly alike.
 
     Raises:
         DataError: As :func:`logits_for`.
     """
-    logits = logits_for(output, labels)
+    logits = logits_for(output, labels) / temperature
     return functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 

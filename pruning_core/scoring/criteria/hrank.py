@@ -61,7 +61,9 @@ CRITERIA.add(
         formula=r"s_u = \frac{1}{N} \sum_{n=1}^{N} \mathrm{rank}\, A_u^{(n)}",
         description="The mean rank of the maps a channel makes, behind ReLU and before pooling: "
         "maps of low rank hold little. Only channels of 2-D convolutions are rated; all else stays "
-        "whole.",
+        "whole. Meant for large maps: in the bundled networks (7 to 28 pixels) ranks lie close "
+        "together, do not follow the Taylor score (rank correlation -0.45 to 0.36), and accuracy "
+        "falls below that of random choice.",
         source="Lin et al. 2020, arXiv:2002.10179",
         needs=frozenset({Evidence.ACTIVATIONS}),
         rates=Rates.UNITS,
