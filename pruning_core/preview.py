@@ -11,6 +11,7 @@ from pruning_core.granularities import GRANULARITIES, Combine, Elements, Granula
 from pruning_core.planning.mixed import Structure
 from pruning_core.planning.order import ranking_of
 from pruning_core.planning.plan import Plan
+from pruning_core.scoring.ranking import SiteRanking
 from pruning_core.scoring.score import Scores
 from pruning_core.tracing.cost import Costs
 from pruning_core.tracing.cost import Totals as CostTotals
@@ -113,12 +114,12 @@ def tracks(network: Network, plan: Plan, scores: Scores, site: str) -> Track:
     elif granularity.removes:
         costs, nonzero = _cut_track(network, plan, ranking.order, positions)
     else:
-        costs, nonzero = _masked_track(network, plan, site, ranking.order, positions)
+        costs, nonzero = _masked_track(network, plan, site, ranking, positions)
     return Track(
         site=site,
         n_units=len(ranking),
         n_removed=positions,
-        threshold=ranking.ascending[positions],
+        threshold=_thresholds(granularity, ranking, positions),
         params=costs.params.sum(axis=1),
         nonzero=nonzero,
         macs=costs.macs.sum(axis=1),
@@ -185,6 +186,14 @@ def _positions(granularity: Granularity, n_units: int, present: int) -> Counts:
     return np.unique(np.append(np.rint(wanted), present)).astype(np.int64)
 
 
+def _thresholds(
+    granularity: Granularity, ranking: SiteRanking, positions: Counts
+) -> NDArray[np.float32]:
+    if granularity.pattern is None:
+        return ranking.ascending[positions]
+    return np.array([ranking.threshold(count) for count in positions.tolist()], np.float32)
+
+
 def _removed_track(
     network: Network, plan: Plan, site: str, order: Counts, positions: Counts
 ) -> tuple[Costs, Counts]:
@@ -223,7 +232,7 @@ def _cut_track(
 
 
 def _masked_track(
-    network: Network, plan: Plan, site: str, order: Counts, positions: Counts
+    network: Network, plan: Plan, site: str, ranking: SiteRanking, positions: Counts
 ) -> tuple[Costs, Counts]:
     """Return costs ``[P, ...]`` (shapes stay, so all alike) and non-zeros ``[P]`` under masks."""
     prefix, name = plan.recipe.locate(site)
@@ -246,9 +255,12 @@ def _masked_track(
         live &= structure.survivors(network, moving.parameter)
     flags = Elements(lambda _: torch.from_numpy(live))
     (by_unit,) = granularity.gather(network, moving, flags, Combine.SUM)
-    gone = np.concatenate([[0], np.cumsum(by_unit.numpy()[order])]).astype(np.int64)
+    if granularity.single_weights:
+        gone = ranking.among_first(by_unit.numpy() > 0, positions)
+    else:
+        gone = np.append(0, np.cumsum(by_unit.numpy()[ranking.order])).astype(np.int64)[positions]
     start = _cost(network, structure, _masked_nonzeros(network, nothing, structure))[0].nonzero
-    return costs, start - gone[positions]
+    return costs, start - gone
 
 
 def _lost(network: Network, plan: Plan) -> dict[str, NDArray[np.bool_]]:

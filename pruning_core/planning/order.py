@@ -75,6 +75,10 @@ class PickedRanking(SiteRanking):
         """Return how many go below ``threshold``: free units that score less, and picked ones."""
         return len(self._units[0]) + self.competing.count_below(threshold)
 
+    def among_first(self, flags: NDArray[np.bool_], counts: Counts) -> Counts:
+        """Return ``[P]`` how many of the units with a flag are among the first ``counts`` to go."""
+        return np.append(0, np.cumsum(flags[self.order]))[counts]
+
     def threshold(self, count: int) -> float:
         """Return the lowest score of a free unit that stays when ``count`` units go."""
         return float(self.ascending[count])

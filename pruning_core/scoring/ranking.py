@@ -8,6 +8,7 @@ That one is found by sorting few values, and by a histogram of their keys where 
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,8 @@ class SiteRanking:
         return self._last_cut[1]
 
     def _cut(self, count: int) -> Cut:
+        if count == 0:
+            return Cut(_lowest(self.values), 0)
         if self.is_sorted:
             limit = self.ascending[count]
             return Cut(limit, int(np.searchsorted(self.ascending, limit, side="left")))
@@ -117,6 +120,32 @@ class SiteRanking:
             goes[np.flatnonzero(_tied(self.values, limit))[: count - n_below]] = True
         return goes
 
+    def among_first(self, flags: NDArray[np.bool_], counts: Counts) -> Counts:
+        """Return ``[P]`` how many of the units with a flag are among the first ``counts`` to go.
+
+        Args:
+            flags: ``[U]``.
+            counts: ``[P]``, each in ``0..U - 1``.
+        """
+        if len(self) <= _FEW:
+            return np.append(0, np.cumsum(flags[self.order]))[counts]
+        if 2 * int(np.count_nonzero(flags)) > len(self):
+            return counts - self.among_first(~flags, counts)
+        flagged, limits = np.sort(self.values[flags]), self.ascending[counts]
+        found = np.searchsorted(flagged, limits, side="left")
+        n_tied = counts - np.searchsorted(self.ascending, limits, side="left")
+        is_flagged = np.searchsorted(flagged, limits, side="right") > found
+        for limit in np.unique(limits[is_flagged & (n_tied > 0)]):
+            at = np.flatnonzero(_tied(limits, limit) & (n_tied > 0))
+            tied = flags[np.flatnonzero(_tied(self.values, limit))]
+            found[at] += np.cumsum(tied)[n_tied[at] - 1]
+        return found
+
+
+def _lowest(values: Scores32) -> np.float32:
+    lowest = values.min()
+    return np.float32(np.fmin.reduce(values) if np.isnan(lowest) else lowest)
+
 
 def _tied(values: Scores32, limit: np.float32) -> NDArray[np.bool_]:
     return np.isnan(values) if np.isnan(limit) else values == limit
@@ -131,11 +160,35 @@ class PatternRanking(SiteRanking):
     def __init__(self, values: Scores32, pattern: Pattern) -> None:
         """Rank ``[U]`` scores, ``U`` a multiple of ``m``, numbered group by group."""
         super().__init__(values)
-        lowest = np.argsort(values.reshape(-1, pattern.m), axis=1, kind="stable")
-        free = np.zeros(lowest.shape, np.bool_)
-        np.put_along_axis(free, lowest[:, : pattern.m - pattern.n], True, axis=1)
-        self._free = free.reshape(-1)
-        self._first, self._last = SiteRanking(values[self._free]), SiteRanking(values[~self._free])
+        self._pattern = pattern
+        self._n_first = len(values) // pattern.m * (pattern.m - pattern.n)
+
+    @cached_property
+    def _free(self) -> NDArray[np.bool_]:
+        """``[U]`` True where a unit can go: so many others of its group go before it."""
+        m = self._pattern.m
+        free = np.empty(len(self), np.bool_)
+        step = keys.CHUNK // m * m or m
+        for start in range(0, len(self), step):
+            chunk = self.values[start : start + step]
+            numbers = keys.keys(chunk) if np.isnan(chunk.min()) else chunk
+            column = np.ascontiguousarray(numbers.reshape(-1, m).T)
+            before = np.empty(column.shape, np.uint8)
+            before[:] = np.arange(m, dtype=np.uint8)[:, None]  # equal ones go by index
+            for i, j in combinations(range(m), 2):
+                overtakes = (column[j] < column[i]).view(np.uint8)
+                before[i] += overtakes
+                before[j] -= overtakes
+            free[start : start + step] = (before < m - self._pattern.n).T.reshape(-1)
+        return free
+
+    @cached_property
+    def _first(self) -> SiteRanking:
+        return SiteRanking(self.values[self._free])
+
+    @cached_property
+    def _last(self) -> SiteRanking:
+        return SiteRanking(self.values[~self._free])
 
     @cached_property
     def ascending(self) -> Scores32:
@@ -153,7 +206,7 @@ class PatternRanking(SiteRanking):
         inside = int(np.count_nonzero(self._free[:unit]))
         if self._free[unit]:
             return self._first.place(inside)
-        return len(self._first) + self._last.place(unit - inside)
+        return self._n_first + self._last.place(unit - inside)
 
     @property
     def competing(self) -> SiteRanking:
@@ -166,16 +219,35 @@ class PatternRanking(SiteRanking):
 
     def threshold(self, count: int) -> float:
         """Return the lowest score that stays among those that compete with the next to go."""
-        n_first = len(self._first)
-        later = count >= n_first
-        return self._last.threshold(count - n_first) if later else self._first.threshold(count)
+        later = count - self._n_first
+        if later == 0:
+            return self._lowest_of_last
+        return self._last.threshold(later) if later > 0 else self._first.threshold(count)
+
+    @cached_property
+    def _lowest_of_last(self) -> float:
+        starts = range(0, len(self), keys.CHUNK)
+        parts = [slice(start, start + keys.CHUNK) for start in starts]
+        others = (
+            np.where(self._free[part], np.float32(np.nan), self.values[part]) for part in parts
+        )
+        return float(np.fmin.reduce([np.fmin.reduce(chunk) for chunk in others]))
 
     def lowest(self, count: int) -> NDArray[np.bool_]:
         """Return ``[U]`` True for the first ``count`` units to go."""
+        if count == self._n_first:
+            return self._free.copy()
         goes = np.zeros(len(self), np.bool_)
-        goes[self._free] = self._first.lowest(count)
-        goes[~self._free] = self._last.lowest(max(0, count - len(self._first)))
+        if count:
+            goes[self._free] = self._first.lowest(count)
+        if count > self._n_first:
+            goes[~self._free] = self._last.lowest(count - self._n_first)
         return goes
+
+    def among_first(self, flags: NDArray[np.bool_], counts: Counts) -> Counts:
+        """Return ``[P]`` how many of the units with a flag are among the first ``counts`` to go."""
+        found = [np.count_nonzero(flags & self.lowest(count)) for count in counts.tolist()]
+        return np.array(found, np.int64)
 
 
 def ranked(values: Scores32, pattern: Pattern | None) -> SiteRanking:

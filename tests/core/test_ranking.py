@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
+from pruning_core.granularities import Pattern
 from pruning_core.loading.model import LoadedModel
-from pruning_core.planning.recipe import Recipe, Threshold
+from pruning_core.planning.order import PickedRanking
+from pruning_core.planning.recipe import Picks, Recipe, Threshold
 from pruning_core.planning.resolve import resolve
 from pruning_core.scoring import keys, ranking
-from pruning_core.scoring.ranking import GlobalRanking, KeyTable, SiteRanking
+from pruning_core.scoring.ranking import GlobalRanking, KeyTable, PatternRanking, SiteRanking
 from pruning_core.scoring.score import score
 from pruning_core.surgery.prune import prune
 from pruning_core.tracing.trace import trace
@@ -84,6 +86,51 @@ def test_what_is_counted_below_a_threshold_is_what_goes(values: Scores32, thresh
     assert snapped <= limit
     below = KeyTable([SiteRanking(values), SiteRanking(values[:1])]).counts_below(snapped)
     assert below.tolist() == [(v < np.float32(snapped)).sum() for v in (values, values[:1])]
+
+
+def by_pattern(values: Scores32, pattern: Pattern) -> NDArray[np.int64]:
+    """All units in the order they go, group by group as the definition says."""
+    first: list[int] = []
+    for start in range(0, len(values), pattern.m):
+        group = np.argsort(values[start : start + pattern.m], kind="stable")
+        first += sorted(int(start + unit) for unit in group[: pattern.m - pattern.n])
+    rest = [unit for unit in range(len(values)) if unit not in first]
+    parts = [sorted(part, key=lambda u: (np.isnan(values[u]), values[u])) for part in (first, rest)]
+    return np.array([*parts[0], *parts[1]], np.int64)
+
+
+@pytest.mark.usefixtures("size")
+@settings(deadline=None)
+@given(st.sampled_from([(2, 4), (1, 4), (4, 8), (3, 4)]), st.data())
+def test_a_pattern_takes_the_lowest_of_each_group_then_the_rest(
+    n_of_m: tuple[int, int], data: st.DataObject
+) -> None:
+    pattern = Pattern(*n_of_m)
+    n_groups = data.draw(st.integers(1, 6))
+    size = n_groups * pattern.m
+    values = np.array(data.draw(st.lists(numbers, min_size=size, max_size=size)), np.float32)
+    order = by_pattern(values, pattern)
+    ranked = PatternRanking(values, pattern)
+    np.testing.assert_array_equal(ranked.order, order)
+    for count in {0, pattern.most(size), data.draw(st.integers(0, size))}:
+        np.testing.assert_array_equal(ranked.lowest(count), first(order, count))
+        if count < size:
+            np.testing.assert_array_equal(ranked.threshold(count), values[order[count]])
+
+
+@pytest.mark.usefixtures("size")
+@settings(deadline=None)
+@given(st.data())
+def test_marked_units_are_counted_along_the_order(data: st.DataObject) -> None:
+    values = np.array(data.draw(st.lists(numbers, min_size=4, max_size=40)), np.float32)
+    values = values[: len(values) // 4 * 4]
+    flags = np.array(data.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))))
+    counts = np.arange(len(values))
+    picks = Picks(prune=(1,), keep=(2,))
+    rankings = (SiteRanking(values), PatternRanking(values, Pattern(2, 4)))
+    for ranked in (*rankings, PickedRanking(values, picks)):
+        expected = np.append(0, np.cumsum(flags[ranked.order]))[counts]
+        np.testing.assert_array_equal(ranked.among_first(flags, counts), expected)
 
 
 @settings(deadline=None)
