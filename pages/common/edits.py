@@ -1,9 +1,11 @@
 """What a click means for the recipe: pure functions from a recipe to the next one."""
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Target, Threshold
+from pruning_core.errors import InvalidRecipeError
+from pruning_core.planning.recipe import Budget, Count, Picks, Ratio, Recipe, Target, Threshold
 
 if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
@@ -147,3 +149,52 @@ def with_tuning(recipe: Recipe, **changes: object) -> Recipe:
 def with_schedule(recipe: Recipe, **changes: object) -> Recipe:
     """Change how many rounds there are, and how pruning is spread over them."""
     return recipe.replace(schedule=recipe.schedule.model_dump() | changes)
+
+
+def with_ratio(recipe: Recipe, sites: Collection[str], ratio: float) -> Recipe:
+    """Give each of ``sites`` a ratio of its own, 0 to below 1; one that was spared is so no more.
+
+    Raises:
+        InvalidRecipeError: If ``ratio`` is out of range.
+    """
+    if not 0 <= ratio < 1:
+        raise InvalidRecipeError(
+            f"A layer can lose from 0 % to below 100 % of its units; {100 * ratio:g} % were asked "
+            "for."
+        )
+    pins = [pin for pin in recipe.pins if pin not in sites or pin in recipe.layers]
+    own = dict.fromkeys(sites, Ratio(value=ratio))
+    return recipe.replace(layers={**recipe.layers, **own}, pins=tuple(pins))
+
+
+def with_pins(recipe: Recipe, sites: Collection[str], plan: "Plan") -> Recipe:
+    """Pin each of ``sites`` exactly as it is in ``plan``."""
+    new = [site for site in sites if site not in recipe.pins]
+    own = {site: Count(value=plan.n_removed(site)) for site in new}
+    return recipe.replace(layers={**own, **recipe.layers}, pins=(*recipe.pins, *new))
+
+
+def without_pins(recipe: Recipe, sites: Collection[str]) -> Recipe:
+    """Unpin ``sites``; they keep their settings until the global one moves."""
+    return recipe.replace(pins=tuple(name for name in recipe.pins if name not in sites))
+
+
+def all_following(recipe: Recipe, sites: Collection[str]) -> Recipe:
+    """Let each of ``sites`` follow the global setting again."""
+    layers = {name: own for name, own in recipe.layers.items() if name not in sites}
+    return without_pins(recipe, sites).replace(layers=layers)
+
+
+def spared(recipe: Recipe, sites: Collection[str]) -> Recipe:
+    """Let each of ``sites`` lose nothing, whatever the global setting: pinned without a target.
+
+    Units of them that were picked by hand to go stay as well.
+    """
+    free = all_following(recipe, sites)
+    picks = {
+        site: Picks(keep=own.keep) if site in sites else own for site, own in recipe.picks.items()
+    }
+    return free.replace(
+        pins=(*free.pins, *dict.fromkeys(sites)),
+        picks={site: own for site, own in picks.items() if own.keep or own.prune},
+    )

@@ -1,79 +1,98 @@
-"""The table of prunable layers: one row for each thing a threshold acts on."""
+"""The table of layers on the Plan page: what each loses and saves, and how much of it shall go."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, edits, state
+from pages.common import cache, edits, layer_rows, state
 from pages.common.components import mount_layers
-from pages.common.format import plural
+from pruning_core.errors import InvalidRecipeError
 
 if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
+    from pruning_core.planning.recipe import Recipe
     from pruning_core.preview import Preview
 
 _KEY = "layer_table"
+_DONE: Final = "_layer_table_done"
 
 
 def show(plan: "Plan", counted: "Preview", selected: str) -> None:
-    """Draw the table; a click selects a layer, a tick pins it."""
+    """Draw the table; a click selects a layer, everything else in it edits the recipe."""
 
     def select() -> None:
         state.select_layer(str(st.session_state[_KEY]["select"]["name"]))
 
-    def pin() -> None:
-        wish = st.session_state[_KEY]["pin"]
-        recipe = state.recipe()
-        state.set_recipe(
-            edits.with_pin(recipe, wish["name"], plan)
-            if wish["pinned"]
-            else edits.without_pin(recipe, wish["name"])
-        )
-
     mount_layers(
         key=_KEY,
-        data={"rows": rows(plan, counted), "selected": selected, **_words(plan)},
+        data=data(plan, counted)
+        | {"selected": selected, "done": st.session_state.get(_DONE, {"client": "", "n": 0})},
         on_select_change=lambda: state.attempt(select),
-        on_pin_change=lambda: state.attempt(pin),
+        on_edit_change=lambda: state.attempt(_edit),
     )
 
 
-def rows(plan: "Plan", counted: "Preview") -> list[dict[str, Any]]:
-    """Return the rows as plain data."""
+def data(plan: "Plan", counted: "Preview") -> dict[str, Any]:
+    """Return what the component shows of a plan, as plain data."""
     recipe = plan.recipe
-    costs = {layer.name: layer for layer in counted.layers}
-    removes = cache.registry("granularities")[recipe.granularity].removes
-    found = []
-    for index, site in enumerate(cache.sites(recipe).values()):
-        names = site.layers if site.unit_names else (site.layer,)
-        own = [costs[name] for name in names]
-        found.append(
-            {
-                "index": index,
-                "name": site.name,
-                "label": site.name or "(model)",
-                "unit": plural(site.kind),
-                "kinds": ", ".join(dict.fromkeys(cost.kind for cost in own)),
-                "total": site.n_units,
-                "removed": plan.n_removed(site.name),
-                "threshold": plan.thresholds[site.name],
-                "params": [
-                    sum(cost.before.params for cost in own),
-                    sum(cost.after.params if removes else cost.after.nonzero for cost in own),
-                ],
-                "macs": [
-                    sum(cost.before.macs for cost in own),
-                    sum(cost.after.macs for cost in own),
-                ],
-                "coupled": [name or "(model)" for name in site.layers if name not in names],
-                "own": site.name in recipe.layers,
-                "pinned": site.name in recipe.pins,
-            }
-        )
-    return found
+    network = cache.network(recipe.model)
+    granularity = cache.registry("granularities")[recipe.granularity]
+    table = layer_rows.rows(plan, counted, network, granularity, cache.scores(recipe).by_site)
+    coupled = {group.name: group.layers for group in network.groups}
+    return {
+        "model": recipe.model,
+        "removes": granularity.removes,
+        **layer_rows.payload(table, coupled),
+    }
 
 
-def _words(plan: "Plan") -> dict[str, str]:
-    """Return the headings that depend on what is pruned."""
-    removes = cache.registry("granularities")[plan.recipe.granularity].removes
-    return {"params_title": "Parameters" if removes else "Non-zeros"}
+def _edit() -> None:
+    """Carry out the edits that the table sent and that were not carried out before.
+
+    The browser sends an edit again until it is answered, so that none is lost when several are
+    made before the server has answered the first.
+    """
+    wish = st.session_state[_KEY]["edit"]
+    done = st.session_state.get(_DONE, {})
+    last = int(done.get("n", 0)) if done.get("client") == wish["client"] else 0
+    new = [edit for edit in wish["edits"] if int(edit["n"]) > last]
+    if not new:
+        return
+    st.session_state[_DONE] = {"client": str(wish["client"]), "n": int(new[-1]["n"])}
+    recipe = state.recipe()
+    for edit in new:
+        recipe = edited(recipe, edit, cache.plan)
+    state.set_recipe(recipe)
+
+
+_ACTIONS: Final[Mapping[str, Callable[["Recipe", Collection[str]], "Recipe"]]] = {
+    "unpin": edits.without_pins,
+    "follow": edits.all_following,
+    "spare": edits.spared,
+    "prune": edits.all_following,
+}
+
+
+def edited(
+    recipe: "Recipe", edit: Mapping[str, Any], plan_of: Callable[["Recipe"], "Plan"]
+) -> "Recipe":
+    """Return ``recipe`` after one edit of the table.
+
+    Args:
+        recipe: As it was.
+        edit: ``action`` and ``sites``, and for the action ``ratio`` its ``value`` in per cent.
+        plan_of: Resolves a recipe; called only where the edit needs the plan.
+
+    Raises:
+        InvalidRecipeError: If there is no such action, or the value is out of range.
+    """
+    action, sites = str(edit["action"]), dict.fromkeys(str(site) for site in edit["sites"])
+    match action:
+        case "ratio":
+            return edits.with_ratio(recipe, sites, round(float(edit["value"]) / 100, 8))
+        case "pin":
+            return edits.with_pins(recipe, sites, plan_of(recipe))
+        case _ if action in _ACTIONS:
+            return _ACTIONS[action](recipe, sites)
+    raise InvalidRecipeError(f"The table of layers has no action '{action[:40]}'.")

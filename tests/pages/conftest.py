@@ -27,6 +27,19 @@ def component():
             if element.proto.component_name == f"pruning_studio_{name}"
         ]
         assert len(found) == 1, f"{len(found)} components called {name}"
-        return json.loads(found[0].json)
+        data = json.loads(found[0].json)
+        if name == "layers":
+            data["rows"] = [row for row in rows_of(data) if row["role"] == "site"]
+        return data
 
     return read
+
+
+def rows_of(data):
+    """Return the rows of the table of layers, which travel by column, as one dict each."""
+    columns, sparse = data["columns"], data["sparse"]
+    return [
+        {name: values[place] for name, values in columns.items()}
+        | {name: values.get(str(place)) for name, values in sparse.items()}
+        for place in range(len(columns["name"]))
+    ]

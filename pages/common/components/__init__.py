@@ -52,18 +52,39 @@ _TOGETHER_HTML: Final = """<div class="together">
 _LAYERS_HTML: Final = """<div class="layers">
   <div class="tools">
     <input type="search" placeholder="Search layers" aria-label="Search layers">
+    <select class="kinds" aria-label="Type of the layers shown"></select>
+    <select class="filter" aria-label="Which layers are shown"></select>
     <span class="shown" aria-live="polite"></span>
+    <span class="grow"></span>
+    <button type="button" class="plain" data-panel="columns" aria-expanded="false">Columns</button>
+    <button type="button" class="plain csv">CSV</button>
+    <button type="button" class="plain help" data-panel="help" aria-expanded="false"
+      aria-label="Keys of the table" title="Keys of the table">?</button>
   </div>
+  <div class="panel" role="dialog" tabindex="-1" hidden></div>
   <div class="scroll">
-    <table aria-label="Prunable layers"><thead></thead><tbody></tbody></table>
+    <table role="grid" tabindex="0" aria-multiselectable="true" aria-label="Prunable layers">
+      <colgroup></colgroup><thead></thead><tbody></tbody><tfoot></tfoot>
+    </table>
+  </div>
+  <div class="bulk" role="group" aria-label="Change the marked layers">
+    <span class="what"></span>
+    <label>prune <input class="many" inputmode="decimal" autocomplete="off"
+      aria-label="Share to prune of the marked layers (%)"> %</label>
+    <button type="button" class="plain" data-many="ratio">Set</button>
+    <button type="button" class="plain" data-many="pin">Pin</button>
+    <button type="button" class="plain" data-many="unpin">Unpin</button>
+    <button type="button" class="plain" data-many="follow">Back to global</button>
+    <button type="button" class="plain" data-many="spare">Do not prune</button>
+    <span class="status" role="status"></span>
   </div>
 </div>"""
 
 
-def _component(name: str, html: str) -> ComponentRenderer:
-    """Register the component whose script and style are files beside this one."""
+def _component(name: str, html: str, *parts: str) -> ComponentRenderer:
+    """Register the component whose script, in parts, and style are files beside this one."""
     script = "\n".join(
-        (_HERE / file).read_text(encoding="utf-8") for file in ("shared.js", f"{name}.js")
+        (_HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("shared", *parts, name)
     )
     style = (_HERE / f"{name}.css").read_text(encoding="utf-8")
     return st.components.v2.component(f"pruning_studio_{name}", html=html, css=style, js=script)
@@ -72,6 +93,6 @@ def _component(name: str, html: str) -> ComponentRenderer:
 mount_heatmap: Final = _component("heatmap", _HEATMAP_HTML)
 mount_strip: Final = _component("strip", _STRIP_HTML)
 mount_threshold: Final = _component("threshold", _THRESHOLD_HTML)
-mount_layers: Final = _component("layers", _LAYERS_HTML)
+mount_layers: Final = _component("layers", _LAYERS_HTML, "layers_columns")
 mount_together: Final = _component("together", _TOGETHER_HTML)
 mount_units: Final = _component("units", _UNITS_HTML)
