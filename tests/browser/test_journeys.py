@@ -25,6 +25,7 @@ def strip_values(page):
 def open_plan(page, url, model):
     page.goto(f"{url}/plan?model=bundled:{model}")
     page.locator(HANDLE).wait_for()
+    page.locator(".st-key-layer_table tbody tr").first.wait_for()
     settle(page)
 
 
