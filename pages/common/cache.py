@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
     from pruning_core.preview import Preview, Track
     from pruning_core.savings import Savings
+    from pruning_core.scoring.agreement import Disagreement, Ranked
     from pruning_core.scoring.score import Scores
     from pruning_core.tracing.coupling import Path
     from pruning_core.tracing.network import Network
@@ -290,6 +291,88 @@ def reachable(recipe: Recipe, site: "Site") -> "NDArray[np.bool_]":
 
     removed = track(recipe, site.name).n_removed.tolist()
     return np.array([can_be_reached(recipe, site, count) for count in removed], np.bool_)
+
+
+def rated_by(recipe: Recipe, criterion: str) -> Recipe:
+    """Return the recipe's own part with another criterion, which gives the same units scores."""
+    reduces = registry("criteria")[criterion].reduces
+    alone = recipe.parts[""]
+    return alone.replace(criterion=criterion, reduction=alone.reduction if reduces else "sum")
+
+
+def score_settings(recipe: Recipe) -> str:
+    """Return what decides the scores of a recipe, as one text."""
+    return f"{recipe.model} {_score_settings(recipe)}"
+
+
+def ranked(recipe: Recipe, criteria: tuple[str, ...], site: str | None) -> "Ranked":
+    """Return the units of one layer, or of all, in order by each of the criteria."""
+    variants = [rated_by(recipe, key) for key in criteria]
+    settings = tuple(score_settings(variant) for variant in variants)
+    return _ranked(settings, recipe.scope == "global", site, variants)
+
+
+@st.cache_resource(show_spinner="Comparing ranks…", max_entries=8)
+def _ranked(
+    settings: tuple[str, ...],  # noqa: ARG001
+    together: bool,
+    site: str | None,
+    _variants: list[Recipe],
+) -> "Ranked":
+    from pruning_core.scoring.agreement import rank
+
+    return rank(
+        {variant.criterion: scores(variant) for variant in _variants},
+        together=together,
+        sites=None if site is None else [site],
+    )
+
+
+def pruned_by_both(
+    recipe: Recipe, criteria: tuple[str, ...], site: str | None
+) -> "NDArray[np.int64]":
+    """Return how many units any two criteria both prune at the counts of the plan."""
+    return _pruned_by_both(recipe.fingerprint, criteria, site, recipe)
+
+
+@st.cache_resource(show_spinner="Comparing what leaves…", max_entries=16)
+def _pruned_by_both(
+    fingerprint: str,  # noqa: ARG001
+    criteria: tuple[str, ...],
+    site: str | None,
+    _recipe: Recipe,
+) -> "NDArray[np.int64]":
+    from pruning_core.scoring.agreement import shared
+
+    found = {key: scores(rated_by(_recipe, key)) for key in criteria}
+    return shared(found, _removed(_recipe, ranked(_recipe, criteria, site).sites))
+
+
+def disagreements(
+    recipe: Recipe, criteria: tuple[str, ...], pair: tuple[str, str], site: str | None
+) -> "tuple[Disagreement, ...]":
+    """Return the units on which two of the criteria disagree most."""
+    return _disagreements(recipe.fingerprint, criteria, pair, site, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _disagreements(
+    fingerprint: str,  # noqa: ARG001
+    criteria: tuple[str, ...],
+    pair: tuple[str, str],
+    site: str | None,
+    _recipe: Recipe,
+) -> "tuple[Disagreement, ...]":
+    from pruning_core.scoring.agreement import disagreements as found
+
+    order = ranked(_recipe, criteria, site)
+    rated = {key: scores(rated_by(_recipe, key)) for key in pair}
+    return found(order, rated, pair, _removed(_recipe, order.sites))
+
+
+def _removed(recipe: Recipe, names: tuple[str, ...]) -> dict[str, int]:
+    planned = plan(recipe)
+    return {name: planned.n_removed(name) for name in names}
 
 
 def sites(recipe: Recipe) -> "dict[str, Site]":

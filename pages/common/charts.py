@@ -79,6 +79,28 @@ def show(
             )
 
 
+def choice(label: str, titles: Mapping[str, str], *, key: str) -> str:
+    """Draw the choice of what a chart shows; it is kept while other views and pages are shown.
+
+    Args:
+        label: For screen readers.
+        titles: Title of each option; the first is chosen until another is.
+        key: Of the widget; unique on the page.
+    """
+    return str(
+        st.segmented_control(
+            label,
+            list(titles),
+            format_func=lambda option: titles[option],
+            default=next(iter(titles)),
+            required=True,
+            label_visibility="collapsed",
+            key=key,
+            persist_state="session",
+        )
+    )
+
+
 def csv_of(table: Mapping[str, Any]) -> str:
     """Return the columns of a table as comma-separated values with a heading.
 

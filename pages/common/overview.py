@@ -112,17 +112,7 @@ def share_charts(network: "Network") -> None:
     """Draw where the parameters or the MACs are: nested like the modules, and sorted."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Where it is", anchor=False)
-        quantity = str(
-            st.segmented_control(
-                "Quantity",
-                list(QUANTITIES),
-                default="parameters",
-                required=True,
-                label_visibility="collapsed",
-                key="share_quantity",
-                persist_state="session",
-            )
-        )
+        quantity = charts.choice("Quantity", {name: name for name in QUANTITIES}, key="share_of")
     where(network, quantity)
 
 

@@ -43,7 +43,7 @@ def recipes(identity, ratio=0.4):
 def test_the_waterfall_ends_where_the_strip_does(app, component, identity):
     for recipe in recipes(identity):
         for quantity in ("params", "nonzero", "macs", "n_bytes"):
-            open_all(app, recipe, all_picture="savings", of_quantity=quantity)
+            open_all(app, recipe, all_picture="savings", savings_of=quantity)
             (item,) = [i for i in component(app, "strip")["items"] if i["key"] == quantity]
             if item["before"] == item["after"]:
                 assert any("stay" in info.value for info in app.info)

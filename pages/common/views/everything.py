@@ -31,25 +31,11 @@ _QUANTITIES: Final[Mapping[str, tuple[str, str, str]]] = {
 def show(plan: "Plan", counted: "Preview", selected: str) -> None:
     """Draw the choice of pictures and the chosen one."""
     with st.container(horizontal=True, vertical_alignment="center", key="all_choices"):
-        picture = _choice("Picture", {key: title for key, (title, _) in _PICTURES.items()}, "all")
+        picture = charts.choice(
+            "Picture", {key: title for key, (title, _) in _PICTURES.items()}, key="all_picture"
+        )
         options = st.container(horizontal=True, vertical_alignment="center")
     _PICTURES[picture][1](plan, counted, selected, options)
-
-
-def _choice(label: str, titles: Mapping[str, str], key: str) -> str:
-    """Draw a choice that keeps its value while other pictures or pages are shown."""
-    return str(
-        st.segmented_control(
-            label,
-            list(titles),
-            format_func=lambda option: titles[option],
-            default=next(iter(titles)),
-            required=True,
-            label_visibility="collapsed",
-            key=f"{key}_{label.lower().replace(' ', '_')}",
-            persist_state="session",
-        )
-    )
 
 
 def _select(plan: "Plan", *names: str) -> None:
@@ -74,7 +60,9 @@ def _scores(plan: "Plan", counted: "Preview", selected: str, options: Any) -> No
     from pruning_core.figures.ridgeline import FEW_LAYERS, Frame, percentile_strip, ridgeline
 
     with options:
-        scale = _choice("Scale", {"own": "Each layer's own scale", "raw": "Raw scores"}, "scores")
+        scale = charts.choice(
+            "Scale", {"own": "Each layer's own scale", "raw": "Raw scores"}, key="scores_scale"
+        )
     sites = cache.sites(plan.recipe)
     spreads = _spreads(plan)
     shown = _largest_rows(np.array([spread.n_units for spread in spreads], np.int64))
@@ -147,7 +135,9 @@ def _widths(plan: "Plan", counted: "Preview", selected: str, options: Any) -> No
     from pruning_core.figures.ribbons import letters, network_ribbons
 
     with options:
-        scale = _choice("Scale", {"linear": "Linear", "log": "Logarithmic"}, "widths")
+        scale = charts.choice(
+            "Scale", {"linear": "Linear", "log": "Logarithmic"}, key="widths_scale"
+        )
     ribbons = cache.ribbons(plan.recipe)
     shown = _largest_rows(np.array([ribbon.dense for ribbon in ribbons], np.int64))
     drawn = [ribbons[place] for place in shown]
@@ -192,11 +182,17 @@ def _savings(plan: "Plan", counted: "Preview", selected: str, options: Any) -> N
     in_turn = cache.savings_in_turn(plan.recipe)
     part = "layer"
     with options:
-        key = _choice("Quantity", {name: title for name, (title, *_) in _QUANTITIES.items()}, "of")
+        key = charts.choice(
+            "Quantity",
+            {name: title for name, (title, *_) in _QUANTITIES.items()},
+            key="savings_of",
+        )
         if in_turn is not None:
             coupled = cache.registry("granularities")[plan.recipe.granularity].coupled
             turn = "group" if coupled else "branch"
-            part = _choice("By", {"layer": "By layer", turn: f"By {turn}"}, f"savings_{turn}")
+            part = charts.choice(
+                "By", {"layer": "By layer", turn: f"By {turn}"}, key=f"savings_by_{turn}"
+            )
     _, word, unit = _QUANTITIES[key]
     before, after = (int(getattr(totals, key)) for totals in (counted.before, counted.after))
     if before == after:
@@ -251,7 +247,9 @@ def _nothing(plan: "Plan", everything: str) -> str:
 def _where(plan: "Plan", counted: "Preview", selected: str, options: Any) -> None:  # noqa: ARG001
     """Draw where parameters and MACs of the dense network are."""
     with options:
-        quantity = _choice("Of", {name: name for name in overview.QUANTITIES}, "where")
+        quantity = charts.choice(
+            "Quantity", {name: name for name in overview.QUANTITIES}, key="where_of"
+        )
     network = cache.network(plan.recipe.model)
     site = cache.sites(plan.recipe)[selected]
     overview.where(
