@@ -7,59 +7,17 @@ page in a fresh Chromium and stops the clock when the heatmap and the exact tota
 """
 
 import argparse
-import os
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-ROOT = Path(__file__).resolve().parents[1]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+from benchmarks.browser import APP, chromium, serve
+
 PICTURE = ".st-key-first_heatmap canvas"
 TOTALS = ".st-key-strip_numbers >> text=EXACT"
-
-
-@contextmanager
-def server(script: Path, state: Path) -> Iterator[str]:
-    """Run a Streamlit script until the block ends; yield its address once it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(script)]
-    command += ["--server.headless=true", f"--server.port={port}"]
-    process = subprocess.Popen(
-        command,
-        cwd=script.parent,
-        env=os.environ | {"PRUNING_STUDIO_STATE": str(state)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not _answers(f"{url}/_stcore/health"):
-            time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def seconds_until(page: Page, url: str, selectors: list[str]) -> list[float]:
@@ -78,9 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     found: dict[str, list[float]] = {"empty app": [], "first picture": [], "exact totals": []}
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.py"
         empty.write_text("import streamlit as st\nst.write('empty')\n")
         for number in range(runs):
@@ -88,12 +45,10 @@ def main() -> None:
             state.mkdir()
             for script, selectors, names in (
                 (empty, ["text=empty"], ["empty app"]),
-                (ROOT / "app.py", [PICTURE, TOTALS], ["first picture", "exact totals"]),
+                (APP, [PICTURE, TOTALS], ["first picture", "exact totals"]),
             ):
-                browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-                with server(script, state) as url:
-                    times = seconds_until(browser.new_page(), url, selectors)
-                browser.close()
+                with chromium() as browser, serve(script, state) as server:
+                    times = seconds_until(browser.new_page(), server.url, selectors)
                 for name, value in zip(names, times, strict=True):
                     found[name].append(value)
     for name, values in found.items():

@@ -72,6 +72,7 @@ export default function ({ data, parentElement }) {
   }
   writeAddress(data.address);
   const root = parentElement.querySelector(".strip");
+  root.dataset.updates = String(1 + Number(root.dataset.updates || 0));
   instance.entries = data.items.map(quantity);
   for (const entry of instance.entries) show(entry, entry.item.after);
   root.replaceChildren(...instance.entries.map((entry) => entry.box));
