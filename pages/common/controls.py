@@ -11,7 +11,6 @@ from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Target, T
 
 if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
-    from pruning_core.preview import Preview
 
 _KINDS: Final[Mapping[str, str]] = {
     "ratio": "Ratio",
@@ -53,18 +52,22 @@ _BUDGETS: Final[Mapping[str, str]] = {
 }
 
 
-def show(plan: "Plan", counted: "Preview") -> None:
-    """Draw the settings that hold for the whole model."""
+def show(plan: "Plan") -> None:
+    """Draw the settings that hold for the whole model.
+
+    Single layers may change while these controls are not drawn anew, so what a control writes is
+    made from the plan of that moment.
+    """
     recipe = state.recipe()
     with st.container(border=True, key="controls"):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             _granularity(recipe)
-            _criterion(recipe, plan)
+            _criterion(recipe)
             _scope(recipe)
-            _more(recipe, plan)
+            _more(recipe)
             _recipe_file(recipe)
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            _kind(recipe, plan, counted)
+            _kind(recipe)
             _amount(recipe, plan)
             st.space("stretch")
             st.page_link(
@@ -116,7 +119,7 @@ def _change_granularity(key: str) -> None:
     state.set_recipe(recipe)
 
 
-def _criterion(recipe: Recipe, plan: "Plan") -> None:
+def _criterion(recipe: Recipe) -> None:
     granularity = cache.registry("granularities")[recipe.granularity]
     entries = {
         key: entry
@@ -129,14 +132,15 @@ def _criterion(recipe: Recipe, plan: "Plan") -> None:
         format_func=lambda key: entries[key].title + (" · data" if entries[key].needs_data else ""),
         width=290,
         help="The criterion: how the importance of a weight or unit is computed.",
-        **state.bound("criterion", recipe.criterion, lambda key: _change_criterion(plan, key)),
+        **state.bound("criterion", recipe.criterion, _change_criterion),
     )
 
 
-def _change_criterion(plan: "Plan", key: str) -> None:
+def _change_criterion(key: str) -> None:
     """Rate by something else; the reduction stays where the new criterion has one."""
     reduces = cache.registry("criteria")[key].reduces
     reduction = state.recipe().reduction if reduces else "sum"
+    plan = cache.plan(state.recipe())
     state.set_recipe(edits.with_scores(state.recipe(), plan, criterion=key, reduction=reduction))
 
 
@@ -159,15 +163,15 @@ def _scope(recipe: Recipe) -> None:
     )
 
 
-def _more(recipe: Recipe, plan: "Plan") -> None:
+def _more(recipe: Recipe) -> None:
     with st.popover("More", icon=":material/tune:"):
         st.selectbox(
             "Scores of different layers are compared",
             list(_NORMALISE),
             format_func=_NORMALISE.__getitem__,
-            **state.bound("normalise", recipe.normalise, _rescore(plan, "normalise")),
+            **state.bound("normalise", recipe.normalise, _rescore("normalise")),
         )
-        _order(recipe, plan)
+        _order(recipe)
         _limits(recipe)
         st.number_input(
             "Calibration examples",
@@ -178,7 +182,7 @@ def _more(recipe: Recipe, plan: "Plan") -> None:
             **state.bound(
                 "calibration_samples",
                 recipe.calibration.samples,
-                lambda n: _rescore(plan, "calibration")(
+                lambda n: _rescore("calibration")(
                     state.recipe().calibration.model_copy(update={"samples": n})
                 ),
             ),
@@ -189,11 +193,11 @@ def _more(recipe: Recipe, plan: "Plan") -> None:
             max_value=2**31 - 1,
             help="Decides everything that is drawn at random.",
             value=None,
-            **state.bound("seed", recipe.seed, _rescore(plan, "seed")),
+            **state.bound("seed", recipe.seed, _rescore("seed")),
         )
 
 
-def _order(recipe: Recipe, plan: "Plan") -> None:
+def _order(recipe: Recipe) -> None:
     """Draw how a unit's slices become one score, and the control that turns the order round."""
     coupled = cache.registry("granularities")[recipe.granularity].coupled
     st.selectbox(
@@ -202,12 +206,12 @@ def _order(recipe: Recipe, plan: "Plan") -> None:
         format_func=_REDUCTIONS.__getitem__,
         disabled=not (coupled and cache.registry("criteria")[recipe.criterion].reduces),
         help="A unit has a slice in every layer it is coupled to.",
-        **state.bound("reduction", recipe.reduction, _rescore(plan, "reduction")),
+        **state.bound("reduction", recipe.reduction, _rescore("reduction")),
     )
     st.toggle(
         "Reversed: the highest scores leave first",
         help="A control. If it harms no more than the criterion, the criterion tells nothing.",
-        **state.bound("reverse", recipe.reverse, _rescore(plan, "reverse")),
+        **state.bound("reverse", recipe.reverse, _rescore("reverse")),
     )
 
 
@@ -267,7 +271,7 @@ def _open_recipe() -> None:
     state.set_recipe(uploaded)
 
 
-def _kind(recipe: Recipe, plan: "Plan", counted: "Preview") -> None:
+def _kind(recipe: Recipe) -> None:
     removes = cache.registry("granularities")[recipe.granularity].removes
     kinds = [kind for kind in _KINDS if removes or kind not in _BUDGETS]
     st.selectbox(
@@ -279,9 +283,14 @@ def _kind(recipe: Recipe, plan: "Plan", counted: "Preview") -> None:
         **state.bound(
             "target_kind",
             recipe.target.kind,
-            lambda kind: state.set_recipe(edits.with_kind(state.recipe(), kind, plan, counted)),
+            _change_kind,
         ),
     )
+
+
+def _change_kind(kind: str) -> None:
+    recipe = state.recipe()
+    state.set_recipe(edits.with_kind(recipe, kind, cache.plan(recipe), cache.preview(recipe)))
 
 
 def _amount(recipe: Recipe, plan: "Plan") -> None:
@@ -367,10 +376,11 @@ def _replace(field: str) -> Any:
     return lambda value: state.set_recipe(state.recipe().replace(**{field: value}))
 
 
-def _rescore(plan: "Plan", field: str) -> Any:
+def _rescore(field: str) -> Any:
     """Return what a widget does that changes the scores: thresholds become counts first."""
 
     def write(value: Any) -> None:
-        state.set_recipe(edits.with_scores(state.recipe(), plan, **{field: value}))
+        recipe = state.recipe()
+        state.set_recipe(edits.with_scores(recipe, cache.plan(recipe), **{field: value}))
 
     return write

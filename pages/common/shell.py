@@ -58,7 +58,8 @@ def enter() -> None:
         st.rerun()
     st.html(_STYLE)
     state.open_session()
-    toolbar.show()
+    state.begin_page()
+    st.fragment(toolbar.show, key="toolbar")()
     message = state.take_message()
     if message:
         st.error(markdown(message))

@@ -25,6 +25,10 @@ _VIEW: Final = "shown_view"
 _GOOD: Final = "_good_recipe"
 PAGE: Final = "_page"
 _MESSAGE: Final = "_message"
+_PARTS: Final = "_parts"
+_DRAWN: Final = "_drawn_recipe"
+_HAS_MESSAGE: Final = "_has_message"
+_OF_LAYERS: Final = ("layers", "pins", "picks")
 _LONGEST: Final = 512
 _STEPS: Final = 200
 
@@ -247,16 +251,52 @@ def bound(
 
 
 def attempt(action: Callable[[], None]) -> None:
-    """Carry out ``action``, for use in callbacks: an error becomes a message on the page."""
+    """Carry out ``action``, for use in callbacks: an error becomes a message on the page.
+
+    Where the page can, only what shows single layers is drawn anew unless the action changed more.
+    """
+    before = recipe()
     try:
         action()
     except Exception as error:  # the next run of the page shows it
         st.session_state[_MESSAGE] = problems.sentence(error)
+    parts: tuple[str, ...] = st.session_state.get(_PARTS, ())
+    if not parts:
+        return
+    if st.session_state.get(_MESSAGE) or st.session_state.get(_HAS_MESSAGE):
+        st.rerun()
+    unchanged = {name: getattr(before, name) for name in _OF_LAYERS}
+    if before is recipe() or recipe().replace(**unchanged) == before:
+        st.rerun(parts)
+    st.rerun()
+
+
+def can_redraw(parts: tuple[str, ...]) -> None:
+    """Say that the page is drawn to its end, and has these fragments to draw anew alone."""
+    st.session_state[_PARTS] = parts
+
+
+def note_drawn() -> None:
+    """Say that the savings of the current recipe are on the page."""
+    st.session_state[_DRAWN] = recipe()
+
+
+def keep_in_step() -> None:
+    """Draw the whole page anew when this part alone is drawn for another recipe than the rest."""
+    if st.session_state.get(_DRAWN) != recipe():
+        st.rerun()
+
+
+def begin_page() -> None:
+    """Say that a page is drawn from its beginning."""
+    st.session_state[_PARTS] = ()
 
 
 def take_message() -> str:
     """Return the message of the last callback once; empty when there is none."""
-    return str(st.session_state.pop(_MESSAGE, ""))
+    message = str(st.session_state.pop(_MESSAGE, ""))
+    st.session_state[_HAS_MESSAGE] = bool(message)
+    return message
 
 
 def page() -> str:

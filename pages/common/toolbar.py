@@ -30,7 +30,7 @@ def show() -> None:
             shortcut="Ctrl+Z",
             disabled=not undone,
             help=f"Ctrl+Z. {undone} {plural('step', undone)} can be undone.",
-            on_click=state.undo,
+            on_click=lambda: state.attempt(state.undo),
         )
         st.button(
             "Redo",
@@ -39,7 +39,7 @@ def show() -> None:
             shortcut="Ctrl+Shift+Z",
             disabled=not redone,
             help=f"Ctrl+Shift+Z. {redone} {plural('step', redone)} can be done again.",
-            on_click=state.redo,
+            on_click=lambda: state.attempt(state.redo),
         )
         _snapshots()
         if st.button(
