@@ -1,6 +1,6 @@
 """What a plan saves, exactly and at once: the model is not touched."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from pruning_core.granularities import GRANULARITIES, Combine, Elements, Granula
 from pruning_core.planning.mixed import Structure
 from pruning_core.planning.order import ranking_of
 from pruning_core.planning.plan import Plan
+from pruning_core.planning.recipe import Recipe
 from pruning_core.scoring.ranking import SiteRanking
 from pruning_core.scoring.score import Scores
 from pruning_core.tracing.cost import Costs
@@ -247,6 +248,9 @@ def _masked_track(
         np.repeat(one.macs, repeat, 0),
         np.repeat(one.n_bytes, repeat),
     )
+    if _each_counts(plan.recipe) and moving.parameter not in _holding_zeros(network):
+        now = _cost(network, structure, _masked_nonzeros(network, plan, structure))[0].nonzero
+        return costs, now + plan.n_removed(site) - positions
     live = (network.tensor(moving.parameter) != 0).cpu().numpy()
     others = nothing.masks(network).get(moving.parameter)
     if others is not None and not others.all():
@@ -263,18 +267,45 @@ def _masked_track(
     return costs, start - gone
 
 
-def _lost(network: Network, plan: Plan) -> dict[str, NDArray[np.bool_]]:
+def _each_counts(recipe: Recipe) -> bool:
+    """Tell whether only single weights are pruned, so that each unit is one element."""
+    return not recipe.also and GRANULARITIES[recipe.granularity].single_weights
+
+
+def _holding_zeros(network: Network) -> frozenset[str]:
+    """Return the parameters of the dense network that hold a zero."""
+    whole = np.ones(network.cost.n_units, np.bool_)
+    zeros = network.cost.zeros(whole)[0]
+    return frozenset(name for name, n in zip(network.cost.parameters, zeros, strict=True) if n)
+
+
+def _lost(
+    network: Network, plan: Plan, without: Container[str] = ()
+) -> dict[str, NDArray[np.bool_]]:
     """Return, for each masked parameter, which of its non-zero weights become zero."""
     return {
         name: (network.tensor(name) != 0).cpu().numpy() & ~mask
         for name, mask in plan.masks(network).items()
-        if not mask.all()
+        if name not in without and not mask.all()
     }
 
 
 def _masked_nonzeros(network: Network, plan: Plan, structure: Structure) -> dict[str, int]:
     """Return how many non-zero weights of each masked parameter become zero and do not leave."""
-    return _surviving(network, structure, _lost(network, plan))
+    if not (structure.keep.all() and not structure.cut):
+        return _surviving(network, structure, _lost(network, plan))
+    holding = _holding_zeros(network)
+    if _each_counts(plan.recipe):
+        sites = GRANULARITIES[plan.recipe.granularity].sites(network)
+        counted = {
+            site.parameter: plan.n_removed(site.name)
+            for site in sites
+            if site.parameter not in holding
+        }
+    else:
+        counted = {}
+    lost = _lost(network, plan, without=counted)
+    return counted | {name: int(np.count_nonzero(flags)) for name, flags in lost.items()}
 
 
 def _surviving(

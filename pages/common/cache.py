@@ -289,8 +289,7 @@ def reachable(recipe: Recipe, site: "Site") -> "NDArray[np.bool_]":
     """Return ``[P]`` which positions of :func:`track` the recipe allows."""
     from pruning_core.planning.order import reachable as can_be_reached
 
-    removed = track(recipe, site.name).n_removed.tolist()
-    return np.array([can_be_reached(recipe, site, count) for count in removed], np.bool_)
+    return can_be_reached(recipe, site, track(recipe, site.name).n_removed)
 
 
 def rated_by(recipe: Recipe, criterion: str) -> Recipe:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pruning_core.granularities import Pattern
 
@@ -38,3 +39,12 @@ class Limits:
         kept = max(n_units - wish, min(self.min_kept, n_units))
         rounded = -(-kept // self.round_to) * self.round_to
         return n_units - min(rounded, n_units)
+
+    def allows(self, counts: NDArray[np.int64], n_units: int) -> NDArray[np.bool_]:
+        """Return ``[P]`` for which ``counts`` :meth:`allowed` lets go exactly as many."""
+        if self.pattern is not None:
+            return np.isin(counts, [0, self.pattern.most(n_units)])
+        kept = n_units - counts
+        exact: NDArray[np.bool_] = (kept % self.round_to == 0) | (kept == n_units)
+        exact &= kept >= min(self.min_kept, n_units)
+        return exact

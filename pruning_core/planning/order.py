@@ -107,11 +107,11 @@ def ranking_of(recipe: Recipe, scores: Scores, site: str) -> SiteRanking:
     return PickedRanking(scores.by_site[site], recipe.picks[site])
 
 
-def reachable(recipe: Recipe, site: Site, count: int) -> bool:
-    """Tell whether exactly ``count`` units of ``site`` can go."""
+def reachable(recipe: Recipe, site: Site, counts: Counts) -> NDArray[np.bool_]:
+    """Return ``[P]`` for which ``counts`` exactly that many units of ``site`` can go."""
     picks = recipe.picks.get(site.name, _NOTHING)
-    inside = len(picks.prune) <= count <= site.n_units - len(picks.keep)
-    return inside and limits_of(recipe).allowed(count, site.n_units) == count
+    inside = (counts >= len(picks.prune)) & (counts <= site.n_units - len(picks.keep))
+    return inside & limits_of(recipe).allows(counts, site.n_units)
 
 
 class Together:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from pruning_core.tracing.network import Network
 Keep = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Which units stay.
 
@@ -34,7 +35,15 @@ class Plan:
 
     def n_removed(self, site: str) -> int:
         """Return how many units of ``site`` go."""
-        return int((~self.keep[site]).sum())
+        if site not in self._removed:
+            keep = self.keep[site]
+            self._removed[site] = keep.size - int(np.count_nonzero(keep))
+        return self._removed[site]
+
+    @cached_property
+    def _removed(self) -> dict[str, int]:
+        """What :meth:`n_removed` has counted."""
+        return {}
 
     def ratio(self, site: str) -> float:
         """Return the share of units of ``site`` that go, 0..1."""

@@ -134,7 +134,7 @@ def _plan(
         if allowed != wishes[name]:
             notes.setdefault(name, []).append(_limit_note(wishes[name], allowed, name, order))
         ranking = order.ranking(name)
-        keep[name] = ~ranking.lowest(allowed)
+        keep[name] = ranking.kept(allowed)
         thresholds[name] = ranking.threshold(allowed)
     return Plan(recipe, keep, thresholds, {name: tuple(text) for name, text in notes.items()})
 

@@ -44,6 +44,7 @@ class SiteRanking:
         """Rank ``[U]`` scores; they are neither copied nor changed."""
         self.values = values
         self._last_cut: tuple[int, Cut] | None = None
+        self._last_kept: tuple[int, NDArray[np.bool_]] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -109,6 +110,17 @@ class SiteRanking:
     def threshold(self, count: int) -> float:
         """Return the lowest score that stays when ``count`` units go, ``0 <= count < U``."""
         return float(self.cut(count).limit)
+
+    def kept(self, count: int) -> NDArray[np.bool_]:
+        """Return ``[U]`` True for the units that stay when ``count`` go; shared and read-only.
+
+        While one layer of a plan moves, all others ask for the same again.
+        """
+        if self._last_kept is None or self._last_kept[0] != count:
+            stays = ~self.lowest(count)
+            stays.flags.writeable = False
+            self._last_kept = count, stays
+        return self._last_kept[1]
 
     def lowest(self, count: int) -> NDArray[np.bool_]:
         """Return ``[U]`` True for the first ``count`` units to go, ``0 <= count <= U``."""
