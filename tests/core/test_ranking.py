@@ -136,6 +136,7 @@ def test_marked_units_are_counted_along_the_order(data: st.DataObject) -> None:
 @settings(deadline=None)
 @given(numbers, numbers)
 def test_keys_ascend_as_numbers_do(left: float, right: float) -> None:
+    left, right = np.array([left, right], np.float32).tolist()  # scores are stored so
     low, high = keys.keys(np.array([left, right], np.float32)).tolist()
     if np.isnan(left) or np.isnan(right):
         assert (low < high) == (not np.isnan(left) and np.isnan(right))
