@@ -127,3 +127,34 @@ def test_every_granularity_can_be_looked_at(app, component, model, granularity):
     data = component(app, "units")
     assert data["pickable"] == (GRANULARITIES[granularity].pattern is None)
     assert data["selected"] in data["tiles"]["unit"]
+
+
+def test_units_picked_by_hand_are_told_apart_in_the_histogram(app, component):
+    picks = {"conv1": Picks(keep=(0, 1), prune=(2,))}
+    recipe = Recipe(model="bundled:lenet_5", granularity="unit", picks=picks)
+    visit(app, "pages/plan.py", recipe)
+    data = component(app, "threshold")
+    assert [len(data["picked"][wish]) for wish in ("keep", "prune")] == [2, 1]
+    assert [sum(data["picked_counts"][wish]) for wish in ("keep", "prune")] == [2, 1]
+    assert data["removed"] == 1
+
+
+def test_all_heads_of_the_model_are_shown_with_those_that_go(app, component):
+    recipe = Recipe(
+        model="bundled:vit_tiny",
+        granularity="unit",
+        scope="local",
+        target=Ratio(value=0.25),
+        picks={"blocks.3.attention.qkv": Picks(keep=(0, 1, 2))},
+    )
+    visit(app, "pages/plan.py", recipe)
+    app.session_state["layer"] = "blocks.2.attention.qkv"
+    app.run()
+    data = component(app, "heads")
+    plan = planned(recipe)
+    assert [row["site"] for row in data["rows"]] == [f"blocks.{i}.attention.qkv" for i in range(4)]
+    for row in data["rows"]:
+        assert row["keep"] == plan.keep[row["site"]].astype(int).tolist()
+    assert data["rows"][3]["keep"] == [1, 1, 1, 0]
+    assert data["rows"][3]["pick"] == [1, 1, 1, 0]
+    assert any("4 of 16 pruned" in text.value for text in app.markdown)

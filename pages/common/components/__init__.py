@@ -41,6 +41,14 @@ _UNITS_HTML: Final = """<div class="units">
   <div class="hint"></div>
 </div>"""
 
+_HEADS_HTML: Final = """<div class="heads">
+  <div class="scroll"><table role="grid"><thead></thead><tbody></tbody></table></div>
+  <div class="legend">
+    <span class="low"></span><span class="ramp"></span><span class="high"></span>
+    <span class="unit"></span>
+  </div>
+</div>"""
+
 _TOGETHER_HTML: Final = """<div class="together">
   <div class="tools">
     <input type="search" placeholder="Search layers" aria-label="Search coupled layers">
@@ -90,6 +98,7 @@ def _component(name: str, html: str, *parts: str) -> ComponentRenderer:
     return st.components.v2.component(f"pruning_studio_{name}", html=html, css=style, js=script)
 
 
+mount_heads: Final = _component("heads", _HEADS_HTML)
 mount_heatmap: Final = _component("heatmap", _HEATMAP_HTML)
 mount_strip: Final = _component("strip", _STRIP_HTML)
 mount_threshold: Final = _component("threshold", _THRESHOLD_HTML)

@@ -2,10 +2,6 @@
 // nothing flickers while thresholds move. What leaves is blanked; rows and columns that leave whole
 // have a cross beside them. Pointing at a cell reads its value.
 const EDGE = { left: 46, right: 92, top: 12, bottom: 34 };
-const CIVIDIS = [
-  "#00224e", "#123570", "#3b496c", "#575d6d", "#707173",
-  "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838",
-].map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
 const instances = new WeakMap();
 
 function decode(text, Type) {
@@ -13,13 +9,6 @@ function decode(text, Type) {
   const bytes = new Uint8Array(raw.length);
   for (let i = 0; i < raw.length; i += 1) bytes[i] = raw.charCodeAt(i);
   return new Type(bytes.buffer);
-}
-
-function colourOf(share) {
-  const place = Math.max(0, Math.min(1, share)) * (CIVIDIS.length - 1);
-  const low = Math.min(CIVIDIS.length - 2, Math.floor(place));
-  return [0, 1, 2].map((i) =>
-    CIVIDIS[low][i] + (place - low) * (CIVIDIS[low + 1][i] - CIVIDIS[low][i]));
 }
 
 function rgbOf(context, colour) {

@@ -41,3 +41,14 @@ function paint(root) {
   root.style.setProperty("--kept", (colours[0] || "#0072B2").trim());
   root.style.setProperty("--pruned", (colours[1] || "#D55E00").trim());
 }
+// Importance, from dark to bright, as in pruning_core/figures/palette.py.
+const CIVIDIS = [
+  "#00224e", "#123570", "#3b496c", "#575d6d", "#707173",
+  "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838",
+].map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+function colourOf(share) {
+  const place = Math.max(0, Math.min(1, share)) * (CIVIDIS.length - 1);
+  const low = Math.min(CIVIDIS.length - 2, Math.floor(place));
+  return [0, 1, 2].map((i) =>
+    CIVIDIS[low][i] + (place - low) * (CIVIDIS[low + 1][i] - CIVIDIS[low][i]));
+}

@@ -107,7 +107,8 @@ function draw(instance) {
     node("path", { d: bars(instance, data.gone, null, floor, toY), class: "pruned" }, svg);
     node("path", { d: bars(instance, stays, data.gone, floor, toY), class: "kept" }, svg);
   } else {
-    const outline = bars(instance, data.counts, null, floor, toY);
+    const free = drawPickedBars(instance, svg, floor, toY);
+    const outline = bars(instance, free.counts, free.below, floor, toY);
     node("path", { d: outline, class: "kept", "clip-path": "url(#right-of-line)" }, svg);
     node("path", { d: outline, class: "pruned", "clip-path": "url(#left-of-line)" }, svg);
   }
@@ -117,8 +118,12 @@ function draw(instance) {
   for (const [wish, scores] of Object.entries(data.picked || {})) {
     for (const score of scores) drawPicked(svg, instance.toX(score), floor, wish);
   }
-  for (const tick of ticks(low, high, Math.max(3, Math.floor(width / 70)))) {
-    label(svg, formatScore(tick, 3), { x: instance.toX(tick), y: floor + 19, class: "tick middle" });
+  const places = ticks(low, high, Math.max(3, Math.floor(width / 70)));
+  const finest = places.length > 1 ? Math.abs(places[1] - places[0]) : 0;
+  const largest = Math.max(...places.map(Math.abs), finest);
+  const digits = finest > 0 ? Math.ceil(Math.log10(largest / finest) - 1e-9) + 2 : 3;
+  for (const tick of places) {
+    label(svg, formatScore(tick, Math.max(3, Math.min(8, digits))), { x: instance.toX(tick), y: floor + 19, class: "tick middle" });
   }
   label(svg, `score of one of the ${data.units} (${data.criterion})`, {
     x: EDGE.left + inner.width / 2, y: height - 4, class: "tick middle title",
@@ -161,6 +166,16 @@ function bars(instance, counts, below, floor, toY) {
     outline += `M${x1 + gap} ${foot}V${top}H${x2 - gap}V${foot}Z`;
   });
   return outline;
+}
+
+// Units picked by hand do not move with the threshold: they are the foot of the bars.
+function drawPickedBars(instance, svg, floor, toY) {
+  const { counts, picked_counts: picked } = instance.data;
+  if (!picked) return { counts, below: null };
+  const both = picked.keep.map((n, i) => n + picked.prune[i]);
+  node("path", { d: bars(instance, picked.prune, null, floor, toY), class: "pruned" }, svg);
+  node("path", { d: bars(instance, picked.keep, picked.prune, floor, toY), class: "kept" }, svg);
+  return { counts: counts.map((n, i) => n - both[i]), below: both };
 }
 
 // The share of units below each score, as steps; the area is split where the threshold is.

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.common import cache, pictures
 from pages.common.format import plural
-from pages.common.views.layer import cut, together, units
+from pages.common.views.layer import cut, heads, together, units
 
 if TYPE_CHECKING:
     from pruning_core.granularities import Site
@@ -42,6 +42,8 @@ def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG0
 def _units(plan: "Plan", site: "Site") -> None:
     """Draw the single units, the decision about one of them, and what leaves with it."""
     unit = units.looked_at(plan, site)
+    if site.kind == heads.KIND:
+        heads.show(plan, site, unit)
     left, right = st.columns([8, 5], gap="medium")
     with left:
         units.show(plan, site, unit)

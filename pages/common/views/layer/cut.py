@@ -8,7 +8,7 @@ import streamlit as st
 from pages.common import cache, edits, pictures, state
 from pages.common.components import mount_threshold
 from pages.common.format import markdown, plural
-from pruning_core.planning.recipe import Count, Picks, Ratio, Threshold
+from pruning_core.planning.recipe import Count, Ratio, Threshold
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -103,7 +103,7 @@ def threshold_data(plan: "Plan", site: "Site", *, cumulative: bool = False) -> d
         "curve": curve and {"scores": curve.scores.tolist(), "below": curve.below.tolist()},
         "on_off": _pattern(plan) is not None,
         "gone": _gone(plan, site),
-        "picked": _picked(recipe.picks.get(site.name), scores),
+        **_picked(plan, site),
         "positions": {name: getattr(track, name)[reachable].tolist() for name in names},
         "removed": plan.n_removed(site.name),
         "total": site.n_units,
@@ -124,13 +124,19 @@ def _gone(plan: "Plan", site: "Site") -> list[int] | None:
     return counts
 
 
-def _picked(picks: "Picks | None", scores: Any) -> dict[str, list[float]]:
-    """Return the scores of some units picked by hand, to be marked at the axis."""
+def _picked(plan: "Plan", site: "Site") -> dict[str, Any]:
+    """Return how many of each bin were picked by hand, and the scores of some to mark them."""
+    picks = plan.recipe.picks.get(site.name)
     if picks is None:
-        return {"keep": [], "prune": []}
+        return {"picked": None, "picked_counts": None}
+    from pruning_core.figures.histogram import count_in
+
+    scores = cache.scores(plan.recipe).by_site[site.name]
+    bins = cache.bins(plan.recipe, site.name)
+    chosen = {"keep": scores[list(picks.keep)], "prune": scores[list(picks.prune)]}
     return {
-        "keep": scores[list(picks.keep[:_MARKS_AT_MOST])].tolist(),
-        "prune": scores[list(picks.prune[:_MARKS_AT_MOST])].tolist(),
+        "picked": {wish: found[:_MARKS_AT_MOST].tolist() for wish, found in chosen.items()},
+        "picked_counts": {wish: count_in(bins, found).tolist() for wish, found in chosen.items()},
     }
 
 

@@ -9,6 +9,8 @@ from pages.common.components import mount_units
 from pages.common.format import markdown, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -107,9 +109,6 @@ def tiles(plan: "Plan", site: "Site", units: "NDArray[np.int64]", selected: int)
     """Return what the component shows, as plain data."""
     recipe, keep = plan.recipe, plan.keep[site.name]
     scores = cache.scores(recipe).by_site[site.name]
-    own = recipe.picks.get(site.name)
-    to_keep = frozenset(own.keep) if own else frozenset()
-    to_prune = frozenset(own.prune) if own else frozenset()
     numbers: list[int] = units.tolist()
     pattern = cache.registry("granularities")[recipe.granularity].pattern
     bins = cache.bins(recipe, site.name)
@@ -132,9 +131,17 @@ def tiles(plan: "Plan", site: "Site", units: "NDArray[np.int64]", selected: int)
             "unit": numbers,
             "score": scores[units].tolist(),
             "keep": keep[units].astype(int).tolist(),
-            "pick": [1 if u in to_keep else 2 if u in to_prune else 0 for u in numbers],
+            "pick": marks(recipe, site.name, numbers),
         },
     }
+
+
+def marks(recipe: "Recipe", site: str, units: "Iterable[int]") -> list[int]:
+    """Return what was picked for each of ``units``: 0 nothing, 1 to stay, 2 to go."""
+    own = recipe.picks.get(site)
+    to_keep = frozenset(own.keep) if own else frozenset()
+    to_prune = frozenset(own.prune) if own else frozenset()
+    return [1 if unit in to_keep else 2 if unit in to_prune else 0 for unit in units]
 
 
 def _pick(site: "Site") -> None:
