@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pruning_core.figures.histogram import Bins, Cumulative
+    from pruning_core.figures.portrait import Look, Portrait
     from pruning_core.figures.ribbons import Ribbon
     from pruning_core.granularities import Site
     from pruning_core.loading.card import ModelCard
@@ -246,6 +247,36 @@ def _explanation(fingerprint: str, site: str, unit: int, _recipe: Recipe) -> "Ex
     from pruning_core.planning.explain import explain
 
     return explain(plan(_recipe), network(_recipe.model), scores(_recipe), site, unit)
+
+
+def portrait(recipe: Recipe, parameter: str, look: "Look") -> "Portrait":
+    """Return one parameter as it is looked at; scores matter only where they make the order."""
+    by_score = "score" in (look.rows, look.columns)
+    settings = _score_settings(recipe) if by_score else ""
+    return _portrait(recipe.model, parameter, repr(look), settings, look, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def _portrait(
+    identity: str,
+    parameter: str,
+    written: str,  # noqa: ARG001
+    settings: str,
+    _look: "Look",
+    _recipe: Recipe,
+) -> "Portrait":
+    from pruning_core.figures.portrait import portrait as draw
+
+    rated = scores(_recipe).by_site if settings else {}
+    return draw(network(identity), parameter, _look, rated)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def largest(identity: str, *, kernels: bool) -> float:
+    """Return the largest magnitude of all weights of a model, or of all kernels' L1 norms."""
+    from pruning_core.figures.portrait import largest as largest_of
+
+    return largest_of(network(identity), kernels=kernels)
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)

@@ -12,47 +12,55 @@ from pages.common.components import mount_heatmap, mount_threshold
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pruning_core.figures.raster import Raster
+
 _RUG_AT_MOST = 512
 
 
-def heatmap(
-    values: "NDArray[np.float32]",
-    removed: "NDArray[np.bool_] | None" = None,
-    *,
-    key: str,
-    layer: str,
-    value: str,
-    height: int = 300,
-) -> None:
+def heatmap(values: "NDArray[np.float32]", *, key: str, layer: str, value: str) -> None:
     """Draw ``[out, in]`` values on a canvas that changes in place, and a button to enlarge it."""
     from pruning_core.figures.raster import rasterise
 
-    raster = rasterise(values, removed, value)
-    n_out, n_in = raster.shape
-    note = " (a cell is the largest of its block)" if raster.is_pooled else ""
-    mount_heatmap(
-        key=key,
-        data={
-            "rows": raster.cells.shape[0],
-            "columns": raster.cells.shape[1],
-            "n_out": n_out,
-            "n_in": n_in,
-            "cells": _encoded(raster.cells),
-            "gone": None if raster.gone is None else _encoded(raster.gone),
-            "low": float(raster.cells.min()),
-            "high": float(raster.cells.max()),
-            "value": value,
-            "x_title": f"input{note}",
-            "y_title": "output",
-            "title": raster.title,
-            "alt": f"Heatmap of {value} in layer {layer}, {n_out} outputs by {n_in} inputs. "
-            f"{raster.title}.",
-            "hint": "Point at a cell to read its value.",
-            "height": height,
-        },
-    )
+    raster = rasterise(values, value)
+    data = raster_data(raster, None, layer=layer, value=value, title=raster.title)
+    mount_heatmap(key=key, data=data | {"height": 300})
     if st.button("Enlarge", key=f"{key}_enlarge", type="tertiary", icon=":material/open_in_full:"):
-        _enlarged_heatmap(values, removed, layer, value)
+        enlarged_heatmap(values, None, layer, value)
+
+
+def raster_data(
+    raster: "Raster",
+    gone: "NDArray[np.uint8] | None",
+    *,
+    layer: str,
+    value: str,
+    title: str,
+    words: tuple[str, str] = ("output", "input"),
+) -> dict[str, Any]:
+    """Return what the component needs to draw a matrix, as plain data."""
+    n_out, n_in = raster.shape
+    rows, columns = words
+    low, high = float(raster.cells.min()), float(raster.cells.max())
+    note = " (a cell is the largest of its block)" if raster.is_pooled else ""
+    return {
+        "rows": raster.cells.shape[0],
+        "columns": raster.cells.shape[1],
+        "n_out": n_out,
+        "n_in": n_in,
+        "window": [*raster.window.rows, *raster.window.columns],
+        "cells": encoded(raster.cells),
+        "gone": None if gone is None else encoded(gone),
+        "low": low,
+        "high": high,
+        "value": value,
+        "words": list(words),
+        "x_title": f"{columns}{note}",
+        "y_title": rows,
+        "title": title,
+        "alt": f"Heatmap of {value} in layer {layer}, {n_out} by {n_in}, {rows} by {columns}. "
+        f"{title}.",
+        "hint": "Point at a cell to read its value.",
+    }
 
 
 def histogram(scores: "NDArray[np.float32]", *, key: str, unit: str, criterion: str) -> None:
@@ -87,9 +95,10 @@ def bars(scores: "NDArray[np.float32]", bins: Any) -> dict[str, Any]:
 
 
 @st.dialog("Heatmap", width="large")
-def _enlarged_heatmap(
+def enlarged_heatmap(
     values: "NDArray[np.float32]", removed: "NDArray[np.bool_] | None", layer: str, value: str
 ) -> None:
+    """Draw ``[out, in]`` values as a figure with zoom, picture file and table."""
     from pruning_core.figures.heatmap import importance_heatmap, pool_max
 
     pooled = pool_max(values)
@@ -116,6 +125,6 @@ def _enlarged_histogram(scores: "NDArray[np.float32]", unit: str, criterion: str
     )
 
 
-def _encoded(array: "NDArray[Any]") -> str:
+def encoded(array: "NDArray[Any]") -> str:
     """Return the bytes of an array as text that JSON can hold."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")

@@ -36,6 +36,14 @@ def pool_share(removed: NDArray[np.bool_], cells: int = CELLS) -> NDArray[np.flo
     return shares
 
 
+def pool_mean(values: NDArray[np.float64], cells: int = CELLS) -> NDArray[np.float32]:
+    """Return the mean of each block of ``[L]``, on the grid of :func:`pool_max`."""
+    starts = _starts(len(values), cells)
+    widths = np.diff(np.append(starts, len(values)))
+    means: NDArray[np.float32] = (np.add.reduceat(values, starts) / widths).astype(np.float32)
+    return means
+
+
 def importance_heatmap(
     matrix: NDArray[np.float32],
     colours: Palette,

@@ -1,5 +1,9 @@
 """The detail view of one layer: scores, units picked by hand, what leaves together, pictures."""
 
+import base64
+import json
+
+import numpy as np
 import pytest
 
 from pages.common.picks import wish_for, with_picks, without_picks
@@ -158,3 +162,76 @@ def test_all_heads_of_the_model_are_shown_with_those_that_go(app, component):
     assert data["rows"][3]["keep"] == [1, 1, 1, 0]
     assert data["rows"][3]["pick"] == [1, 1, 1, 0]
     assert any("4 of 16 pruned" in text.value for text in app.markdown)
+
+
+def decoded(text, kind, shape):
+    return np.frombuffer(base64.b64decode(text), kind).reshape(shape)
+
+
+def test_a_window_of_a_large_layer_is_sent_exactly_and_small_enough(app, component):
+    visit(app, "pages/plan.py", Recipe(model="bundled:lenet_5", target=Ratio(value=0.5)))
+    app.session_state["layer"] = "fc1"
+    app.session_state["heatmap_window"] = ("fc1.weight", 100, 300, 500, 900)
+    app.run()
+    data = component(app, "heatmap")
+    assert data["window"] == [100, 300, 400, 800]  # moved inside, as large as asked for
+    loaded = load_model("bundled:lenet_5")
+    weight = np.abs(loaded.module.fc1.weight.detach().numpy())
+    cells = decoded(data["cells"], np.float32, (data["rows"], data["columns"]))
+    assert cells.shape == (200, 256)
+    assert cells.max() == weight[100:300, 400:800].max()
+    assert len(json.dumps(data)) < 500_000
+    app.session_state["heatmap_window"] = ("fc1.weight", 0, 40, 10, 60)
+    app.run()
+    data = component(app, "heatmap")
+    cells = decoded(data["cells"], np.float32, (40, 50))
+    assert np.array_equal(cells, weight[:40, 10:60])
+    gone = decoded(data["gone"], np.uint8, (40, 50)) == 255
+    plan = planned(app.session_state["recipe"])
+    assert np.array_equal(gone, ~plan.keep["fc1"].reshape(500, 800)[:40, 10:60])
+    app.session_state["layer"] = "fc2"
+    app.run()
+    assert component(app, "heatmap")["window"] == [0, 10, 0, 500]
+
+
+def test_a_kernel_is_shown_with_its_weights(app, component):
+    visit(app, "pages/plan.py", Recipe(model="bundled:lenet_5", granularity="unit"))
+    app.session_state["layer"] = "conv2"
+    app.session_state["heatmap_kernel"] = ("conv2.weight", 7, 3)
+    app.run()
+    picture = component(app, "heatmap")["picture"]
+    weight = load_model("bundled:lenet_5").module.conv2.weight.detach().numpy()
+    assert picture["values"] == weight[7, 3].ravel().tolist()
+    assert (picture["height"], picture["width"]) == (5, 5)
+    app.session_state["heatmap_kernel"] = ("conv2.weight", 50, 3)
+    app.run()
+    assert component(app, "heatmap")["picture"] is None
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight", "kernel", "row"])
+def test_rows_and_columns_are_sorted_and_scales_chosen(app, component, granularity):
+    recipe = Recipe(model="bundled:lenet_5", granularity=granularity, target=Ratio(value=0.4))
+    visit(app, "pages/plan.py", recipe)
+    app.session_state["layer"] = "conv2"
+    app.run()
+    before = component(app, "heatmap")
+    assert before["sorted"] == [False, False]
+    widget(app.selectbox, "Rows in order").set_value("sum").run()
+    widget(app.toggle, "One scale for the whole model").set_value(True).run()
+    data = component(app, "heatmap")
+    sums = decoded(data["sums"][0], np.float32, (data["rows"],))
+    assert (np.diff(sums) <= 0).all()
+    assert sorted(data["ids"][0]) == list(range(50))
+    assert data["high"] >= before["high"]
+    widget(app.toggle, "Weights with their sign").set_value(True).run()
+    data = component(app, "heatmap")
+    assert not app.exception
+    assert data["signed"]
+    assert data["low"] == -data["high"] < 0
+
+
+def test_recurrent_weights_are_drawn_gate_by_gate(app, component):
+    visit(app, "pages/plan.py", Recipe(model="bundled:gru_128", granularity="unit"))
+    data = component(app, "heatmap")
+    assert data["gates"] == ["r", "z", "n"]
+    assert data["n_out"] == 3 * 128

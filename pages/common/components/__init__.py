@@ -30,8 +30,21 @@ _THRESHOLD_HTML: Final = """<div class="threshold">
 
 _HEATMAP_HTML: Final = """<figure class="heatmap">
   <figcaption></figcaption>
-  <canvas role="img"></canvas>
-  <div class="readout" aria-hidden="true"></div>
+  <div class="plot">
+    <canvas class="main" role="img"></canvas>
+    <div class="marquee" hidden></div><div class="cursor" hidden></div>
+  </div>
+  <div class="readout" aria-live="polite"></div>
+  <div class="zoom" role="group" aria-label="Zoom of the heatmap" hidden>
+    <button type="button" class="in" aria-label="Zoom in">+</button>
+    <button type="button" class="out" aria-label="Zoom out">&#8722;</button>
+    <button type="button" class="all">Whole layer</button>
+    <span class="where" aria-live="polite"></span>
+  </div>
+  <div class="kernel" hidden>
+    <canvas role="img"></canvas><span class="words" aria-live="polite"></span>
+    <button type="button" class="close">Close</button>
+  </div>
 </figure>"""
 
 _UNITS_HTML: Final = """<div class="units">

@@ -46,9 +46,8 @@ const CIVIDIS = [
   "#00224e", "#123570", "#3b496c", "#575d6d", "#707173",
   "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838",
 ].map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
-function colourOf(share) {
-  const place = Math.max(0, Math.min(1, share)) * (CIVIDIS.length - 1);
-  const low = Math.min(CIVIDIS.length - 2, Math.floor(place));
-  return [0, 1, 2].map((i) =>
-    CIVIDIS[low][i] + (place - low) * (CIVIDIS[low + 1][i] - CIVIDIS[low][i]));
+function colourOf(share, stops = CIVIDIS) {
+  const place = Math.max(0, Math.min(1, share)) * (stops.length - 1);
+  const low = Math.min(stops.length - 2, Math.floor(place));
+  return [0, 1, 2].map((i) => stops[low][i] + (place - low) * (stops[low + 1][i] - stops[low][i]));
 }

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Final
 
 import streamlit as st
 
-from pages.common import cache, pictures
+from pages.common import cache
 from pages.common.format import plural
-from pages.common.views.layer import cut, heads, together, units
+from pages.common.views.layer import cut, heads, picture, together, units
 
 if TYPE_CHECKING:
     from pruning_core.granularities import Site
@@ -24,7 +24,7 @@ def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG0
     with left:
         cut.show(plan, site)
     with right:
-        _heatmap(plan, site)
+        picture.show(plan, site)
     if site.n_units <= _OPEN_AT_MOST:
         _units(plan, site)
         return
@@ -51,32 +51,3 @@ def _units(plan: "Plan", site: "Site") -> None:
         units.inspector(plan, site, unit)
     if not site.parameter:
         together.show(plan, site, unit)
-
-
-def _heatmap(plan: "Plan", site: "Site") -> None:
-    """Draw the weights of the layer, or of one it is coupled with, and what leaves of them."""
-    from pruning_core.figures.matrix import layer_matrix, parameters_of
-
-    network = cache.network(plan.recipe.model)
-    choices = (site.parameter,) if site.parameter else parameters_of(network, site.layers)
-    if not choices:
-        st.caption("No layer that these units belong to has a weight matrix to draw.")
-        return
-    parameter = choices[0]
-    if len(choices) > 1:
-        parameter = st.selectbox(
-            "Weights shown",
-            choices,
-            key=f"shown_parameter_{site.name}",
-            persist_state="session",
-            help="Every tensor that shrinks when units of this layer leave.",
-        )
-    matrix = layer_matrix(network, parameter, plan, single_weights=bool(site.parameter))
-    pictures.heatmap(
-        matrix.values,
-        matrix.removed,
-        key="layer_heatmap",
-        layer=parameter,
-        value=matrix.value,
-        height=330,
-    )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pruning_core.granularities import Site
+    from pruning_core.granularities import Pattern, Site
     from pruning_core.planning.listing import UnitOrder
     from pruning_core.planning.plan import Plan
     from pruning_core.planning.recipe import Recipe
@@ -120,10 +120,7 @@ def tiles(plan: "Plan", site: "Site", units: "NDArray[np.int64]", selected: int)
         "high": float(bins.edges[-1]),
         "selected": selected,
         "pickable": pattern is None,
-        "hint": ""
-        if pattern is None
-        else f"The pattern {pattern.n}:{pattern.m} decides group by group, so single weights "
-        "cannot be picked by hand here.",
+        "hint": _hint(site, pattern),
         "alt": f"{len(numbers):,} of {site.n_units:,} {plural(site.kind)} of "
         f"{site.name or 'the model'}, {int((~keep).sum()):,} pruned. Arrow keys move, Enter shows "
         "one, K keeps it, P prunes it, A leaves it to its score",
@@ -134,6 +131,18 @@ def tiles(plan: "Plan", site: "Site", units: "NDArray[np.int64]", selected: int)
             "pick": marks(recipe, site.name, numbers),
         },
     }
+
+
+def _hint(site: "Site", pattern: "Pattern | None") -> str:
+    """Return what is worth knowing about these units."""
+    if pattern is not None:
+        return (
+            f"The pattern {pattern.n}:{pattern.m} decides group by group, so single weights "
+            "cannot be picked by hand here."
+        )
+    if site.kind == "hidden unit":
+        return "A hidden unit goes with its rows of every gate and its recurrent column."
+    return ""
 
 
 def marks(recipe: "Recipe", site: str, units: "Iterable[int]") -> list[int]:
