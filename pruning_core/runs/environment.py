@@ -14,14 +14,14 @@ def describe_environment() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "device": "cpu",
         "threads": str(torch.get_num_threads()),
     }
 
 
-def _processor() -> str:
-    """Return the processor's model name where the system tells it."""
+def processor() -> str:
+    """Return the model name of the processor where the system tells it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,0 +1,335 @@
+"""The process that measures for the pages: ``python -m pruning_core.runs.bench_worker``.
+
+It reads questions from its input and writes answers to its output, one JSON object a line, and ends
+when its input does. Models, traces and scores are kept between questions.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict
+from typing import Any, Final, TextIO, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pruning_core.errors import DataError, PruningError, RunError
+from pruning_core.evaluation import latency, search, whatif
+from pruning_core.evaluation.evaluate import right_answers
+from pruning_core.evaluation.stopping import StoppedError, check_stop
+from pruning_core.loading.dataset import Dataset, load_dataset
+from pruning_core.loading.model import LoadedModel, check_fits, load_model
+from pruning_core.loading.permitted import is_permitted
+from pruning_core.planning.plan import Plan
+from pruning_core.planning.recipe import Recipe
+from pruning_core.planning.resolve import resolve
+from pruning_core.runs.environment import processor
+from pruning_core.runs.process import default_threads
+from pruning_core.scoring.score import Scores, score
+from pruning_core.surgery.prune import prune
+from pruning_core.tracing.network import Network
+from pruning_core.tracing.trace import trace
+
+Result = TypeVar("Result")
+Report = Callable[[float, str], None]
+Answer = dict[str, Any]
+
+_MODELS_KEPT: Final = 2
+_SEARCH_SECONDS: Final = 0.6
+_NOT_SCORED_BY: Final = frozenset(
+    {"target", "scope", "layers", "pins", "picks", "min_kept", "round_to", "tuning", "schedule"}
+)
+_log: Final = logging.getLogger("pruning_core.runs.bench_worker")
+
+
+class Subject:
+    """One model with everything that is worth keeping between questions."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.model: LoadedModel = load_model(
+            recipe.model, input_shape=recipe.input_shape, allow_python=is_permitted(recipe.model)
+        )
+        self.network: Network = trace(self.model.module, self.model.inputs)
+        self._scores: tuple[str, Scores] | None = None
+        self._dense: dict[tuple[str, int], NDArray[np.bool_]] = {}
+        self._samples: dict[str, int] = {}
+
+    def scores(self, recipe: Recipe) -> Scores:
+        """Return the scores of the recipe; those of the last settings are kept."""
+        settings = recipe.model_dump_json(exclude=set(_NOT_SCORED_BY))
+        if self._scores is None or self._scores[0] != settings:
+            self._scores = settings, score(self.model, self.network, recipe)
+        return self._scores[1]
+
+    def plan(self, recipe: Recipe) -> Plan:
+        """Return the plan of the recipe."""
+        return resolve(recipe, self.network, self.scores(recipe))
+
+    def data(self, recipe: Recipe) -> Dataset:
+        """Return the data to measure on.
+
+        Raises:
+            DataError: If there are none, or they do not fit.
+        """
+        key = recipe.data or self.model.data
+        if key is None:
+            raise DataError(
+                "No data set is known for this model, so its accuracy cannot be measured here."
+            )
+        data = load_dataset(key)
+        check_fits(self.model, data.input_shape, data.key)
+        return data
+
+    def dense(self, data: Dataset, n: int) -> NDArray[np.bool_]:
+        """Return ``[n]`` which validation examples the dense model names correctly."""
+        known = self._dense.get((data.key, n))
+        if known is None:
+            known = right_answers(self.model.module, data.validation.first(n))
+            self._dense[data.key, n] = known
+        return known
+
+    def samples(self, recipe: Recipe, plan: Plan, data: Dataset) -> tuple[int, float]:
+        """Return how many examples are quick enough, 0 if none are, and the expected seconds."""
+        known = self._samples.get(recipe.granularity)
+        if known:
+            return known, 0.0
+        expected = 0.0
+        for n in whatif.SAMPLES:
+            expected = whatif.expected_seconds(self.model, self.network, plan, data, n)
+            if expected < whatif.QUICK_SECONDS:
+                self._samples[recipe.granularity] = n
+                return n, expected
+        return 0, whatif.expected_seconds(self.model, self.network, plan, data, whatif.SAMPLES[0])
+
+
+class Bench:
+    """Answers questions, one after the other.
+
+    Args:
+        is_cancelled: Tells whether the question in work is no longer wanted.
+    """
+
+    def __init__(self, is_cancelled: Callable[[], bool]) -> None:
+        self._is_cancelled = is_cancelled
+        self._subjects: dict[tuple[Any, ...], Subject] = {}
+        self._kinds: Mapping[str, Callable[[Mapping[str, Any], Recipe, Report], Answer]] = {
+            "accuracy": self._accuracy,
+            "latency": self._latency,
+            "shares": self._shares,
+            "drop": self._drop,
+            "time": self._time,
+        }
+
+    def answer(self, question: Mapping[str, Any], report: Report) -> Answer:
+        """Return the answer to one question; see :class:`pruning_core.runs.bench.Question`."""
+        torch.set_num_threads(int(question.get("threads") or default_threads()))
+        recipe = Recipe.from_json(json.dumps(question["recipe"]))
+        return self._kinds[question["kind"]](question, recipe, report)
+
+    def _subject(self, recipe: Recipe) -> Subject:
+        key = (recipe.model, recipe.input_shape)
+        subject = self._subjects.pop(key, None) or Subject(recipe)
+        self._subjects[key] = subject
+        while len(self._subjects) > _MODELS_KEPT:
+            del self._subjects[next(iter(self._subjects))]
+        return subject
+
+    def _planned(self, question: Mapping[str, Any], recipe: Recipe) -> tuple[Subject, Plan]:
+        subject = self._subject(recipe)
+        plan = subject.plan(recipe)
+        if plan.fingerprint != question["plan"]:
+            raise RunError(
+                "The plan that would be measured is not the one on the screen. Load the page again."
+            )
+        return subject, plan
+
+    def _accuracy(self, question: Mapping[str, Any], recipe: Recipe, _: Report) -> Answer:
+        subject, plan = self._planned(question, recipe)
+        data = subject.data(recipe)
+        n, seconds = subject.samples(recipe, plan, data)
+        if not n and not question.get("n"):
+            return {"too_long": seconds}
+        n = min(int(question.get("n") or n), len(data.validation))
+        measured = whatif.what_if(
+            subject.model,
+            subject.network,
+            plan,
+            data,
+            n=n,
+            dense=subject.dense(data, n),
+            should_stop=self._is_cancelled,
+        )
+        return asdict(measured)
+
+    def _latency(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
+        subject, plan = self._planned(question, recipe)
+        pruned = prune(subject.model, subject.network, plan)
+        found = []
+        sizes = question["batch_sizes"]
+        for number, size in enumerate(sizes):
+            steps = latency.compare(
+                subject.model.module,
+                pruned.module,
+                subject.model.inputs,
+                batch_size=size,
+                seconds=question["seconds"],
+            )
+            word = "sample" if size == 1 else "samples"
+
+            def told(
+                share: float, text: str = f"{size} {word} at a time", number: int = number
+            ) -> None:
+                report((number + share) / len(sizes), text)
+
+            found.append(self._finished(steps, told))
+        return {
+            "device": processor(),
+            "form": pruned.form,
+            "comparisons": [asdict(one) | {"verdict": one.verdict} for one in found],
+        }
+
+    def _shares(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
+        subject = self._subject(recipe)
+        steps = latency.time_shares(
+            subject.network, batch_size=question["batch_size"], seconds=question["seconds"]
+        )
+        shares = self._finished(steps, lambda share: report(share, "watching the dense model"))
+        return {"device": processor(), "threads": torch.get_num_threads(), "shares": shares}
+
+    def _drop(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
+        subject = self._subject(recipe)
+        data, plan = subject.data(recipe), subject.plan(recipe)
+        n = subject.samples(recipe, plan, data)[0] or whatif.SAMPLES[-1]
+        n = min(n, len(data.validation))
+        dense = subject.dense(data, n)
+        last: list[whatif.WhatIf] = []
+
+        def lost(plan: Plan) -> float:
+            last[:] = [
+                whatif.what_if(
+                    subject.model,
+                    subject.network,
+                    plan,
+                    data,
+                    n=n,
+                    dense=dense,
+                    should_stop=self._is_cancelled,
+                )
+            ]
+            return round(-100 * last[0].difference, 6)
+
+        steps = search.largest_within_drop(
+            recipe, subject.network, subject.scores(recipe), lost, question["limit"]
+        )
+        return self._searched(steps, report, "points lost", 14) | {"n": n}
+
+    def _time(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
+        subject = self._subject(recipe)
+
+        def milliseconds(plan: Plan) -> float:
+            pruned = prune(subject.model, subject.network, plan).module
+            steps = latency.compare(
+                subject.model.module,
+                pruned,
+                subject.model.inputs,
+                batch_size=question["batch_size"],
+                seconds=_SEARCH_SECONDS,
+            )
+            return self._finished(steps, lambda _: None).pruned.median_ms
+
+        steps = search.smallest_within_time(
+            recipe, subject.network, subject.scores(recipe), milliseconds, question["limit"]
+        )
+        return self._searched(steps, report, "ms", 13) | {
+            "device": processor(),
+            "threads": torch.get_num_threads(),
+        }
+
+    def _searched(self, steps: search.Searching, report: Report, unit: str, about: int) -> Answer:
+        """Carry a search out, reporting each plan it measured; ``about`` so many are usual."""
+        told = 0
+
+        def tell(attempt: search.Attempt) -> None:
+            nonlocal told
+            told += 1
+            report(
+                min(0.97, told / about), f"{attempt.ratio:.1%} removed: {attempt.value:.3g} {unit}"
+            )
+
+        result = self._finished(steps, tell)
+        found = asdict(result.found) if result.found else None
+        attempts = [asdict(attempt) for attempt in result.attempts]
+        return {"found": found, "sentence": result.sentence, "attempts": attempts}
+
+    def _finished(self, steps: Generator[Any, None, Result], tell: Callable[[Any], None]) -> Result:
+        """Run a generator to its end, unless the question is cancelled; return its result."""
+        while True:
+            check_stop(self._is_cancelled)
+            try:
+                tell(next(steps))
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+
+
+def main(arguments: list[str]) -> int:
+    """Answer questions until the input ends; ``modest`` lets everyone else go first."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    if "modest" in arguments:
+        with contextlib.suppress(OSError):
+            os.nice(10)
+    # Whatever a user's model prints must not stand between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    questions: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    cancelled: set[int] = set()
+    threading.Thread(target=_read, args=(questions, cancelled), daemon=True).start()
+    current = [0]
+    bench = Bench(lambda: current[0] in cancelled)
+    while True:
+        question = questions.get()
+        current[0] = question["id"]
+        _reply(bench, question, answers)
+        cancelled.discard(question["id"])
+
+
+def _read(questions: "queue.SimpleQueue[dict[str, Any]]", cancelled: set[int]) -> None:
+    """Hand lines of the input on; when it ends, whoever asks is gone and so is this process."""
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "cancel" in message:
+            cancelled.add(message["cancel"])
+        else:
+            questions.put(message)
+    os._exit(0)
+
+
+def _reply(bench: Bench, question: Mapping[str, Any], answers: TextIO) -> None:
+    """Write progress and then one answer, or the sentence why there is none."""
+
+    def say(**message: Any) -> None:
+        answers.write(json.dumps({"id": question["id"], **message}) + "\n")
+
+    try:
+        answer = bench.answer(question, lambda share, text: say(progress=share, text=text))
+    except StoppedError:
+        say(cancelled=True)
+    except PruningError as error:
+        say(error=str(error))
+    except MemoryError:
+        say(error="The memory ran out while measuring. Free some and try again.")
+    except Exception as error:
+        _log.exception("the question could not be answered")
+        say(error=f"Measuring failed ({type(error).__name__}); the server's log has the details.")
+    else:
+        say(answer=answer)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
