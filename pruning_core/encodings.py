@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pruning_core.granularities.matrix import Box, Matrix, matrices
 from pruning_core.loading.weights import predicted_safetensors_bytes
@@ -76,6 +76,26 @@ def file_sizes(network: Network, plan: Plan) -> dict[str, int | None]:
     is_small = dense <= LARGEST_ZIP
     archive = len(zipped(apply_masks(network, masks).state_dict())) if is_small else None
     return {"dense": dense, **sizes, "zip": archive}
+
+
+def stored_sizes(network: Network, plan: Plan, pruned: nn.Module) -> dict[str, int | None]:
+    """Return bytes of the file in every form, before and after, for plans of any kind.
+
+    ``dense`` and ``dense zip`` are those of the model before. ``raw`` and ``zip`` are those of
+    ``pruned``, the plan carried out; for plans of masks alone the encodings of :func:`file_sizes`
+    follow. Archives are made and measured, and None above :data:`LARGEST_ZIP`.
+    """
+    sizes = file_sizes(network, plan)
+    found: dict[str, int | None] = {}
+    for raw_key, zip_key, module in (
+        ("dense", "dense zip", network.module),
+        ("raw", "zip", pruned),
+    ):
+        state = module.state_dict()
+        raw = predicted_safetensors_bytes({k: (tuple(v.shape), v.dtype) for k, v in state.items()})
+        found[raw_key] = raw
+        found[zip_key] = len(zipped(state)) if raw <= LARGEST_ZIP else None
+    return found | {key: sizes[key] for key in ENCODINGS if key in sizes}
 
 
 def encoded(network: Network, state: Mapping[str, Tensor], key: str) -> dict[str, Tensor]:

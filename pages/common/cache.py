@@ -158,6 +158,27 @@ def _plan(fingerprint: str, _recipe: Recipe) -> "Plan":  # noqa: ARG001
     return resolve(_recipe, network(_recipe.model), scores(_recipe))
 
 
+def plan_fingerprint(recipe: Recipe) -> str:
+    """Return the fingerprint of the plan's masks; recipes that prune the same have the same."""
+    return _plan_fingerprint(recipe.fingerprint, recipe)
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _plan_fingerprint(fingerprint: str, _recipe: Recipe) -> str:  # noqa: ARG001
+    return plan(_recipe).fingerprint
+
+
+def time_shares(identity: str) -> "Mapping[str, float] | None":
+    """Return layer name -> measured share of the dense model's time; None until it was measured.
+
+    It is measured once, by a button beside the savings strip.
+    """
+    from pages.common import measuring, starter
+
+    found = measuring.shares(starter.offer().recipe(identity))
+    return found.answer["shares"] if found is not None and found.state == "done" else None
+
+
 def preview(recipe: Recipe) -> "Preview":
     """Return the exact cost before and after the recipe."""
     return _preview(recipe.fingerprint, recipe)

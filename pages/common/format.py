@@ -5,7 +5,17 @@ from typing import Final
 
 from pruning_core.figures.numbers import count, duration, percent, reduction, significant, size
 
-__all__ = ["count", "duration", "markdown", "percent", "plural", "reduction", "significant", "size"]
+__all__ = [
+    "count",
+    "duration",
+    "markdown",
+    "milliseconds",
+    "percent",
+    "plural",
+    "reduction",
+    "significant",
+    "size",
+]
 
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&@\"'])")
 _LONGEST: Final = 300
@@ -20,6 +30,11 @@ def markdown(text: str) -> str:
     shown = " ".join(text.split())
     shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
     return _MARKUP.sub(r"\\\1", shown)
+
+
+def milliseconds(value: float) -> str:
+    """Write a time of one pass: ``0.042 ms``, ``3.14 ms``, ``128 ms``."""
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def plural(word: str, n: int = 2) -> str:

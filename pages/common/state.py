@@ -23,6 +23,8 @@ _LAYER: Final = "layer"
 _RUN: Final = "run"
 _VIEW: Final = "shown_view"
 _GOOD: Final = "_good_recipe"
+_SHOWN: Final = "_shown_values"
+STRIP: Final = "strip_numbers"
 PAGE: Final = "_page"
 _MESSAGE: Final = "_message"
 _PARTS: Final = "_parts"
@@ -242,12 +244,27 @@ def bound(
     value of the recipe; so does a field that was emptied, unless empty is a value there.
     """
     st.session_state[key] = value
+    recent = st.session_state.setdefault(_SHOWN, {}).setdefault(key, [])
+    if recent[-1:] != [value]:
+        recent[:] = [*recent[-3:], value]
 
     def commit() -> None:
-        if st.session_state[key] is not None or may_be_empty:
+        if _is_echo(st.session_state[key], recent):
+            st.session_state[key] = recent[-1]
+        elif st.session_state[key] is not None or may_be_empty:
             attempt(lambda: write(st.session_state[key]))
 
     return {"key": key, "on_change": commit}
+
+
+def _is_echo(received: Any, recent: list[Any]) -> bool:
+    """Tell whether a widget's value is one that the browser has not replaced yet.
+
+    Unlike a person, the strip asks for its numbers at any time, also while a new value is on its
+    way to the browser; its message then brings the value before along.
+    """
+    asked = getattr(st.session_state.get(STRIP), "poll", None) is not None
+    return asked and received in recent[:-1]
 
 
 def attempt(action: Callable[[], None]) -> None:

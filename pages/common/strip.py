@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, measured, state
+from pages.common import cache, measured, measuring, state, why
 from pages.common.components import mount_strip
-from pages.common.format import percent
+from pages.common.format import duration, milliseconds, percent
 from pruning_core.errors import PruningError
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
+    from pruning_core.planning.recipe import Recipe
     from pruning_core.preview import Preview
+    from pruning_core.runs.bench import Outcome
 
     Place = tuple[DeltaGenerator, DeltaGenerator]
 
@@ -45,15 +47,46 @@ def show(place: "Place | None" = None) -> None:
         place: From :func:`reserve`, for pages that draw something before; None draws it here.
     """
     status, numbers = place or reserve()
-    counted = _counted(status)
+    _counted(status)
     status.empty()
     if state.shown_run_differs():
         status.caption("Current plan; the run below had another recipe.")
     with numbers:
+        _numbers()
+
+
+@st.fragment
+def _numbers() -> None:
+    """Draw the numbers; while something is being measured the browser asks for them anew."""
+    recipe = state.recipe()
+    counted = cache.preview(recipe)
+    accuracy, timing = _what_if(counted), measuring.latency(recipe)
+    shown = [*items(counted), accuracy_item(recipe, accuracy), time_item(timing)]
+    with st.container(horizontal=True, gap="xsmall", key="strip_row"):
+        place = st.container(width="stretch", gap=None, key="strip_place")
+        waits = why.button(counted)
+    waits = waits or any(each is not None and each.is_pending for each in (accuracy, timing))
+    with place:
         mount_strip(
-            key="strip_numbers",
-            data={"items": items(counted), "address": state.address(), "page": state.page()},
+            key=state.STRIP,
+            data={
+                "items": shown,
+                "address": state.address(),
+                "page": state.page(),
+                "waits": waits,
+            },
+            on_poll_change=lambda: None,
+            on_ask_change=lambda: state.attempt(_ask),
         )
+
+
+def _ask() -> None:
+    """Measure what was asked for with a button in the strip."""
+    match st.session_state[state.STRIP].ask:
+        case "accuracy":
+            measuring.measure_accuracy(state.recipe())
+        case "time":
+            measuring.measure_latency(state.recipe())
 
 
 def _counted(status: "DeltaGenerator") -> "Preview":
@@ -71,9 +104,20 @@ def _counted(status: "DeltaGenerator") -> "Preview":
     return counted
 
 
+def _what_if(counted: "Preview") -> "Outcome | None":
+    """Return the what-if accuracy of the current plan; None where it is not looked for.
+
+    A plan that removes nothing is as good as the dense model, whose test accuracy is known; on the
+    Plan page it is measured all the same, so that the process is there for the first real plan.
+    """
+    if counted.before == counted.after and state.page() != "plan":
+        return None
+    return measuring.accuracy(state.recipe())
+
+
 def items(counted: "Preview") -> list[dict[str, Any]]:
-    """Return what the strip shows, as plain data."""
-    quantities: list[dict[str, Any]] = [
+    """Return the exact items of the strip, as plain data."""
+    return [
         {
             "key": key,
             "label": label,
@@ -85,26 +129,133 @@ def items(counted: "Preview") -> list[dict[str, Any]]:
         }
         for key, label, unit in _QUANTITIES
     ]
-    accuracy = _accuracy()
-    return [*quantities, accuracy] if accuracy else quantities
 
 
-def _accuracy() -> dict[str, Any] | None:
-    """Return the item for the accuracy: of a run of this recipe, else of the dense model."""
-    recipe = state.recipe()
+def accuracy_item(recipe: "Recipe", outcome: "Outcome | None") -> dict[str, Any]:
+    """Return the item for the accuracy: of a run of this recipe, else the what-if, else dense."""
     found = measured.of_recipe(recipe)
-    item: dict[str, Any] = {"key": "", "label": "Test accuracy", "badge": "MEASURED"}
     if found is not None:
-        help_text = f"Measured by run {found.run} on {found.n:,} test examples"
-        text = {
-            "before": percent(found.dense),
-            "after": percent(found.after),
-            "note": f"{found.moment}, n = {found.n:,}",
-        }
-        return item | {"badge_help": help_text, "text": text}
+        return _item(
+            "Test accuracy",
+            f"Measured by run {found.run} on {found.n:,} test examples",
+            before=percent(found.dense),
+            after=percent(found.after),
+            note=_points(found.after - found.dense),
+            detail=f"{found.moment}, n {found.n:,}",
+        )
+    counted = cache.preview(recipe)
+    if outcome is not None and counted.before != counted.after:
+        return _what_if_item(outcome)
     card = cache.model(recipe.model).card
-    if card is None:
-        return None
-    help_text = f"Measured when the model was trained, on {card.n_test:,} test examples"
-    text = {"before": "", "after": percent(card.accuracy), "note": f"dense, n = {card.n_test:,}"}
-    return item | {"badge_help": help_text, "text": text}
+    if card is not None:
+        return _item(
+            "Test accuracy",
+            f"Measured when the model was trained, on {card.n_test:,} test examples",
+            after=percent(card.accuracy),
+            note="dense",
+            detail=f"n {card.n_test:,}",
+        )
+    if outcome is not None:
+        return _what_if_item(outcome)
+    return _item("Accuracy", why.NO_DATA, after="no data", badge="", detail="nothing to measure on")
+
+
+def _what_if_item(outcome: "Outcome") -> dict[str, Any]:
+    """Return the item for the accuracy right after pruning."""
+    label, answer = "Accuracy what-if", outcome.answer
+    if outcome.state == "failed":
+        return _item(label, outcome.text, after="none", badge="", detail=outcome.text)
+    if outcome.is_pending or not answer:
+        return _item(label, "It is being measured", pending="measuring")
+    if "too_long" in answer:
+        expected = duration(answer["too_long"])
+        return _item(
+            label,
+            f"Measuring {measuring.BY_REQUEST_EXAMPLES:,} validation examples will take about "
+            f"{expected} (estimated from a few examples)",
+            badge="",
+            action=("accuracy", f"Measure, about {expected}"),
+            detail="takes too long to follow each change",
+        )
+    found = why.what_if(answer)
+    low, high = found.interval
+    return _item(
+        label,
+        f"Right after pruning, before fine-tuning, on the first {found.n:,} of {found.n_split:,} "
+        f"validation examples (never the test split): 95 % interval {percent(low)} to "
+        f"{percent(high)}. The dense model names {percent(found.dense)} of the same examples "
+        f"correctly. Took {duration(found.seconds)}.",
+        before=percent(found.dense),
+        after=percent(found.accuracy),
+        note=_points(found.difference),
+        detail=f"{100 * low:.1f}\u2013{100 * high:.1f}, n {found.n:,}",
+    )
+
+
+def time_item(outcome: "Outcome | None") -> dict[str, Any]:
+    """Return the item for the measured time of one sample."""
+    label = "Time, 1 sample"
+    if outcome is None or outcome.state == "cancelled":
+        return _item(
+            label,
+            "Dense and pruned are measured in turns on this machine; takes about 10 s",
+            badge="",
+            action=("time", "Measure"),
+            detail="not measured for this plan",
+        )
+    if outcome.state == "failed":
+        return _item(label, outcome.text, after="none", badge="", detail=outcome.text)
+    if outcome.is_pending:
+        return _item(label, "It is being measured", pending=f"{percent(outcome.fraction, 0)}")
+    one = outcome.answer["comparisons"][0]
+    dense, pruned = one["dense"], one["pruned"]
+    ratio = f"{one['ratio']:.2f}x {one['verdict']}"
+    return _item(
+        label,
+        f"Median of {one['n']} pairs, dense and pruned in turns, {one['threads']} "
+        f"{'thread' if one['threads'] == 1 else 'threads'}, on {outcome.answer['device']}. Middle "
+        f"half: {milliseconds(dense['low_ms'])} to {milliseconds(dense['high_ms'])} before, "
+        f"{milliseconds(pruned['low_ms'])} to {milliseconds(pruned['high_ms'])} after. 95 % "
+        f"interval of the ratio: {one['ratio_low']:.2f} to {one['ratio_high']:.2f}.",
+        before=milliseconds(dense["median_ms"]),
+        after=milliseconds(pruned["median_ms"]),
+        note="no gain" if one["verdict"].startswith("no") else ratio,
+        detail=f"{one['ratio_low']:.2f}\u2013{one['ratio_high']:.2f}, n {one['n']}",
+    )
+
+
+def _item(
+    label: str,
+    badge_help: str,
+    *,
+    badge: str = "MEASURED",
+    pending: str = "",
+    action: tuple[str, str] | None = None,
+    **text: str,
+) -> dict[str, Any]:
+    """Return an item of texts: ``before``, ``after``, ``note`` and ``detail``.
+
+    Args:
+        label: Its name.
+        badge_help: What is known about it, for the pointer.
+        badge: How it is known.
+        pending: How far the measuring is; empty when nothing is measured.
+        action: What a button asks for, and its label.
+        **text: The texts; empty when left out.
+    """
+    if pending:
+        badge = ""
+        text |= {"after": "…", "note": pending, "detail": ""}
+    return {
+        "key": "",
+        "label": label,
+        "badge": badge,
+        "badge_help": badge_help,
+        "text": dict.fromkeys(("before", "after", "note", "detail"), "") | text,
+        "action": list(action) if action else None,
+    }
+
+
+def _points(difference: float) -> str:
+    """Write a difference of shares in percentage points, with its sign."""
+    return f"{100 * difference:+.1f} pts".replace("-", "\u2212")

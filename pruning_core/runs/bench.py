@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import pruning_core
 from pruning_core.planning.recipe import Recipe
 
-Kind = Literal["accuracy", "latency", "shares", "drop", "time"]
+Kind = Literal["accuracy", "latency", "files", "shares", "drop", "time"]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 _QUICK: Final = frozenset({"accuracy"})
@@ -35,8 +35,9 @@ class Question:
     """Something to measure.
 
     Attributes:
-        kind: ``accuracy`` (what-if), ``latency`` (dense and pruned in turns), ``shares`` (time of
-            each layer), ``drop`` and ``time`` (searches for a ratio).
+        kind: ``accuracy`` (what-if), ``latency`` (dense and pruned in turns), ``files`` (bytes
+            by encoding), ``shares`` (time of each layer), ``drop`` and ``time`` (searches for
+            a ratio).
         recipe: What to measure.
         plan: Fingerprint of the plan, so that page and process speak of the same one; empty for
             ``shares``, ``drop`` and ``time``.

@@ -1,6 +1,16 @@
 // The savings strip: before, after and ratio of each quantity. While a threshold is dragged, the
-// threshold component announces exact totals on the window and this strip shows them at once.
+// threshold component announces exact totals on the window and this strip shows them at once; what
+// was measured for the plan before is dimmed meanwhile. While something is being measured the strip
+// asks the server for it again and again, which costs nothing when nothing is.
+const FIRST_MS = 150;
+const SOON_MS = 400;
+const LATER_MS = 1000;
+const STILL_MS = 350;
 const instances = new WeakMap();
+let lastInput = 0;
+for (const kind of ["pointerdown", "pointerup", "keydown", "input", "change"]) {
+  window.addEventListener(kind, () => { lastInput = performance.now(); }, { capture: true });
+}
 
 function cell(tag, className, text) {
   const element = document.createElement(tag);
@@ -9,7 +19,7 @@ function cell(tag, className, text) {
   return element;
 }
 
-function quantity(item) {
+function quantity(item, instance) {
   const box = cell("div", "item");
   const head = cell("div", "head");
   head.append(cell("span", "label", item.label));
@@ -17,14 +27,24 @@ function quantity(item) {
   badge.title = item.badge_help;
   head.append(badge);
   const line = cell("div", "line");
+  if (item.action) {
+    const [what, label] = item.action;
+    const button = cell("button", "", label);
+    button.type = "button";
+    button.addEventListener("click", () => instance.send("ask", what));
+    line.append(button);
+  }
   const parts = {
     before: cell("span", "before"),
     arrow: cell("span", "arrow", "→"),
     after: cell("span", "after"),
     ratio: cell("span", "ratio"),
   };
-  line.append(parts.before, parts.arrow, parts.after, parts.ratio);
-  box.append(head, line);
+  line.append(parts.before, parts.arrow, parts.after);
+  const below = cell("div", "below");
+  parts.detail = cell("span", "detail");
+  below.append(parts.ratio, parts.detail);
+  box.append(head, line, below);
   return { box, parts, item };
 }
 
@@ -34,6 +54,8 @@ function show(entry, after) {
     parts.before.textContent = item.text.before;
     parts.after.textContent = item.text.after;
     parts.ratio.textContent = item.text.note;
+    parts.detail.textContent = item.text.detail;
+    entry.box.title = item.badge_help;
     parts.arrow.textContent = item.text.before ? "→" : "";
     return;
   }
@@ -42,8 +64,8 @@ function show(entry, after) {
   parts.after.textContent = write(after);
   parts.ratio.textContent = formatReduction(item.before, after) +
     (after < item.before ? " smaller" : "");
-  entry.box.title = `${item.before.toLocaleString("en")} to ${after.toLocaleString("en")}` +
-    (item.unit === "bytes" ? " bytes" : "");
+  const exact = [item.before, after].map((value) => value.toLocaleString("en"));
+  entry.box.title = exact.join(" to ") + (item.unit === "bytes" ? " bytes" : "");
   entry.box.classList.toggle("changed", after !== item.before);
 }
 
@@ -56,27 +78,64 @@ function writeAddress(wanted) {
   if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
 }
 
-export default function ({ data, parentElement }) {
+function showLive(instance) {
+  const { live } = instance;
+  for (const entry of instance.entries) {
+    if (entry.item.key) {
+      const value = live ? live[entry.item.key] : undefined;
+      show(entry, value === undefined ? entry.item.after : value);
+    } else {
+      entry.box.classList.toggle("stale", Boolean(live));
+    }
+  }
+}
+
+// Asking brings the values of all widgets along, so it waits until the person and the page are still:
+// a value that is on its way to the browser would otherwise be answered with the one before.
+function isStill() {
+  const app = document.querySelector("[data-testid=stApp]");
+  const runs = app && app.dataset.testScriptState && app.dataset.testScriptState !== "notRunning";
+  return !runs && performance.now() - lastInput > STILL_MS;
+}
+
+function keepAsking(instance, waits) {
+  clearTimeout(instance.timer);
+  if (!waits) return;
+  let asked = 0;
+  const ask = () => {
+    if (isStill()) {
+      asked += 1;
+      instance.send("poll", asked);
+      instance.timer = setTimeout(ask, asked < 10 ? SOON_MS : LATER_MS);
+    } else {
+      instance.timer = setTimeout(ask, STILL_MS / 3);
+    }
+  };
+  instance.timer = setTimeout(ask, FIRST_MS);
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
   let instance = instances.get(parentElement);
   if (!instance) {
-    instance = { entries: [] };
+    instance = { entries: [], live: null, timer: 0 };
     instance.listen = (event) => {
-      for (const entry of instance.entries) {
-        if (!entry.item.key) continue;
-        const live = event.detail ? event.detail[entry.item.key] : undefined;
-        show(entry, live === undefined ? entry.item.after : live);
-      }
+      instance.live = event.detail;
+      showLive(instance);
     };
     window.addEventListener("pruning-studio:preview", instance.listen);
     instances.set(parentElement, instance);
   }
+  instance.send = setTriggerValue;
   writeAddress(data.address);
   const root = parentElement.querySelector(".strip");
   root.dataset.updates = String(1 + Number(root.dataset.updates || 0));
-  instance.entries = data.items.map(quantity);
+  instance.entries = data.items.map((item) => quantity(item, instance));
   for (const entry of instance.entries) show(entry, entry.item.after);
+  if (instance.live) showLive(instance);
   root.replaceChildren(...instance.entries.map((entry) => entry.box));
+  keepAsking(instance, data.waits);
   return () => {
+    clearTimeout(instance.timer);
     window.removeEventListener("pruning-studio:preview", instance.listen);
     instances.delete(parentElement);
   };
