@@ -17,9 +17,10 @@ HANDLE = ".st-key-threshold [role=slider]"
 
 
 def strip_values(page):
-    """Return the numbers after the arrow, by label."""
-    labels = page.locator(f"{STRIP} .label").all_inner_texts()
-    return dict(zip(labels, page.locator(f"{STRIP} .after").all_inner_texts(), strict=True))
+    """Return the counted numbers after the arrow, by label."""
+    counted = page.locator(f"{STRIP} .item").filter(has=page.locator(".badge.exact"))
+    labels = counted.locator(".label").all_inner_texts()
+    return dict(zip(labels, counted.locator(".after").all_inner_texts(), strict=True))
 
 
 def open_plan(page, url, model):

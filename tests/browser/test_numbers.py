@@ -1,0 +1,90 @@
+"""Measured numbers in a real browser: they follow a drag, and never undo what a person does."""
+
+import pytest
+
+from pruning_core.evaluation.whatif import what_if
+from pruning_core.loading.dataset import load_dataset
+from pruning_core.loading.model import load_model
+from pruning_core.planning.recipe import Count, Recipe
+from pruning_core.planning.resolve import resolve
+from pruning_core.scoring.score import score
+from pruning_core.tracing.trace import trace
+from tests.browser.test_journeys import (
+    HANDLE,
+    STRIP,
+    open_plan,
+    ratio_of,
+    removed,
+    settle,
+    type_number,
+    until,
+)
+
+pytestmark = pytest.mark.browser
+
+MODEL = "bundled:lenet_300_100"
+
+
+def item(page, label):
+    """The texts of one item of the strip, by class; empty until it is there."""
+    found = page.locator(f"{STRIP} .item").filter(has_text=label)
+    if not found.count():
+        return {}
+    kinds = ("before", "after", "ratio", "detail", "badge")
+    return {kind: found.first.locator(f".{kind}").inner_text() for kind in kinds}
+
+
+def accuracy(page):
+    """The item when it has been measured, else nothing."""
+    shown = item(page, "Accuracy what-if")
+    return shown if shown.get("badge") == "MEASURED" else {}
+
+
+def test_after_a_drag_the_accuracy_appears_and_is_the_cores(page, server):
+    open_plan(page, server.url, "lenet_300_100")
+    plot = page.locator(".st-key-threshold svg").bounding_box()
+    knob = page.locator(HANDLE).bounding_box()
+    page.mouse.move(knob["x"] + knob["width"] / 2, knob["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(plot["x"] + plot["width"] * 0.6, plot["y"] + 90, steps=12)
+    page.mouse.up()
+    shown = until(lambda: accuracy(page), bool, seconds=60)
+    settle(page)
+
+    model = load_model(MODEL)
+    network = trace(model.module, model.inputs)
+    recipe = Recipe(model=MODEL).with_layer("fc1", Count(value=removed(page)))
+    plan = resolve(recipe, network, score(model, network, recipe))
+    expected = what_if(model, network, plan, load_dataset(model.data), n=1000)
+    assert shown["before"] == f"{100 * expected.dense:.1f} %"
+    assert shown["after"] == f"{100 * expected.accuracy:.1f} %"
+    assert shown["ratio"] == f"{100 * expected.difference:+.1f} pts".replace("-", "\u2212")
+    assert "n 1,000" in shown["detail"]
+
+
+def test_what_is_typed_while_something_is_measured_is_kept(page, server):
+    open_plan(page, server.url, "resnet_8")
+    for share in (20, 45, 70, 30, 60):
+        type_number(page, "Share to remove (%)", str(share))
+        page.wait_for_timeout(700)
+    settle(page)
+    field = page.get_by_role("spinbutton", name="Share to remove (%)", exact=True)
+    until(lambda: accuracy(page), bool, seconds=90)
+    settle(page)
+    assert float(field.input_value()) == 60
+    assert ratio_of(page, "fc") > 0
+
+
+def test_the_time_is_measured_from_the_strip(page, server):
+    open_plan(page, server.url, "mlp_digits")
+    page.locator(f"{STRIP} button", has_text="Measure").click()
+    shown = until(
+        lambda: item(page, "Time, 1 sample"),
+        lambda texts: texts.get("badge") == "MEASURED",
+        seconds=90,
+    )
+    assert shown["before"].endswith(" ms")
+    page.get_by_role("button", name="Why?").click()
+    page.get_by_text("Why is my file not smaller or faster?").first.wait_for()
+    page.get_by_text("pairs").first.wait_for()
+    page.get_by_text("The plan takes nothing away yet").wait_for()
