@@ -76,7 +76,7 @@ def _numbers() -> None:
                 "waits": waits,
             },
             on_poll_change=lambda: None,
-            on_ask_change=lambda: state.attempt(_ask),
+            on_ask_change=_ask,
         )
 
 

@@ -214,7 +214,7 @@ def _times(recipe: "Recipe", outcome: "Outcome | None") -> None:
             "Measure the time",
             icon=":material/timer:",
             key="why_measure",
-            on_click=lambda: state.attempt(lambda: measuring.measure_latency(recipe)),
+            on_click=lambda: measuring.measure_latency(recipe),
         )
         return
     if outcome.is_pending:
@@ -223,7 +223,7 @@ def _times(recipe: "Recipe", outcome: "Outcome | None") -> None:
             "Cancel",
             icon=":material/stop:",
             key="why_cancel",
-            on_click=lambda: state.attempt(lambda: measuring.cancel_latency(recipe)),
+            on_click=lambda: measuring.cancel_latency(recipe),
         )
         return
     found = outcome.answer["comparisons"]
@@ -248,7 +248,7 @@ def _times(recipe: "Recipe", outcome: "Outcome | None") -> None:
         "Measure again",
         icon=":material/refresh:",
         key="why_again",
-        on_click=lambda: state.attempt(lambda: measuring.measure_latency(recipe)),
+        on_click=lambda: measuring.measure_latency(recipe),
     )
 
 
@@ -266,7 +266,7 @@ def _shares(recipe: "Recipe") -> "Outcome | None":
             "Measure each layer",
             icon=":material/timer:",
             key="why_shares",
-            on_click=lambda: state.attempt(lambda: measuring.measure_shares(recipe)),
+            on_click=lambda: measuring.measure_shares(recipe),
         )
         return outcome
     shares = sorted(outcome.answer["shares"].items(), key=lambda item: -item[1])

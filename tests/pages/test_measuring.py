@@ -194,7 +194,7 @@ def test_the_answer_behind_the_button_has_the_bytes_of_every_form(app, recipe):
 def test_a_value_the_browser_has_not_replaced_yet_is_no_change(
     monkeypatch, polled, received, written
 ):
-    session = {state.STRIP: SimpleNamespace(poll=1 if polled else None)}
+    session = {state.STRIP: SimpleNamespace(poll=1 if polled else None), "recipe": UNITS}
     monkeypatch.setattr(state.st, "session_state", session)
     changes = []
     state.bound("slider", 30.0, changes.append)

@@ -128,7 +128,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   instance.send = setTriggerValue;
   writeAddress(data.address);
   const root = parentElement.querySelector(".strip");
-  root.dataset.updates = String(1 + Number(root.dataset.updates || 0));
+  const totals = JSON.stringify(data.items.filter((item) => item.key));
+  if (totals !== instance.totals) {
+    root.dataset.updates = String(1 + Number(root.dataset.updates || 0));
+  }
+  instance.totals = totals;
   instance.entries = data.items.map((item) => quantity(item, instance));
   for (const entry of instance.entries) show(entry, entry.item.after);
   if (instance.live) showLive(instance);
