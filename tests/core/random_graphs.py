@@ -119,7 +119,10 @@ def linear(b: Builder) -> None:
 def normalisation(b: Builder) -> None:
     i = b.value()
     shape = b.shapes[i]
-    image = ["batch", "group", *(["instance"] if prod(shape[1:]) > 1 else [])]
+    # Of a single number torch takes no statistics.
+    area = prod(shape[1:])
+    image = ["batch", *(["group"] if prod(shape) > 1 else [])]
+    image += ["instance"] if area > 1 else []
     kind = b.pick(["layer", "rms", *(image if len(shape) == 3 else [])])
     c = shape[0]
     layer: nn.Module
@@ -132,7 +135,8 @@ def normalisation(b: Builder) -> None:
         layer.running_mean = torch.randn(c)
         layer.running_var = torch.rand(c) + 0.5
     elif kind == "group":
-        layer = nn.GroupNorm(b.pick(g for g in (1, 2, 3, c) if c % g == 0), c)
+        sizes = [g for g in (1, 2, 3, c) if c % g == 0 and c // g * area > 1]
+        layer = nn.GroupNorm(b.pick(sizes), c)
     else:
         layer = nn.InstanceNorm2d(c, affine=b.coin())
     for parameter in layer.parameters():
