@@ -5,6 +5,7 @@ in turn) stay; widths, depths and vocabularies are cut.
 """
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, Final
 
 _WIDTH, _HEADS, _HEAD_SIZE, _INNER, _LAYERS = 256, 8, 32, 512, 4
@@ -31,6 +32,10 @@ _MOST: Final[dict[str, int]] = {
     **dict.fromkeys(("n_group", "topk_group", "first_k_dense_replace"), 1),
 }
 _KEY_HEADS = ("num_key_value_heads", "n_head_kv", "num_kv_heads", "multi_query_group_num")
+_STATE_HEADS = (
+    ("num_heads", "head_dim", "expand"),
+    ("mamba_n_heads", "mamba_d_head", "mamba_expand"),
+)
 _LAYER_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
 
 
@@ -42,6 +47,7 @@ def small_config(config: Any) -> dict[str, Any]:
         if name in _MOST and isinstance(value, int) and not isinstance(value, bool)
     }
     changes |= _key_heads(config)
+    changes |= _state_heads(config, changes)
     changes |= _lists(config, changes)
     vocabulary = changes.get("vocab_size", getattr(config, "vocab_size", None))
     for name, value in _settable(config).items():
@@ -67,12 +73,36 @@ def _key_heads(config: Any) -> dict[str, Any]:
     return found
 
 
+def _state_heads(config: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """Let heads fill the expanded width of a state-space layer where they did so before."""
+    found = {}
+    for heads, size, factor in _STATE_HEADS:
+        old: list[Any] = [getattr(config, x, None) for x in (heads, size, "hidden_size", factor)]
+        if all(isinstance(value, int) for value in old) and old[0] * old[1] == old[2] * old[3]:
+            new = [changes.get(name, getattr(config, name)) for name in (size, "hidden_size")]
+            found[heads] = new[1] * old[3] // new[0]
+    return found
+
+
 def _lists(config: Any, changes: dict[str, Any]) -> dict[str, Any]:
-    """Cut lists that have an entry for each layer."""
+    """Cut lists that have an entry for each layer, or pairs of entries and how often they come."""
     depths = {name: getattr(config, name) for name in _LAYER_NAMES if name in changes}
     depth = next((value for value in depths.values() if isinstance(value, int)), 0)
-    return {
-        name: list(value[:_LAYERS])
-        for name, value in _settable(config).items()
-        if depth and isinstance(value, list | tuple) and len(value) == depth
-    }
+    found: dict[str, Any] = {}
+    for name, value in _settable(config).items():
+        if not depth or not isinstance(value, list | tuple):
+            continue
+        repeated = _repeated(value)
+        if len(value) == depth:
+            found[name] = list(value[:_LAYERS])
+        elif len(repeated) == depth:
+            found[name] = [[repeated[:_LAYERS], 1]]
+    return found
+
+
+def _repeated(pairs: Sequence[Any]) -> list[Any]:
+    """Return ``[[a, b], 2]`` as ``a, b, a, b``; nothing where entries are no such pairs."""
+    try:
+        return [entry for entries, times in pairs for entry in list(entries) * times]
+    except (TypeError, ValueError):
+        return []
