@@ -344,6 +344,6 @@ def _range(indices: NDArray[np.int64], size: int) -> str:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    quoted = [f"'{name}'" for name in names[:8]]
+    quoted = [f"'{name}'" if name else "the model itself" for name in names[:8]]
     rest = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return ", ".join(quoted) + rest

@@ -42,7 +42,7 @@ _HEATMAP_HTML: Final = """<figure class="heatmap">
     <span class="where" aria-live="polite"></span>
   </div>
   <div class="kernel" hidden>
-    <canvas role="img"></canvas><span class="words" aria-live="polite"></span>
+    <span class="words" aria-live="polite"></span>
     <button type="button" class="close">Close</button>
   </div>
 </figure>"""

@@ -6,6 +6,7 @@
 const DIVERGING = ["#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b"]
   .map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
 const DRAGGED = 5;
+const LARGE = 8;
 const instances = new WeakMap();
 
 function decode(text, Type) {
@@ -61,12 +62,16 @@ function raster(instance, background) {
   });
 }
 
-// Stripes over all that leaves whole.
+// Stripes over rows and columns that leave whole, and over single cells where those are large.
 function hatch(context, instance, box, ratio) {
-  const { data, gone, root } = instance;
+  const { data, gone, root, whole } = instance;
   if (!gone) return;
+  const areLarge = Math.min(box.width / data.columns, box.height / data.rows) >= LARGE;
   const mask = small(data.columns, data.rows, (pixels) => {
-    for (let i = 0; i < gone.length; i += 1) pixels[4 * i + 3] = gone[i] === 255 ? 255 : 0;
+    for (let i = 0; i < gone.length; i += 1) {
+      const inLine = whole.columns.has(i % data.columns) || whole.rows.has(Math.floor(i / data.columns));
+      if (gone[i] === 255 && (areLarge || inLine)) pixels[4 * i + 3] = 255;
+    }
   });
   const layer = document.createElement("canvas");
   layer.width = Math.max(1, Math.round(box.width * ratio));
@@ -149,8 +154,8 @@ function draw(instance) {
   const background = rgbOf(context, style.getPropertyValue("--st-background-color").trim());
   context.imageSmoothingEnabled = false;
   context.drawImage(raster(instance, background), box.x, box.y, box.width, box.height);
-  hatch(context, instance, box, ratio);
   instance.whole = wholeLines(instance);
+  hatch(context, instance, box, ratio);
   drawAxes(context, instance, style, height);
   drawGates(context, instance, style);
   drawScale(context, data, box, width);
@@ -524,7 +529,12 @@ function drawKernel(instance) {
   const gap = found.slices > 1 ? 1 : 0;
   const width = found.slices * (found.width + gap) - gap;
   const cell = Math.max(4, Math.min(22, Math.floor(300 / width), Math.floor(110 / found.height)));
-  const canvas = box.querySelector("canvas");
+  let canvas = box.querySelector("canvas");
+  if (!canvas) {
+    canvas = document.createElement("canvas");
+    canvas.setAttribute("role", "img");
+    box.prepend(canvas);
+  }
   canvas.width = width * cell;
   canvas.height = found.height * cell;
   canvas.style.width = `${width * cell}px`;

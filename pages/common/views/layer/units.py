@@ -170,16 +170,17 @@ def _look() -> None:
 def inspector(plan: "Plan", site: "Site", unit: int) -> None:
     """Draw the decision about one unit: number, rule, score, rank, and buttons to pick it."""
     found = cache.explanation(plan.recipe, site.name, unit)
-    number, buttons = st.columns([3, 5], vertical_alignment="bottom")
-    number.number_input(
-        f"{site.kind.capitalize()} to look at",
-        min_value=0,
-        max_value=site.n_units - 1,
-        **state.bound("unit_number", unit, lambda value: look_at(site.name, int(value))),
-    )
     pattern = cache.registry("granularities")[plan.recipe.granularity].pattern
-    if pattern is None:
-        _buttons(plan.recipe, site, unit, buttons)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.number_input(
+            f"{site.kind.capitalize()} to look at",
+            min_value=0,
+            max_value=site.n_units - 1,
+            width=170,
+            **state.bound("unit_number", unit, lambda value: look_at(site.name, int(value))),
+        )
+        if pattern is None:
+            _buttons(plan.recipe, site, unit)
     said, *rest = _sentences(found.sentence)
     st.markdown(f"**{markdown(said)}** {markdown(' '.join(rest))}")
     facts = {
@@ -198,10 +199,10 @@ def _sentences(text: str) -> list[str]:
     return [first + dot.strip(), rest] if dot else [text]
 
 
-def _buttons(recipe: "Recipe", site: "Site", unit: int, place: Any) -> None:
+def _buttons(recipe: "Recipe", site: "Site", unit: int) -> None:
     """Draw the choice between keeping the unit, pruning it, and leaving it to its score."""
     wish = picks.wish_for(recipe, site.name, unit)
-    place.segmented_control(
+    st.segmented_control(
         "Picked by hand",
         list(_WISHES),
         format_func=_WISHES.__getitem__,
