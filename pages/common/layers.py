@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _KEY = "layer_table"
 _DONE: Final = "_layer_table_done"
+NOTHING_DONE: Final[Mapping[str, Any]] = {"client": "", "n": 0}
 
 
 def show(plan: "Plan", counted: "Preview", selected: str) -> None:
@@ -27,7 +28,7 @@ def show(plan: "Plan", counted: "Preview", selected: str) -> None:
     mount_layers(
         key=_KEY,
         data=data(plan, counted)
-        | {"selected": selected, "done": st.session_state.get(_DONE, {"client": "", "n": 0})},
+        | {"selected": selected, "done": st.session_state.get(_DONE, NOTHING_DONE)},
         on_select_change=lambda: state.attempt(select),
         on_edit_change=lambda: state.attempt(_edit),
     )
@@ -54,16 +55,20 @@ def _edit() -> None:
     made before the server has answered the first.
     """
     wish = st.session_state[_KEY]["edit"]
-    done = st.session_state.get(_DONE, {})
-    last = int(done.get("n", 0)) if done.get("client") == wish["client"] else 0
-    new = [edit for edit in wish["edits"] if int(edit["n"]) > last]
+    new = unanswered(wish, st.session_state.get(_DONE, NOTHING_DONE))
     if not new:
         return
-    st.session_state[_DONE] = {"client": str(wish["client"]), "n": int(new[-1]["n"])}
+    st.session_state[_DONE] = {"client": wish["client"], "n": new[-1]["n"]}
     recipe = state.recipe()
     for edit in new:
         recipe = edited(recipe, edit, cache.plan)
     state.set_recipe(recipe)
+
+
+def unanswered(wish: Mapping[str, Any], done: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the edits of ``wish`` that come after what is ``done``; each browser counts its own."""
+    last = done["n"] if done["client"] == wish["client"] else 0
+    return [edit for edit in wish["edits"] if edit["n"] > last]
 
 
 _ACTIONS: Final[Mapping[str, Callable[["Recipe", Collection[str]], "Recipe"]]] = {

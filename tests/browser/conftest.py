@@ -44,8 +44,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(state: Path) -> Iterator[Server]:
-    """Start the app the way a person does and wait until it answers."""
+def serve(state: Path, script: str = "app.py") -> Iterator[Server]:
+    """Start the app the way a person does, or another script, and wait until it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -58,7 +58,7 @@ def serve(state: Path) -> Iterator[Server]:
                 "-m",
                 "streamlit",
                 "run",
-                "app.py",
+                script,
                 "--server.headless=true",
                 f"--server.port={port}",
             ],

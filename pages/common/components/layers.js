@@ -315,7 +315,9 @@ function drawHead(instance) {
     button.type = "button";
     button.dataset.column = column.key;
     button.append(element("span", "", column.title));
-    button.append(element("span", "arrow", active ? (instance.sort.down ? "▾" : "▴") : ""));
+    const arrow = element("span", "arrow", active ? (instance.sort.down ? "▾" : "▴") : "");
+    arrow.setAttribute("aria-hidden", "true");
+    button.append(arrow);
     cell.setAttribute("aria-sort", active ? (instance.sort.down ? "descending" : "ascending") : "none");
     cell.append(button);
     line.append(cell);
