@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 QUANTITIES: Final = ("params", "nonzero", "macs", "n_bytes")
 Costs = tuple[int, int, int, int]
 Sensitivity = Mapping[str, tuple[Sequence[float], Sequence[float]]]
-"""Layer -> ratios it was pruned to, and the accuracies measured there."""
+"""Site -> ratios it was pruned to, and the accuracies measured there."""
 _NOTHING: Final[Costs] = (0, 0, 0, 0)
 
 
@@ -59,6 +59,7 @@ class Row:
     Attributes:
         name: Of the site; of other rows the module path.
         role: What the row stands for.
+        layer: Module path of the layer it counts; None when it counts several or none.
         site: The site that decides how much of the layer goes; empty when none does.
         kind: Class names of the layers it counts.
         group: The group whose units are the outputs of the layer; empty when none is.
@@ -76,6 +77,7 @@ class Row:
 
     name: str
     role: Role
+    layer: str | None = None
     site: str = ""
     kind: str = ""
     group: str = ""
@@ -133,6 +135,7 @@ def rows(
             else Row(
                 layer.name,
                 Role.FIXED if layer.name in weights else Role.OTHER,
+                layer.name,
                 kind=layer.kind,
                 **_sum([cost]),
             )
@@ -155,6 +158,7 @@ def _site_row(
     return Row(
         name=site.name,
         role=Role.SITE,
+        layer=own[0].name if len(own) == 1 else None,
         site=site.name,
         kind=kind,
         group=group,
@@ -224,6 +228,7 @@ def _with_leader(cost: "LayerCost", leader: Row) -> Row:
         leader,
         name=cost.name,
         role=Role.COUPLED,
+        layer=cost.name,
         kind=cost.kind,
         threshold_text="",
         wish="",
@@ -267,7 +272,7 @@ def payload(
     Args:
         table: From :func:`rows`.
         coupled: Group -> every layer that changes when its units leave.
-        sensitivity: Measured accuracies by layer, where there was a scan.
+        sensitivity: Measured accuracies by site, where there was a scan.
         time_shares: Layer -> share of the time of a forward pass, where it was measured.
     """
     groups = list(dict.fromkeys(row.group for row in table if row.group))
@@ -296,8 +301,10 @@ def payload(
         "threshold_text": {
             i: row.threshold_text for i, row in enumerate(table) if row.threshold_text
         },
-        "sensitivity": _measured(table, sensitivity or {}),
-        "time": _measured(table, time_shares or {}),
+        "sensitivity": _measured(
+            [row.name if row.role == Role.SITE else None for row in table], sensitivity or {}
+        ),
+        "time": _measured([row.layer for row in table], time_shares or {}),
     }
     return {
         "columns": columns,
@@ -306,5 +313,9 @@ def payload(
     }
 
 
-def _measured(table: Sequence[Row], values: Mapping[str, Any]) -> dict[int, Any]:
-    return {i: values[row.name] for i, row in enumerate(table) if row.name in values}
+def _measured(names: Sequence[str | None], values: Mapping[str, Any]) -> dict[int, Any]:
+    return {
+        number: values[name]
+        for number, name in enumerate(names)
+        if name is not None and name in values
+    }

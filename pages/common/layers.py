@@ -44,7 +44,7 @@ def data(plan: "Plan", counted: "Preview") -> dict[str, Any]:
     return {
         "model": recipe.model,
         "removes": granularity.removes,
-        **layer_rows.payload(table, coupled),
+        **layer_rows.payload(table, coupled, time_shares=cache.time_shares(recipe.model)),
     }
 
 
@@ -66,7 +66,7 @@ def _edit() -> None:
 
 
 def unanswered(wish: Mapping[str, Any], done: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the edits of ``wish`` that come after what is ``done``; each browser counts its own."""
+    """Return the edits that come after what is ``done``; each browser has its own count."""
     last = done["n"] if done["client"] == wish["client"] else 0
     return [edit for edit in wish["edits"] if edit["n"] > last]
 

@@ -267,9 +267,12 @@ def test_the_keys_are_explained(page, table):
 
 def test_nothing_moves_when_values_change(page, table):
     table.focus()
-    widths = "() => [...document.querySelectorAll('*')].flatMap((e) => e.shadowRoot ?"
-    widths += " [...e.shadowRoot.querySelectorAll('th, .layers')] : [])"
-    widths += ".map((e) => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"
+    widths = (
+        "() => [...document.querySelectorAll('*')].flatMap((one) => one.shadowRoot"
+        " ? [...one.shadowRoot.querySelectorAll('th, .layers')] : []).map((one) => {"
+        " const box = one.getBoundingClientRect();"
+        " return [box.x, box.y, box.width, box.height]; })"
+    )
     before = page.evaluate(widths)
     page.keyboard.press("Control+a")
     page.keyboard.type("50")

@@ -252,6 +252,13 @@ def test_what_was_measured_is_sent_for_the_layers_it_was_measured_for(table):
     assert (rows["fc1"]["time"], rows["fc2"]["time"]) == (0.8, None)
 
 
+def test_the_time_of_a_layer_with_two_weights_is_shown_once(table):
+    found, _, _ = table(Recipe(model="bundled:gru_128", target=Ratio(value=0.5)))
+    times = layer_rows.payload(found, {}, time_shares={"gru": 0.9, "fc": 0.1})["sparse"]["time"]
+    shown = {found[number].name: share for number, share in times.items()}
+    assert shown == {"gru.weight_ih_l0": 0.9, "fc": 0.1}
+
+
 @pytest.mark.parametrize("granularity", ["unit", "weight"])
 def test_five_hundred_layers_are_less_than_300_kilobytes(table, granularity):
     recipe = Recipe(model=many_layers.IDENTITY, granularity=granularity, target=Ratio(value=0.37))
