@@ -60,6 +60,13 @@ function buildTiles(instance) {
   const { unit } = data.tiles;
   grid.style.setProperty("--tile", `${tileWidth(data)}px`);
   grid.setAttribute("aria-label", data.alt);
+  const listed = JSON.stringify([data.site, data.tiles.unit, data.tiles.score]);
+  if (listed === instance.listed) {
+    markSelected(instance);
+    follow(instance);
+    return;
+  }
+  instance.listed = listed;
   while (grid.children.length > unit.length) grid.lastChild.remove();
   while (grid.children.length < unit.length) {
     const tile = make("button", "tile");
@@ -75,12 +82,22 @@ function buildTiles(instance) {
     tile.dataset.unit = String(number);
     tile.querySelector(".number").textContent = data.names.length ? data.names[number] : String(number);
     tile.tabIndex = place === instance.active ? 0 : -1;
-    tile.setAttribute("aria-selected", String(number === data.selected));
-    tile.classList.toggle("selected", number === data.selected);
     tile.querySelector(".bar").style.height = `${100 * rise(data, data.tiles.score[place])}%`;
   });
   instance.shown = [];
+  markSelected(instance);
   follow(instance);
+}
+
+// Mark the unit that is looked at.
+function markSelected(instance) {
+  const { data, root } = instance;
+  [...root.querySelector(".tiles").children].forEach((tile, place) => {
+    const isHere = data.tiles.unit[place] === data.selected;
+    if (tile.classList.contains("selected") === isHere && tile.hasAttribute("aria-selected")) return;
+    tile.setAttribute("aria-selected", String(isHere));
+    tile.classList.toggle("selected", isHere);
+  });
 }
 
 function tileWidth(data) {

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.common import cache, picks, state
 from pages.common.components import mount_units
-from pages.common.format import markdown, plural
+from pages.common.format import markdown, plural, significant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -184,13 +184,13 @@ def inspector(plan: "Plan", site: "Site", unit: int) -> None:
     said, *rest = _sentences(found.sentence)
     st.markdown(f"**{markdown(said)}** {markdown(' '.join(rest))}")
     facts = {
-        "Decision": "stays" if found.kept else "pruned",
         "Decided by": str(found.rule),
-        "Score": f"{found.score:.4g}",
-        "Threshold": f"{found.threshold:.4g}" if pattern is None else "none",
+        "Score": significant(found.score, 4),
+        "Threshold": significant(found.threshold, 4) if pattern is None else "none",
         "Rank": f"{found.rank:,} of {found.n_units:,}",
     }
-    st.table(facts, border="horizontal")
+    lines = (" | ".join(facts), " | ".join("---" for _ in facts), " | ".join(facts.values()))
+    st.markdown("\n".join(f"| {line} |" for line in lines))
 
 
 def _sentences(text: str) -> list[str]:
