@@ -1,6 +1,6 @@
 """Write the captured graph anew: with the sizes of what stays, and for any batch size.
 
-A captured graph has every size as a number in it, the batch included. Two captures at different
+A captured graph has every size as a number in it, the batch included. Captures at two
 batch sizes show which numbers follow the batch; the labels show which follow the kept units.
 """
 
@@ -141,9 +141,7 @@ def _compare_batches(network: Network) -> _Recording:
             "What the model runs depends on the values of its input, so it cannot be rewritten as "
             "a graph for any input."
         )
-    first, second = (
-        capture(network.module, network.inputs.repeated(size)) for size in (_BATCH, _BATCH + 1)
-    )
+    first = capture(network.module, network.inputs.repeated(_BATCH))
     analysis = analyse(first)
     branches = find_branches(analysis)
     same = (
@@ -156,11 +154,34 @@ def _compare_batches(network: Network) -> _Recording:
             "The model couples its layers differently for one sample and for several, "
             "so it cannot be rewritten as a graph for any batch size."
         )
-    return _Recording(analysis, _slopes(first, second), _BATCH, branches=branches)
+    slopes = _slopes_from_one_sample(first, network.analysis.capture)
+    if slopes is None:
+        slopes = _slopes(first, capture(network.module, network.inputs.repeated(_BATCH + 1)))
+    return _Recording(analysis, slopes, _BATCH, branches=branches)
+
+
+def _slopes_from_one_sample(first: Capture, one: Capture) -> Slopes | None:
+    """Return the slopes by the trace, which saves a recording; None where it does not tell.
+
+    A single sample can take another path through torch, and its axis can have any stride.
+    """
+    try:
+        slopes = _slopes(one, first)
+    except (UnsupportedModelError, ValueError):  # the latter: not as many arguments
+        return None
+    if any("strided" in operator_name(node) for node in slopes):
+        return None
+    pairs = zip(one.graph.graph.nodes, first.graph.graph.nodes, strict=True)
+    return {other: slopes[node] for node, other in pairs if node in slopes}
 
 
 def _slopes(first: Capture, second: Capture) -> Slopes:
-    """Return, for each integer argument that follows the batch, how much it grows a sample."""
+    """Return, for each integer argument that grows by a sample, by how much.
+
+    Args:
+        first: A recording.
+        second: The same with one sample more.
+    """
     nodes, others = list(first.graph.graph.nodes), list(second.graph.graph.nodes)
     if [str(node.target) for node in nodes] != [str(node.target) for node in others]:
         raise UnsupportedModelError(
