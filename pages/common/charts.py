@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
+from pages.common import state
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -48,7 +50,8 @@ def show(
     def clicked() -> None:
         points = st.session_state[key]["selection"]["points"]
         if points and on_click:
-            on_click(int(points[0]["point_index"]))
+            row = int(points[0]["point_index"])
+            state.attempt(lambda: on_click(row))
 
     with st.container(gap="xxsmall"):
         height = int(figure.layout.height)

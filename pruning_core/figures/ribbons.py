@@ -90,13 +90,18 @@ def _kept(network: Network, structure: Structure, weight: Matrix) -> int:
 
 
 def letters(ribbons: Sequence[Ribbon]) -> dict[str, str]:
-    """Return a letter for each group that two or more ribbons share: A to Z, then A1, B1, ..."""
-    names = [ribbon.group for ribbon in ribbons if ribbon.group]
-    shared = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    return {
-        name: ascii_uppercase[number % 26] + (str(number // 26) if number >= 26 else "")
-        for number, name in enumerate(shared)
-    }
+    """Return a letter for each group that two layers or more share, as in the table of layers."""
+    layers: dict[str, set[str]] = {}
+    for ribbon in ribbons:
+        layers.setdefault(ribbon.group, set()).add(ribbon.layer)
+    shared = [name for name, owners in layers.items() if name and len(owners) > 1]
+    return {name: _letter(number) for number, name in enumerate(shared)}
+
+
+def _letter(number: int) -> str:
+    """Return A to Z, then AA, AB, ..."""
+    more, place = divmod(number, len(ascii_uppercase))
+    return (_letter(more - 1) if more else "") + ascii_uppercase[place]
 
 
 def network_ribbons(

@@ -283,9 +283,13 @@ class TestRibbons:
 
     def test_coupled_layers_share_a_letter(self):
         assert letters(self.RIBBONS) == {"stem": "A"}
-        many = [Ribbon(f"{i}", f"{i}", "", 1, 1, f"g{i // 2}") for i in range(60)]
+        many = [Ribbon(f"{i}", f"{i}", f"{i}", 1, 1, f"g{i // 2}") for i in range(60)]
         assert len(set(letters(many).values())) == 30
-        assert letters(many)["g29"] == "D1"
+        assert [letters(many)[name] for name in ("g25", "g26", "g29")] == ["Z", "AA", "AD"]
+
+    def test_two_weights_of_one_layer_need_no_letter(self):
+        both = [Ribbon(name, name, "gru", 384, 384, "gru") for name in ("gru.w_ih", "gru.w_hh")]
+        assert letters(both) == {}
 
     @pytest.mark.parametrize("log", [False, True])
     def test_widths_are_drawn_around_the_middle_with_the_dense_outline(self, log):

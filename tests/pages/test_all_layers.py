@@ -75,3 +75,15 @@ def test_scores_and_widths_are_drawn_for_every_model_and_granularity(app, compon
         open_all(app, recipe, all_picture="widths", widths_scale="log")
         (figure,) = figures(app)
         assert "outputs" in figure["layout"]["title"]["text"]
+
+
+def test_the_ribbons_have_the_letters_of_the_table(app, component):
+    for identity in ("bundled:resnet_8", "bundled:vit_tiny", "bundled:gru_128"):
+        recipe = Recipe(model=identity, granularity="unit", target=Ratio(value=0.4))
+        open_all(app, recipe, all_picture="widths")
+        (figure,) = figures(app)
+        ticks = [t for t in figure["data"] if t.get("mode") == "markers+text"]
+        lettered = set(ticks[0]["text"]) if ticks else set()
+        columns = component(app, "layers")["columns"]["group"]
+        shared = {group for group in columns if group >= 0 and columns.count(group) > 1}
+        assert len(lettered) == len(shared)
