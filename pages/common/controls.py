@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, edits, state
+from pages.common import cache, edits, searching, state
 from pages.common.format import markdown
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Target, Threshold
 
@@ -73,6 +73,7 @@ def show(plan: "Plan") -> None:
             st.page_link(
                 "pages/run.py", label="Prune and fine-tune", icon=":material/arrow_forward:"
             )
+        searching.news()
         _about(recipe)
 
 
@@ -274,26 +275,29 @@ def _open_recipe() -> None:
 def _kind(recipe: Recipe) -> None:
     removes = cache.registry("granularities")[recipe.granularity].removes
     kinds = [kind for kind in _KINDS if removes or kind not in _BUDGETS]
+    kinds += searching.kinds(recipe)
     st.selectbox(
         "Global setting",
         kinds,
-        format_func=_KINDS.__getitem__,
+        format_func={**_KINDS, **searching.HANDLES}.__getitem__,
         width=210,
         help="Moving it drops the own settings of layers that are not pinned.",
-        **state.bound(
-            "target_kind",
-            recipe.target.kind,
-            _change_kind,
-        ),
+        **state.bound("target_kind", searching.chosen(recipe), _change_kind),
     )
 
 
 def _change_kind(kind: str) -> None:
+    if searching.choose(kind):
+        st.rerun()  # other fields, though the recipe is the same
     recipe = state.recipe()
     state.set_recipe(edits.with_kind(recipe, kind, cache.plan(recipe), cache.preview(recipe)))
 
 
 def _amount(recipe: Recipe, plan: "Plan") -> None:
+    handle = searching.chosen(recipe)
+    if handle in searching.HANDLES:
+        searching.amount(handle)
+        return
     target = recipe.target
     match target:
         case Ratio():

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, measured, measuring, state, why
+from pages.common import cache, measured, measuring, searching, state, why
 from pages.common.components import mount_strip
 from pages.common.format import duration, milliseconds, percent
 from pruning_core.errors import PruningError
@@ -65,6 +65,7 @@ def _numbers() -> None:
     with st.container(horizontal=True, gap="xsmall", key="strip_row"):
         place = st.container(width="stretch", gap=None, key="strip_place")
         waits = why.button(counted)
+    waits = waits or searching.is_running()
     waits = waits or any(each is not None and each.is_pending for each in (accuracy, timing))
     with place:
         mount_strip(
@@ -75,9 +76,17 @@ def _numbers() -> None:
                 "page": state.page(),
                 "waits": waits,
             },
-            on_poll_change=lambda: None,
+            on_poll_change=_follow,
             on_ask_change=_ask,
         )
+
+
+def _follow() -> None:
+    """Draw what a search has found out since the strip asked last."""
+    if searching.settle():
+        st.rerun()
+    if searching.is_running() and state.page() == "plan":
+        st.rerun(("strip", searching.PART))
 
 
 def _ask() -> None:

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pruning_core.errors import InvalidRecipeError
 
@@ -24,11 +33,37 @@ class _Strict(BaseModel):
     )
 
 
+class Found(_Strict):
+    """How a ratio was found by measuring; it says where a number comes from and decides nothing.
+
+    ``drop``: at most ``limit`` percentage points of accuracy are lost, ``measured`` on ``n``
+    validation examples. ``time``: a batch of ``n`` samples takes at most ``limit`` milliseconds.
+    """
+
+    handle: Literal["drop", "time"]
+    limit: Annotated[float, Field(ge=0)]
+    measured: float
+    n: Annotated[int, Field(ge=1)]
+
+
 class Ratio(_Strict):
-    """Remove this share of the units, ``0 <= value < 1``."""
+    """Remove this share of the units, ``0 <= value < 1``.
+
+    ``found`` says how it was measured where it was; fingerprints leave it out.
+    """
 
     kind: Literal["ratio"] = "ratio"
     value: Annotated[float, Field(ge=0, lt=1)]
+    found: Found | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_nothing(
+        self, write: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        if self.found is None or (info.context or {}).get("decides"):
+            del values["found"]
+        return values
 
 
 class Count(_Strict):
@@ -181,7 +216,8 @@ class Recipe(Part):
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the canonical JSON; equal recipes have equal fingerprints."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        values = self.model_dump(mode="json", context={"decides": True})
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
