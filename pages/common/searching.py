@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import streamlit as st
 
-from pages.common import cache, edits, measuring, state
+from pages.common import cache, edits, measuring, state, why
 from pages.common.format import markdown, milliseconds, percent
 from pruning_core.planning.recipe import Found, Ratio, Recipe
 from pruning_core.runs.bench import Outcome, Question
@@ -105,7 +105,7 @@ def news() -> None:
     running = outcome()
     if running is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(running.fraction, text=markdown(running.text or "waiting for its turn"))
+            st.progress(running.fraction, text=markdown(running.text or "starting to measure"))
             st.button("Cancel", icon=":material/stop:", key="search_cancel", on_click=cancel)
         return
     recipe = state.recipe()
@@ -125,7 +125,7 @@ def news() -> None:
     elif chosen(recipe) == "time":
         st.caption(
             f"About 12 plans are pruned and timed beside the dense model, "
-            f"{measuring.threads()} thread(s); the one that is found is timed twice."
+            f"{why.threads(measuring.threads())}; the one that is found is timed twice."
         )
 
 
@@ -207,8 +207,8 @@ def _take_over(question: Question, answer: Mapping[str, Any]) -> None:
     if _base(state.recipe()) != question.recipe:
         _end(
             found=False,
-            sentence=f"The search found a ratio of {best['ratio']:.1%}, but the plan was changed "
-            "meanwhile, so it was not taken over. Search again.",
+            sentence=f"The search found a ratio of {percent(best['ratio'])}, but the plan was "
+            "changed meanwhile, so it was not taken over. Search again.",
         )
         return
     n = answer["n"] if question.kind == "drop" else question.settings["batch_size"]

@@ -208,7 +208,7 @@ def _times(recipe: "Recipe", outcome: "Outcome | None") -> None:
         sizes = " and ".join(str(size) for size in measuring.BATCH_SIZES)
         st.caption(
             f"Dense and pruned run in turns after a warm-up, batches of {sizes}, "
-            f"{_threads(measuring.threads())}; about 10 s."
+            f"{threads(measuring.threads())}; about 10 s."
         )
         st.button(
             "Measure the time",
@@ -241,7 +241,7 @@ def _times(recipe: "Recipe", outcome: "Outcome | None") -> None:
     )
     st.caption(
         f"Median (middle half) on {markdown(outcome.answer['device'])}, "
-        f"{_threads(found[0]['threads'])}. A gain counts when the whole 95 % interval of the "
+        f"{threads(found[0]['threads'])}. A gain counts when the whole 95 % interval of the "
         "paired ratio (bootstrap) is above 1.02; otherwise it is *no measurable gain*."
     )
     st.button(
@@ -287,7 +287,7 @@ def _shares(recipe: "Recipe") -> "Outcome | None":
     )
     rest = max(0.0, 1 - sum(share for _, share in shares))
     st.caption(
-        f"One sample, {_threads(outcome.answer['threads'])}; {percent(rest)} is spent between the "
+        f"One sample, {threads(outcome.answer['threads'])}; {percent(rest)} is spent between the "
         "layers."
     )
     return outcome
@@ -298,5 +298,6 @@ def _spread(timing: Mapping[str, float]) -> str:
     return f"{milliseconds(timing['median_ms'])} ({low.removesuffix(' ms')} to {high})"
 
 
-def _threads(n: int) -> str:
+def threads(n: int) -> str:
+    """Write a number of threads."""
     return "1 thread" if n == 1 else f"{n} threads"

@@ -185,8 +185,8 @@ class _Trials:
         else:
             nearest = min(above, key=lambda attempt: attempt.ratio)
             text = (
-                f"At {nearest.ratio:.1%} the measured drop is {nearest.value:.1f} points. Accuracy "
-                "does not fall evenly, so a larger ratio that was not measured may fit as well."
+                f"At {100 * nearest.ratio:.1f} % the measured drop is {nearest.value:.1f} points. "
+                "Accuracy does not fall evenly, so a larger ratio that was not measured may fit as well."
             )
         return Search(found, text, tuple(self._attempts))
 
@@ -198,7 +198,7 @@ class _Trials:
             below = [a for a in self._attempts if a.ratio < found.ratio and not a.fits]
             if below:
                 nearest = max(below, key=lambda attempt: attempt.ratio)
-                text += f" At {nearest.ratio:.1%} it took {nearest.value:.3g} ms."
+                text += f" At {100 * nearest.ratio:.1f} % it took {nearest.value:.3g} ms."
         return Search(found, text, tuple(self._attempts))
 
     def _plan(self, step: int) -> Plan:

@@ -263,7 +263,12 @@ class _Lane:
         with self._bench.quiet(job.question):
             if job.cancelled:
                 return
-            self._tell(job, Outcome("running", text="" if self._process else "starting"))
+            self._tell(
+                job,
+                Outcome(
+                    "running", text="" if self._process else "starting the process that measures"
+                ),
+            )
             try:
                 outcome = self._converse(job)
             except OSError as error:

@@ -266,7 +266,8 @@ class Bench:
             nonlocal told
             told += 1
             report(
-                min(0.97, told / about), f"{attempt.ratio:.1%} removed: {attempt.value:.3g} {unit}"
+                min(0.97, told / about),
+                f"{100 * attempt.ratio:.1f} % removed: {attempt.value:.3g} {unit}",
             )
 
         result = self._finished(steps, tell)
