@@ -18,6 +18,7 @@ BATCH_SIZES: Final = (1, 32)
 BY_REQUEST_EXAMPLES: Final = 1000
 _SECONDS: Final = 3.0
 _VISITOR: Final = "_visitor"
+_AWAITED: Final = "_awaited_shares"
 _REQUESTED: Final = "_requested_accuracy"
 
 
@@ -86,6 +87,25 @@ def measure_shares(recipe: Recipe) -> None:
     """Measure how the time of the dense model is spread over its layers."""
     bench().forget(_shares(recipe))
     bench().ask(_shares(recipe))
+    st.session_state[_AWAITED] = recipe
+
+
+def awaits_shares() -> bool:
+    """Tell whether this visitor asked for time shares that no page has shown yet."""
+    return _AWAITED in st.session_state
+
+
+def shares_arrived() -> bool:
+    """Tell once that the time shares this visitor asked for are there, so that a table shows them.
+
+    A measurement that failed counts as well.
+    """
+    recipe = st.session_state.get(_AWAITED)
+    found = None if recipe is None else shares(recipe)
+    if recipe is None or (found is not None and found.is_pending):
+        return False
+    del st.session_state[_AWAITED]
+    return True
 
 
 def threads() -> int:

@@ -65,7 +65,7 @@ def _numbers() -> None:
     with st.container(horizontal=True, gap="xsmall", key="strip_row"):
         place = st.container(width="stretch", gap=None, key="strip_place")
         waits = why.button(counted)
-    waits = waits or searching.is_running()
+    waits = waits or searching.is_running() or measuring.awaits_shares()
     waits = waits or any(each is not None and each.is_pending for each in (accuracy, timing))
     with place:
         mount_strip(
@@ -82,8 +82,8 @@ def _numbers() -> None:
 
 
 def _follow() -> None:
-    """Draw what a search has found out since the strip asked last."""
-    if searching.settle():
+    """Draw what was found out since the strip asked last, where other parts show it as well."""
+    if searching.settle() or measuring.shares_arrived():
         st.rerun()
     if searching.is_running() and state.page() == "plan":
         st.rerun(("strip", searching.PART))

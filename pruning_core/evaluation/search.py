@@ -186,7 +186,8 @@ class _Trials:
             nearest = min(above, key=lambda attempt: attempt.ratio)
             text = (
                 f"At {100 * nearest.ratio:.1f} % the measured drop is {nearest.value:.1f} points. "
-                "Accuracy does not fall evenly, so a larger ratio that was not measured may fit as well."
+                "Accuracy does not fall evenly, so a larger ratio that was not measured may fit as "
+                "well."
             )
         return Search(found, text, tuple(self._attempts))
 

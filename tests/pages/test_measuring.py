@@ -106,9 +106,14 @@ def test_time_shares_are_known_once_they_were_measured(app, monkeypatch):
     monkeypatch.setattr(measuring, "_SECONDS", 0.1)
     planned(app, UNITS)
     assert cache.time_shares(MODEL) is None
+    monkeypatch.setattr(measuring.st, "session_state", {})
     measuring.measure_shares(UNITS)
+    assert measuring.awaits_shares()
     measuring.bench().wait(measuring._shares(UNITS))
     assert list(cache.time_shares(MODEL)) == ["fc1", "fc2", "fc3"]
+    assert measuring.shares_arrived()
+    assert not measuring.shares_arrived()
+    assert not measuring.awaits_shares()
 
 
 def test_masks_are_told_why_nothing_shrinks():
