@@ -32,7 +32,7 @@ class Form:
     Attributes:
         parameter: Full name of the parameter.
         box: Sizes ``(out, in, kernel)``.
-        kernel: Sizes of the spatial axes; empty where there are none.
+        kernel: Sizes of the spatial axes; empty where there are none, or all are one.
         sums_kernels: True where a cell stands for a whole kernel.
         axes: Stored axes that number the rows and the columns; None where several do.
         words: What a row and a column are, e.g. ``("output", "input")``.
@@ -105,7 +105,7 @@ def form_of(network: Network, parameter: str, *, single_weights: bool) -> Form:
     shape = tuple(network.tensor(parameter).shape)
     if parameter in network.weights:
         found = matrix_of(network, parameter)
-        kernel = tuple(shape[axis] for axis in found.kernel)
+        kernel = tuple(shape[axis] for axis in found.kernel) if found.box[2] > 1 else ()
         return Form(
             parameter,
             found.box,

@@ -66,3 +66,50 @@ def test_units_are_picked_by_keyboard_alone(page, server):
     page.keyboard.press("a")
     until(lambda: words(page, unit), lambda text: text.endswith("stays"))
     assert page.locator(".st-key-threshold .warning").inner_text() == ""
+
+
+PICTURE = ".st-key-layer_heatmap canvas.main"
+SHOWN = ".st-key-layer_heatmap .where"
+
+
+def test_the_picture_is_enlarged_by_a_box_and_by_keys_and_opens_kernels(page, server):
+    open_units(page, server.url, "lenet_5", "conv2")
+    box = page.locator(PICTURE).bounding_box()
+    page.mouse.move(box["x"] + 120, box["y"] + 120)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 240, box["y"] + 220, steps=6)
+    page.mouse.up()
+    until(lambda: page.locator(SHOWN).inner_text(), lambda text: " of 50, inputs " in text)
+    page.get_by_role("button", name="Whole layer").click()
+    until(lambda: page.locator(SHOWN).inner_text(), lambda text: text == "")
+    page.locator(PICTURE).focus()
+    page.keyboard.press("+")
+    until(
+        lambda: page.locator(SHOWN).inner_text(),
+        lambda text: text == "outputs 13 to 37 of 50, inputs 5 to 14 of 20",
+    )
+    page.keyboard.press("Shift+ArrowDown")
+    until(lambda: page.locator(SHOWN).inner_text(), lambda text: "outputs 19 to 43" in text)
+    page.keyboard.press("0")
+    until(lambda: page.locator(SHOWN).inner_text(), lambda text: text == "")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.get_by_text("Kernel from input 1 to output 0: 5 x 5, L1 norm").wait_for()
+
+
+def test_heads_are_chosen_in_the_grid_of_the_whole_model(page, server):
+    open_units(page, server.url, "vit_tiny", "blocks.0.attention.qkv")
+    heads = page.locator(".st-key-heads .head")
+    until(heads.count, lambda n: n == 16)
+    heads.nth(6).click()
+    page.get_by_text("Head 2 of 'blocks.1.attention.qkv' stays").wait_for()
+    until(lambda: page.locator(f"{TILES}").count(), lambda n: n == 4)
+    settle(page)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("p")
+    goes = "pruned, picked by hand to go"
+    until(lambda: heads.nth(10).get_attribute("aria-label"), lambda text: text.endswith(goes))
+    page.get_by_text("Attention heads of the model: 1 of 16 pruned").wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_text("Head 2 of 'blocks.2.attention.qkv' goes: it was picked by hand").wait_for()

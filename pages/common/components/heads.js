@@ -14,6 +14,12 @@ function share(data, score) {
   return data.high > data.low ? (score - data.low) / (data.high - data.low) : 0.5;
 }
 
+// As many digits as tell scores apart that lie close together.
+function digitsOf(data) {
+  const spread = (data.high - data.low) / (Math.abs(data.high) || 1);
+  return spread > 0 ? Math.max(3, Math.min(6, Math.ceil(-Math.log10(spread)) + 2)) : 3;
+}
+
 function build(instance) {
   const { data, root } = instance;
   const width = Math.max(0, ...data.rows.map((row) => row.score.length));
@@ -39,7 +45,7 @@ function build(instance) {
       button.style.background = `rgb(${colour.map(Math.round).join(",")})`;
       const light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140;
       button.style.color = light ? "#111" : "#fff";
-      button.append(make("span", "value", formatScore(score, 3)), make("span", "flag"));
+      button.append(make("span", "value", formatScore(score, digitsOf(data))), make("span", "flag"));
       button.dataset.head = `${r},${c}`;
       button.tabIndex = r === instance.at[0] && c === instance.at[1] ? 0 : -1;
       cell.append(button);
@@ -61,7 +67,7 @@ function dress(instance) {
     button.classList.toggle("goes", !stays);
     button.classList.toggle("selected", row.site === data.site && c === data.unit);
     button.querySelector(".flag").textContent = ["", "▲", "▼"][pick];
-    const words = `head ${c} of ${row.site}: score ${formatScore(score)}, ` +
+    const words = `head ${c} of ${row.site}: score ${formatScore(score, Math.max(4, digitsOf(data)))}, ` +
       `${stays ? "stays" : "pruned"}${["", ", picked by hand to stay", ", picked by hand to go"][pick]}`;
     button.setAttribute("aria-label", words);
     button.title = words;
@@ -116,8 +122,8 @@ function onKey(instance, event) {
 
 function drawScale(instance) {
   const { data, root } = instance;
-  root.querySelector(".low").textContent = formatScore(data.low, 3);
-  root.querySelector(".high").textContent = formatScore(data.high, 3);
+  root.querySelector(".low").textContent = formatScore(data.low, digitsOf(data));
+  root.querySelector(".high").textContent = formatScore(data.high, digitsOf(data));
   root.querySelector(".unit").textContent = `score of a head (${data.criterion})`;
   const stops = CIVIDIS.map((colour) => `rgb(${colour.join(",")})`).join(",");
   root.querySelector(".ramp").style.background = `linear-gradient(to right, ${stops})`;
