@@ -64,7 +64,7 @@ def _numbers() -> None:
     shown = [*items(counted), accuracy_item(recipe, accuracy), time_item(timing)]
     with st.container(horizontal=True, gap="xsmall", key="strip_row"):
         place = st.container(width="stretch", gap=None, key="strip_place")
-        waits = why.button(counted)
+        waits = why.button(counted, accuracy)
     waits = waits or searching.is_running() or measuring.awaits_shares()
     waits = waits or any(each is not None and each.is_pending for each in (accuracy, timing))
     with place:
@@ -116,12 +116,16 @@ def _counted(status: "DeltaGenerator") -> "Preview":
 def _what_if(counted: "Preview") -> "Outcome | None":
     """Return the what-if accuracy of the current plan; None where it is not looked for.
 
-    A plan that removes nothing is as good as the dense model, whose test accuracy is known; on the
-    Plan page it is measured all the same, so that the process is there for the first real plan.
+    A plan that removes nothing is as good as the dense model, whose test accuracy its card knows.
+    On the Plan page it is asked for all the same: then the process is there for the first real one.
     """
-    if counted.before == counted.after and state.page() != "plan":
-        return None
-    return measuring.accuracy(state.recipe())
+    recipe = state.recipe()
+    known = counted.before == counted.after and cache.model(recipe.model).card is not None
+    if not known:
+        return measuring.accuracy(recipe)
+    if state.page() == "plan":
+        measuring.accuracy(recipe)
+    return None
 
 
 def items(counted: "Preview") -> list[dict[str, Any]]:
@@ -152,8 +156,7 @@ def accuracy_item(recipe: "Recipe", outcome: "Outcome | None") -> dict[str, Any]
             note=_points(found.after - found.dense),
             detail=f"{found.moment}, n {found.n:,}",
         )
-    counted = cache.preview(recipe)
-    if outcome is not None and counted.before != counted.after:
+    if outcome is not None:
         return _what_if_item(outcome)
     card = cache.model(recipe.model).card
     if card is not None:
@@ -164,8 +167,6 @@ def accuracy_item(recipe: "Recipe", outcome: "Outcome | None") -> dict[str, Any]
             note="dense",
             detail=f"n {card.n_test:,}",
         )
-    if outcome is not None:
-        return _what_if_item(outcome)
     return _item("Accuracy", why.NO_DATA, after="no data", badge="", detail="nothing to measure on")
 
 
@@ -190,10 +191,7 @@ def _what_if_item(outcome: "Outcome") -> dict[str, Any]:
     low, high = found.interval
     return _item(
         label,
-        f"Right after pruning, before fine-tuning, on the first {found.n:,} of {found.n_split:,} "
-        f"validation examples (never the test split): 95 % interval {percent(low)} to "
-        f"{percent(high)}. The dense model names {percent(found.dense)} of the same examples "
-        f"correctly. Took {duration(found.seconds)}.",
+        why.accuracy_sentence(found),
         before=percent(found.dense),
         after=percent(found.accuracy),
         note=_points(found.difference),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import streamlit as st
 
 from pages.common import cache, measuring, state
-from pages.common.format import count, markdown, milliseconds, percent, reduction
+from pages.common.format import count, duration, markdown, milliseconds, percent, reduction
 
 if TYPE_CHECKING:
     from pruning_core.evaluation.whatif import WhatIf
@@ -36,22 +36,42 @@ def what_if(answer: Mapping[str, Any]) -> "WhatIf":
     return WhatIf(**answer)
 
 
-def button(counted: "Preview") -> bool:
-    """Draw the button with the explanation behind it; True while something in it is measured."""
+def button(counted: "Preview", accuracy: "Outcome | None") -> bool:
+    """Draw the button with the explanation behind it; True while something in it is measured.
+
+    Args:
+        counted: What the plan saves.
+        accuracy: Its what-if accuracy, if there is one.
+    """
     place = st.popover("Why?", icon=":material/help:", key="why", help=QUESTION, on_change="rerun")
     if not place.open:
         return False
     with place:
-        return _show(counted)
+        return _show(counted, accuracy)
 
 
-def _show(counted: "Preview") -> bool:
+def accuracy_sentence(found: "WhatIf") -> str:
+    """Say what a what-if accuracy is worth."""
+    low, high = (percent(share) for share in found.interval)
+    worse, better = (f"{100 * share:+.1f}" for share in found.difference_interval)
+    return (
+        f"{percent(found.accuracy)} right after pruning, before fine-tuning (95 % interval {low} "
+        f"to {high}), on the first {found.n:,} of {found.n_split:,} validation examples, never the "
+        f"test split. The dense model names {percent(found.dense)} of the same examples correctly: "
+        f"{found.lost:,} are lost and {found.gained:,} won, a difference of "
+        f"{100 * found.difference:+.1f} points (95 % interval {worse} to {better}). Pruning and "
+        f"measuring took {duration(found.seconds)}."
+    )
+
+
+def _show(counted: "Preview", accuracy: "Outcome | None") -> bool:
     recipe = state.recipe()
     st.markdown(f"**{QUESTION}**")
     timing, stored = measuring.latency(recipe), measuring.files(recipe)
     for sentence in sentences(recipe, counted, timing):
         st.markdown(f"- {sentence}")
     _what_leaves(counted)
+    _accuracy(recipe, accuracy)
     _files(stored)
     _times(recipe, timing)
     shares = _shares(recipe)
@@ -155,6 +175,26 @@ def _what_leaves(counted: "Preview") -> None:
             "of the dense model": [percent(value / max(1, whole)) for _, value, whole in rows],
         }
     )
+
+
+def _accuracy(recipe: "Recipe", outcome: "Outcome | None") -> None:
+    """Say what is known about the accuracy right after pruning."""
+    st.markdown("**Accuracy right after pruning** :gray-badge[MEASURED]")
+    if not measuring.has_data(recipe):
+        st.caption(NO_DATA)
+    elif outcome is None:
+        st.caption("Measured as soon as the plan takes something away.")
+    elif outcome.state == "failed":
+        st.caption(markdown(outcome.text))
+    elif outcome.is_pending:
+        st.caption("It is being measured…")
+    elif "too_long" in outcome.answer:
+        st.caption(
+            f"It would take about {duration(outcome.answer['too_long'])}; a button in the strip "
+            "measures it."
+        )
+    else:
+        st.caption(accuracy_sentence(what_if(outcome.answer)))
 
 
 def _files(outcome: "Outcome") -> None:

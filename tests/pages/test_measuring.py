@@ -46,7 +46,7 @@ def test_the_what_if_accuracy_follows_the_plan_and_is_the_cores(app, component, 
     assert shown["text"]["after"] == f"{100 * expected.accuracy:.1f} %"
     assert shown["text"]["detail"] == f"{100 * low:.1f}–{100 * high:.1f}, n 200"
     assert shown["badge"] == "MEASURED"
-    assert "validation examples (never the test split)" in shown["badge_help"]
+    assert "validation examples, never the test split" in shown["badge_help"]
     assert component(app, "strip")["waits"] is False
 
 
