@@ -277,7 +277,7 @@ def portrait(recipe: Recipe, parameter: str, look: "Look") -> "Portrait":
     return _portrait(recipe.model, parameter, repr(look), settings, look, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=24)
+@st.cache_resource(show_spinner="Drawing the layer", max_entries=24)
 def _portrait(
     identity: str,
     parameter: str,

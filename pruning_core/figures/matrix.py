@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from pruning_core.granularities import GRANULARITIES
 from pruning_core.granularities.matrix import matrix as matrix_of
 from pruning_core.planning.mixed import Structure
 from pruning_core.planning.plan import Plan
@@ -163,7 +164,7 @@ def removed_from(network: Network, form: Form, plan: Plan | None) -> NDArray[np.
     if plan is None:
         return np.zeros(form.shape, np.bool_)
     removed = ~Structure.of(network, [plan]).survivors(network, form.parameter)
-    mask = plan.masks(network).get(form.parameter)
+    mask = _mask(network, plan, form.parameter)
     boxed = _boxed(network, form, removed if mask is None else removed | ~mask)
     whole = np.all(boxed, axis=2) if form.sums_kernels else boxed
     return np.reshape(whole, form.shape)
@@ -211,6 +212,21 @@ def line_order(
     order = np.argsort(-key, kind="stable")
     lines = np.arange(n_lines).reshape(blocks, -1, per)[:, order]
     return lines.reshape(-1)
+
+
+def _mask(network: Network, plan: Plan, parameter: str) -> NDArray[np.bool_] | None:
+    """Return which elements of one parameter are not set to zero; None when it has no mask."""
+    found: NDArray[np.bool_] | None = None
+    for part in plan.recipe.parts.values():
+        granularity = GRANULARITIES[part.granularity]
+        if granularity.mask is None:
+            continue
+        kept = plan.part(part.granularity)
+        for site in granularity.sites(network):
+            if site.parameter == parameter:
+                mask = granularity.mask(network, site, kept[site.name])
+                found = mask if found is None else found & mask
+    return found
 
 
 def _boxed(network: Network, form: Form, values: NDArray[np.generic]) -> NDArray[Any]:

@@ -83,11 +83,13 @@ def portrait(
     matrix = layer_matrix(
         network, parameter, single_weights=look.single_weights, signed=look.signed
     )
-    form, sizes = matrix.form, np.abs(matrix.values)
+    form = matrix.form
 
     def order(axis: Literal[0, 1], by: LineOrder) -> Lines | None:
-        sums = sizes.sum(axis=1 - axis)
-        return None if by == "index" else line_order(network, form, axis, by, sums, unit_scores)
+        if by == "index":
+            return None
+        sums = np.abs(matrix.values).sum(axis=1 - axis)
+        return line_order(network, form, axis, by, sums, unit_scores)
 
     arrangement = Arrangement(order(0, look.rows), order(1, look.columns))
     window = look.window and Window.within(form.shape, look.window.rows, look.window.columns)

@@ -98,18 +98,18 @@ def rasterise(
     seen = window or Window.whole(shape)
     cells = _n_cells(seen, shape)
     part = arrangement.cut(matrix, seen).astype(np.float32, copy=False)
-    pooled = pool_max(part, cells)
+    pooled, sizes = pool_max(part, cells), matrix
     if matrix.min() < 0:
-        lowest = -pool_max(-part, cells)
+        lowest, sizes = -pool_max(-part, cells), np.abs(matrix)
         pooled = np.where(-lowest > np.abs(pooled), lowest, pooled)
-    row_sums, column_sums = (np.abs(matrix).sum(axis=axis, dtype=np.float64) for axis in (1, 0))
+    row_sums, column_sums = (sizes.sum(axis=axis, dtype=np.float64) for axis in (1, 0))
     return Raster(
         pooled,
         pool_mean(_some(row_sums, arrangement.rows, seen.rows), cells),
         pool_mean(_some(column_sums, arrangement.columns, seen.columns), cells),
         shape,
         seen,
-        finding(np.abs(matrix), None, value),
+        finding(sizes, None, value),
     )
 
 
