@@ -137,6 +137,7 @@ def rows(
                 Role.FIXED if layer.name in weights else Role.OTHER,
                 layer.name,
                 kind=layer.kind,
+                group=group,
                 **_sum([cost]),
             )
         )
@@ -222,6 +223,18 @@ def _producers(network: "Network") -> dict[str, str]:
     }
 
 
+def shared_groups(network: "Network") -> list[str]:
+    """Return the groups whose units two or more weights make, in execution order.
+
+    Their number is their letter, here as in the ribbons of all layers.
+    """
+    from pruning_core.granularities.matrix import matrices
+
+    produced = _producers(network)
+    made = [produced[m.parameter] for m in matrices(network) if m.parameter in produced]
+    return [name for name in dict.fromkeys(made) if made.count(name) > 1]
+
+
 def _with_leader(cost: "LayerCost", leader: Row) -> Row:
     """Return the row of a layer whose outputs leave with those of another layer."""
     return replace(
@@ -263,6 +276,7 @@ def _file_row(counted: "Preview") -> Row:
 def payload(
     table: Sequence[Row],
     coupled: Mapping[str, Sequence[str]],
+    shared: Sequence[str] = (),
     *,
     sensitivity: Sensitivity | None = None,
     time_shares: Mapping[str, float] | None = None,
@@ -272,6 +286,7 @@ def payload(
     Args:
         table: From :func:`rows`.
         coupled: Group -> every layer that changes when its units leave.
+        shared: Groups that get a letter, in the order of the letters.
         sensitivity: Measured accuracies by site, where there was a scan.
         time_shares: Layer -> share of the time of a forward pass, where it was measured.
     """
@@ -309,7 +324,13 @@ def payload(
     return {
         "columns": columns,
         "sparse": sparse,
-        "groups": [{"name": name, "layers": list(coupled.get(name, ()))} for name in groups],
+        "groups": [
+            {
+                "layers": list(coupled.get(name, ())),
+                "mark": shared.index(name) if name in shared else -1,
+            }
+            for name in groups
+        ],
     }
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, edits, layer_rows, state
+from pages.common import cache, charts, edits, layer_rows, state
 from pages.common.components import mount_layers
 from pruning_core.errors import InvalidRecipeError
 
@@ -44,7 +44,13 @@ def data(plan: "Plan", counted: "Preview") -> dict[str, Any]:
     return {
         "model": recipe.model,
         "removes": granularity.removes,
-        **layer_rows.payload(table, coupled, time_shares=cache.time_shares(recipe.model)),
+        "ticks": charts.colours().ticks,
+        **layer_rows.payload(
+            table,
+            coupled,
+            layer_rows.shared_groups(network),
+            time_shares=cache.time_shares(recipe.model),
+        ),
     }
 
 

@@ -64,11 +64,13 @@ mount_layers(
     data={
         "model": recipe.model,
         "removes": True,
+        "ticks": ["#007A5E"],
         "selected": st.session_state.get("selected", names[0]),
         "done": st.session_state.get("done", layers.NOTHING_DONE),
         **layer_rows.payload(
             rows,
             coupled,
+            layer_rows.shared_groups(network),
             sensitivity=curves if "measured" in st.query_params else None,
             time_shares=dict.fromkeys(names, 1 / len(names))
             if "measured" in st.query_params

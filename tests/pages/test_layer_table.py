@@ -9,6 +9,7 @@ from pages.common import edits, layer_rows, layers
 from pages.common.layer_rows import Role, Setting
 from pruning_core import Recipe, load_model, preview, resolve, score, trace
 from pruning_core.errors import InvalidRecipeError
+from pruning_core.figures import ribbons
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.planning.recipe import Budget, Count, Part, Picks, Ratio, Threshold
 from tests import many_layers
@@ -90,6 +91,16 @@ def test_coupled_layers_of_a_residual_stage_share_a_group(table):
     assert by_name["blocks.0.conv2"].removed == plan.n_removed("conv1")
     assert by_name["fc"].role == Role.FIXED
     assert by_name["bn1"].role == Role.OTHER
+
+
+@pytest.mark.parametrize("identity", ["resnet_8", "vit_tiny", "gru_128"])
+def test_the_letters_are_those_of_the_ribbons(loaded, identity):
+    network = loaded(f"bundled:{identity}")[1]
+    recipe = Recipe(model=f"bundled:{identity}", granularity="unit")
+    plan = resolve(recipe, network, score(loaded(recipe.model)[0], network, recipe))
+    wanted = ribbons.letters(ribbons.ribbons_of(network, plan))
+    shared = layer_rows.shared_groups(network)
+    assert dict(zip(shared, "ABCDEFGHIJ", strict=False)) == wanted
 
 
 def test_weights_of_coupled_layers_share_a_group_too(table):

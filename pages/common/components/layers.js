@@ -8,6 +8,7 @@ const WHOLE = 60; // up to so many rows all exist
 const SPARE = 8; // rows beyond both edges of what is in sight
 const STORED = "pruning-studio.layer-columns";
 const LARGEST = 99.99;
+const HINT = "Click the table or tab to it: numbers set the ratio, Space marks rows, ? lists all keys.";
 const FILTERS = {
   prunable: ["Layers with weights", (row) => row.role !== "other"],
   changed: ["Only changed", (row) => row.changed && row.role !== "other"],
@@ -95,7 +96,8 @@ function status(instance) {
   const row = rowOf(instance, instance.active);
   const line = part(instance, ".status");
   const note = row && row.notes ? `${row.label}: ${row.notes.join(" ")}` : "";
-  line.textContent = instance.message || note;
+  line.textContent = instance.message || note || HINT;
+  line.classList.toggle("hint", !instance.message && !note);
   line.classList.toggle("refused", Boolean(instance.message));
   line.title = line.textContent;
 }
@@ -347,9 +349,12 @@ function drawFoot(instance) {
   const shown = new Set(instance.view);
   const hidden = instance.rows.filter((row) => !shown.has(row.key));
   const other = hidden.filter((row) => row.kind !== "file").length;
-  const names = { title: `${other} ${other === 1 ? "layer" : "layers"} not shown`, help: hidden.slice(0, 40).map((row) => row.label).join(", ") };
-  const sums = [sumRow(hidden, { label: hidden.length ? names.title : "all rows shown", help: names.help }),
-    sumRow(instance.rows, { label: "Total", help: "The whole model, as in the strip above" })];
+  const label = other ? `${exactly(other)} ${other === 1 ? "layer" : "layers"} not shown`
+    : hidden.length ? hidden[0].label : "everything is shown";
+  const sums = [
+    sumRow(hidden, { label, help: hidden.slice(0, 40).map((row) => row.label).join(", ") }),
+    sumRow(instance.rows, { label: "Total", help: "The whole model, as in the strip above" }),
+  ];
   const lines = sums.map((sum, place) => {
     const line = element("tr", place ? "total" : "rest");
     for (const column of instance.columns) {
@@ -798,12 +803,6 @@ function listen(instance) {
   instance.observer.observe(root);
 }
 
-// Coupled rows have the theme's chart colours; the letter beside it says the same.
-function paintMarks(root) {
-  const colours = getComputedStyle(root).getPropertyValue("--st-chart-categorical-colors").split(",");
-  colours.forEach((colour, i) => root.style.setProperty(`--mark-${i}`, colour.trim()));
-}
-
 function open(parentElement) {
   const root = parentElement.querySelector(".layers");
   const instance = {
@@ -839,7 +838,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
   for (const key of instance.marked) if (!instance.byKey.has(key)) instance.marked.delete(key);
   if (moved) instance.active = "site " + data.selected;
   paint(instance.root);
-  paintMarks(instance.root);
   if (isNew) listen(instance);
   draw(instance, answered);
   if (moved) reveal(instance);

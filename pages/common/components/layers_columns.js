@@ -24,27 +24,19 @@ function svg(tag, attributes, parent) {
   return made;
 }
 
-function letters(number) {
-  const rest = Math.floor(number / 26);
-  return (rest > 0 ? letters(rest - 1) : "") + String.fromCharCode(65 + (number % 26));
-}
+// A to Z, then A1, B1, ...: as in pruning_core/figures/ribbons.py.
+const letters = (number) => String.fromCharCode(65 + (number % 26)) + (number < 26 ? "" : Math.floor(number / 26));
 
 // Rows of columns become rows; what only some rows have is looked up by number.
 function unpack(data) {
   const { columns, sparse, groups } = data;
-  const sizes = new Array(groups.length).fill(0);
-  for (const number of columns.group) if (number >= 0) sizes[number] += 1;
-  const marks = new Map();
   return columns.name.map((name, i) => {
     const row = { i, name, label: name || "(model)", key: columns.role[i] + " " + name };
     for (const key of Object.keys(columns)) row[key] = columns[key][i];
     for (const key of Object.keys(sparse)) row[key] = sparse[key][i];
     const group = groups[row.group];
     row.coupled = group && data.removes ? group.layers.filter((layer) => layer !== name) : [];
-    if (group && sizes[row.group] > 1) {
-      if (!marks.has(row.group)) marks.set(row.group, marks.size);
-      row.mark = marks.get(row.group);
-    }
+    if (group && group.mark >= 0) row.mark = group.mark;
     row.deciding = row.role === "coupled" ? columns.name[row.site] : "";
     row.changed = row.removed > 0 || Object.keys(QUANTITIES).some((key) => saved(row, key) > 0);
     return row;
@@ -94,11 +86,11 @@ function keptBox(row) {
   return box;
 }
 
-function groupBox(row) {
+function groupBox(row, instance) {
   const box = element("span", "groupmark");
   if (row.mark !== undefined) {
     const tick = element("span", "tick");
-    tick.style.background = `var(--mark-${row.mark % 6})`;
+    tick.style.background = instance.data.ticks[row.mark % instance.data.ticks.length];
     box.append(tick, element("span", "letter", letters(row.mark)));
   }
   if (row.coupled.length) box.append(element("span", "also", `+${row.coupled.length}`));
@@ -109,7 +101,7 @@ function groupBox(row) {
 
 function settingBox(row) {
   if (row.role === "coupled") {
-    const box = element("span", "setting with", `with ${letters(row.mark)}`);
+    const box = element("span", "setting with", row.mark === undefined ? "coupled" : `with ${letters(row.mark)}`);
     box.title = `Leaves together with ${row.deciding}, which decides`;
     return box;
   }
@@ -187,7 +179,7 @@ const COLUMNS = [
   { key: "group", title: "Group", width: 58,
     help: "Rows with the same letter share their outputs: those leave together",
     sort: (row) => row.mark ?? 1e9,
-    stamp: (row) => `${row.mark} ${row.coupled.length}`, show: groupBox,
+    stamp: (row, instance) => `${row.mark} ${row.coupled.length} ${instance.data.ticks}`, show: groupBox,
     file: { group: (row) => (row.mark === undefined ? "" : letters(row.mark)) } },
   { key: "unit", title: "Unit", width: 84, optional: true, sort: (row) => row.unit,
     stamp: (row) => row.unit, show: (row) => element("span", "", row.unit), file: { unit: (row) => row.unit } },
