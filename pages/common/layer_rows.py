@@ -224,15 +224,18 @@ def _producers(network: "Network") -> dict[str, str]:
 
 
 def shared_groups(network: "Network") -> list[str]:
-    """Return the groups whose units two or more weights make, in execution order.
+    """Return the groups whose units two or more layers make, in execution order.
 
     Their number is their letter, here as in the ribbons of all layers.
     """
     from pruning_core.granularities.matrix import matrices
 
     produced = _producers(network)
-    made = [produced[m.parameter] for m in matrices(network) if m.parameter in produced]
-    return [name for name in dict.fromkeys(made) if made.count(name) > 1]
+    layers: dict[str, set[str]] = {}
+    for weight in matrices(network):
+        if weight.parameter in produced:
+            layers.setdefault(produced[weight.parameter], set()).add(weight.owner)
+    return [name for name, owners in layers.items() if len(owners) > 1]
 
 
 def _with_leader(cost: "LayerCost", leader: Row) -> Row:

@@ -25,6 +25,7 @@ _VIEW: Final = "shown_view"
 _GOOD: Final = "_good_recipe"
 _SHOWN: Final = "_shown_values"
 STRIP: Final = "strip_numbers"
+_COMPONENTS: Final = (STRIP, "layer_table", "threshold", "units", "heads", "layer_heatmap")
 PAGE: Final = "_page"
 _MESSAGE: Final = "_message"
 _PARTS: Final = "_parts"
@@ -33,6 +34,7 @@ _HAS_MESSAGE: Final = "_has_message"
 _OF_LAYERS: Final = ("layers", "pins", "picks")
 _LONGEST: Final = 512
 _STEPS: Final = 200
+_REMEMBERED: Final = 31
 
 
 class Bound(TypedDict):
@@ -246,7 +248,7 @@ def bound(
     st.session_state[key] = value
     recent = st.session_state.setdefault(_SHOWN, {}).setdefault(key, [])
     if recent[-1:] != [value]:
-        recent[:] = [*recent[-3:], value]
+        recent[:] = [*recent[-_REMEMBERED:], value]
 
     def commit() -> None:
         if _is_echo(st.session_state[key], recent):
@@ -260,11 +262,13 @@ def bound(
 def _is_echo(received: Any, recent: list[Any]) -> bool:
     """Tell whether a widget's value is one that the browser has not replaced yet.
 
-    Unlike a person, the strip asks for its numbers at any time, also while a new value is on its
-    way to the browser; its message then brings the value before along.
+    The strip asks for its numbers at any time, and in the table or the histogram a person does the
+    next thing before the last is answered: also while a new value is on its way to the browser.
+    Their message then brings the value before along.
     """
-    asked = getattr(st.session_state.get(STRIP), "poll", None) is not None
-    return asked and received in recent[:-1]
+    told = (st.session_state.get(key) or {} for key in _COMPONENTS)
+    by_component = any(value is not None for result in told for value in result.values())
+    return by_component and received in recent[:-1]
 
 
 def attempt(action: Callable[[], None]) -> None:

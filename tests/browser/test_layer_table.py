@@ -294,3 +294,27 @@ def test_500_rows_are_drawn_in_less_than_a_tenth_of_a_second(page, table):
     )
     assert len(took) >= 3
     assert min(took) < 100  # the least: the machine may have other things to do
+
+
+def test_on_the_page_quick_edits_and_selections_change_nothing_else(page, server):
+    page.goto(f"{server.url}/plan?model=bundled:lenet_300_100")
+    table = page.locator(TABLE)
+    table.locator("tbody tr").first.wait_for()
+    page.locator(".st-key-threshold [role=slider]").wait_for()
+    settle(page)
+    table.focus()
+    for text in ("30", "50", "60"):
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    ratios = {"fc1": "30", "fc2": "50", "fc3": "60"}
+    until(
+        lambda: table.locator("tr.selected .name").get_attribute("title"),
+        lambda name: name == "fc2",
+    )
+    until(lambda: table.locator("input.ratio.pending").count(), lambda n: n == 0)
+    settle(page)
+    assert {name: ratio(table, name) for name in ratios} == ratios
+    assert page.get_by_label("Ratio (%)").input_value() == "50.00"

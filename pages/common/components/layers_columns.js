@@ -24,8 +24,8 @@ function svg(tag, attributes, parent) {
   return made;
 }
 
-// A to Z, then A1, B1, ...: as in pruning_core/figures/ribbons.py.
-const letters = (number) => String.fromCharCode(65 + (number % 26)) + (number < 26 ? "" : Math.floor(number / 26));
+// A to Z, then AA, AB, ...: as in pruning_core/figures/ribbons.py.
+const letters = (number) => (number < 26 ? "" : letters(Math.floor(number / 26) - 1)) + String.fromCharCode(65 + (number % 26));
 
 // Rows of columns become rows; what only some rows have is looked up by number.
 function unpack(data) {
