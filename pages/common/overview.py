@@ -145,7 +145,8 @@ def where(
         if on_click and bar < shown.size:
             on_click(names[shown[bar]])
 
-    nested, ranked = st.columns(2, gap="medium")
+    with st.container(key="pair_of_pictures"):
+        nested, ranked = st.columns(2, gap="medium")
     bars = share_bars(
         names,
         values,

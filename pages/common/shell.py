@@ -33,6 +33,9 @@ _STYLE: Final = """<style>
 .st-key-toolbar kbd { display: none; }
 [data-testid="stElementContainer"]:has(> .stHtml) { position: absolute; }
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
+@media (max-width: 1000px) {
+  [class*="st-key-pair_of"] [data-testid="stColumn"] { min-width: 100%; }
+}
 </style>"""
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pruning_core.figures import numbers
 from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import PRUNED_PATTERN, Palette
-from pruning_core.figures.rows import ROW, largest, names_of, rows_axis
+from pruning_core.figures.rows import ROW, keep_looks, largest, names_of, rows_axis
 
 MAX_LAYERS = 40
 
@@ -66,7 +66,7 @@ def share_bars(
         x={"title": {"text": quantity}, "fixedrange": True},
         y=rows_axis(labels, _row(shown, selected)),
     )
-    return figure.update_layout(barmode="stack", bargap=0.3)
+    return keep_looks(figure, colours).update_layout(barmode="stack", bargap=0.3)
 
 
 def _finding(names: Sequence[str], values: NDArray[np.int64], quantity: str) -> str:

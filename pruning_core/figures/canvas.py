@@ -1,11 +1,14 @@
 """What every figure shares: fixed height, a title that says the finding, units, alt text."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import plotly.graph_objects as go
 
 from pruning_core.figures.palette import Palette
+
+_TITLE_AT: Final = 7
+"""Pixels above the title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def describe(figure: go.Figure, colours: Palette, caption: Caption, *, height: i
             "font": {"size": 14},
             "x": 0,
             "xref": "container",
-            "y": 0.98,
+            "y": 1 - _TITLE_AT / height,
             "yanchor": "top",
             "yref": "container",
         },

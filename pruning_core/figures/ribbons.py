@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from pruning_core.figures import numbers
 from pruning_core.figures.canvas import Caption, finish
-from pruning_core.figures.palette import PRUNED_PATTERN, Palette
+from pruning_core.figures.palette import Palette
 from pruning_core.figures.rows import (
     ROW,
     add_outlines,
     add_row_texts,
     add_targets,
+    hatching,
+    keep_looks,
     legend_above,
     names_of,
     rows_axis,
@@ -126,7 +128,7 @@ def network_ribbons(
     leaves = [
         _box(dense[row] * side, kept[row] * side, row) for row in narrowed for side in (-1, 1)
     ]
-    hatch = {"shape": PRUNED_PATTERN, "fgcolor": colours.pruned, "size": 5, "solidity": 0.6}
+    hatch = hatching(colours)
     add_outlines(figure, stays, "stays", fillcolor=colours.kept, line={"width": 0})
     add_outlines(figure, leaves, "leaves", fillpattern=hatch, line={"width": 0})
     outline = {"width": 1, "color": colours.muted, "dash": "dot"}
@@ -154,7 +156,7 @@ def network_ribbons(
         },
         y=rows_axis(names_of([ribbon.name for ribbon in ribbons]), selected),
     )
-    return legend_above(figure)
+    return legend_above(keep_looks(figure, colours))
 
 
 def _halves(counts: Sequence[int], ribbons: Sequence[Ribbon], *, log: bool) -> NDArray[np.float64]:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from pruning_core.figures import numbers
 from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.histogram import Bins
-from pruning_core.figures.palette import PRUNED_PATTERN, Palette
+from pruning_core.figures.palette import Palette
 from pruning_core.figures.rows import (
     ROW,
     add_outlines,
     add_row_texts,
     add_targets,
+    hatching,
+    keep_looks,
     legend_above,
     names_of,
     rows_axis,
@@ -112,7 +114,7 @@ def ridgeline(spreads: Sequence[Spread], bins: Sequence[Bins], frame: Frame) -> 
             edges, tops = _ridge(found, low, high)
             if edges.size:
                 outlines.append((frame.place(spread, edges), row + (0.5 - tops) * _FULL))
-    hatch = {"shape": PRUNED_PATTERN, "fgcolor": colours.pruned, "size": 5, "solidity": 0.6}
+    hatch = hatching(colours)
     add_outlines(figure, kept, "stays", fillcolor=colours.kept, line={"width": 0})
     add_outlines(
         figure, leave, "leaves", fillpattern=hatch, line={"width": 1, "color": colours.pruned}
@@ -240,6 +242,7 @@ def _finish(
         x=axis,
         y=rows_axis(names_of([spread.name for spread in spreads]), frame.selected),
     )
+    keep_looks(figure, frame.colours)
     return legend_above(figure, axis_above=len(spreads) > FEW_LAYERS)
 
 

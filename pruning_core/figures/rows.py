@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from pruning_core.figures import numbers
+from pruning_core.figures.palette import PRUNED_PATTERN, Palette
 
 ROW: Final = 20
 """Height of a row in pixels."""
@@ -102,6 +103,25 @@ def add_row_texts(figure: go.Figure, x: float, texts: Sequence[str]) -> None:
         hoverinfo="skip",
         showlegend=False,
     )
+
+
+def hatching(colours: Palette) -> dict[str, Any]:
+    """Return the pattern of an area that leaves."""
+    return {
+        "shape": PRUNED_PATTERN,
+        "fgcolor": colours.pruned,
+        "bgcolor": colours.background,
+        "size": 5,
+        "solidity": 0.6,
+    }
+
+
+def keep_looks(figure: go.Figure, colours: Palette) -> go.Figure:
+    """Leave everything as it looks when something is clicked; Plotly would fade all the rest."""
+    whole = {"marker": {"opacity": 1}}
+    figure.update_traces(unselected=whole, selector={"type": "bar"})
+    texts = {"textfont": {"color": colours.text}}
+    return figure.update_traces(unselected=whole | texts, selector={"type": "scatter"})
 
 
 def legend_above(figure: go.Figure, *, axis_above: bool = False) -> go.Figure:

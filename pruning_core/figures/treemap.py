@@ -13,6 +13,7 @@ from pruning_core.figures.palette import Palette
 from pruning_core.figures.rows import MAX_ROWS, largest
 
 _ROOT = "model"
+_NEARLY_ALL = 0.9
 
 
 def module_treemap(
@@ -79,13 +80,19 @@ def module_totals(names: Sequence[str], values: NDArray[np.int64]) -> dict[str, 
 
 
 def _finding(totals: dict[str, int], quantity: str) -> str:
-    """Say which of the outermost parts of the model holds most."""
-    outer = {name: value for name, value in totals.items() if name and "." not in name}
-    if not outer or not totals.get("", 0):
+    """Say which module holds most; one that holds nearly everything says less than its parts."""
+    whole, top = totals.get("", 0), ""
+    while True:
+        inside = [name for name in totals if name and _parent(name) == top]
+        if not inside or not whole:
+            break
+        top = max(inside, key=lambda name: totals[name])
+        if totals[top] < _NEARLY_ALL * whole:
+            break
+    if not top:
         return f"Where the {quantity} are"
-    top = max(outer, key=lambda name: outer[name])
-    share = numbers.percent(outer[top] / totals[""], 0)
-    return f"The part {numbers.path_text(top)} holds {share} of the {quantity}"
+    share = numbers.percent(totals[top] / whole, 0)
+    return f"{numbers.path_text(top)} holds {share} of the {quantity}"
 
 
 def _path(name: str) -> list[str]:

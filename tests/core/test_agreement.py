@@ -20,6 +20,18 @@ from pruning_core.scoring.agreement import (
 )
 from pruning_core.scoring.score import Scores
 
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(first, second):
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
 RNG = np.random.default_rng(0)
 TIED = st.lists(st.integers(-3, 3), min_size=3, max_size=40)
 
@@ -148,17 +160,32 @@ class TestMatrices:
         figure = rank_matrix(self.NAMES, self.RANKS, colours)
         assert list(figure.data[0].text[0]) == ["1.00", "0.90", "0.10"]
         assert figure.data[0].text[1][2] == "–"
-        assert figure.layout.title.text.endswith("rank most alike: correlation 0.90")
+        assert figure.layout.title.text.endswith("rank most alike: 0.90")
         assert "<b>evil" not in figure.to_json()
         assert alt_text(figure).startswith("Matrix of rank correlations of 3 criteria")
 
     def test_overlaps_show_share_and_number(self):
         figure = overlap_matrix(self.NAMES, jaccard(self.BOTH), self.BOTH, LIGHT, units="channels")
         assert figure.data[0].text[0][1] == "0.60<br>30"
-        assert figure.layout.title.text.endswith("8 of 40 channels are pruned by both")
+        assert figure.layout.title.text.endswith("both prune 8 of 40 channels")
         nothing = np.zeros((3, 3), np.int64)
         empty = overlap_matrix(self.NAMES, jaccard(nothing), nothing, LIGHT, units="channels")
         assert empty.layout.title.text == "Nothing leaves here, so nothing overlaps"
+
+    @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+    def test_numbers_have_four_to_one_contrast_in_every_cell(self, colours):
+        values = np.linspace(-1, 1, 36).reshape(6, 6)
+        figure = rank_matrix([str(i) for i in range(6)], values, colours)
+        for value, ink in zip(values.ravel(), figure.data[1].textfont.color, strict=True):
+            strong = colours.kept if value > 0 else colours.pruned
+            mixed = [
+                round(
+                    (1 - abs(value)) * int(colours.background[i : i + 2], 16)
+                    + abs(value) * int(strong[i : i + 2], 16)
+                )
+                for i in (1, 3, 5)
+            ]
+            assert contrast("#" + "".join(f"{part:02x}" for part in mixed), ink) > 3.7
 
     def test_two_criteria_are_enough(self):
         figure = rank_matrix(self.NAMES[:2], self.RANKS[:2, :2], LIGHT)

@@ -61,7 +61,10 @@ def test_every_figure_of_500_layers_is_small_and_says_what_it_shows(name, colour
     assert len(figure.to_json()) < 300_000
     assert figure.layout.title.text
     assert alt_text(figure).endswith(".")
+    assert 4 <= figure.layout.height * (1 - figure.layout.title.y) <= 10
     for drawn in figure.data:
+        if drawn.type in {"bar", "scatter"}:
+            assert drawn.unselected.marker.opacity == 1
         if drawn.type in {"bar", "waterfall"}:
             assert len(drawn.y) <= 512
 
@@ -133,9 +136,14 @@ class TestTreemap:
         assert "/m49.layer2999" in values
         assert "/m0.layer0" not in values
 
-    def test_the_title_names_the_largest_outer_part(self):
-        figure = module_treemap(["a.x", "a.y", "b"], np.array([4, 4, 2]), LIGHT, quantity="MACs")
-        assert figure.layout.title.text == "The part a holds 80 % of the MACs"
+    def test_the_title_names_the_largest_part_that_is_not_nearly_all(self):
+        names = ["a.x", "a.y", "b"]
+        figure = module_treemap(names, np.array([4, 4, 2]), LIGHT, quantity="MACs")
+        assert figure.layout.title.text == "a holds 80 % of the MACs"
+        figure = module_treemap(names, np.array([60, 39, 1]), LIGHT, quantity="MACs")
+        assert figure.layout.title.text == "a.x holds 60 % of the MACs"
+        figure = module_treemap(["only"], np.array([3]), LIGHT, quantity="MACs")
+        assert figure.layout.title.text == "only holds 100 % of the MACs"
 
 
 class TestBars:

@@ -48,9 +48,9 @@ def test_criteria_are_compared_for_every_model_and_granularity(app, identity):
             open_criteria(app, recipe, criteria_scope=scope)
             assert not app.warning
             ranks, overlap = figures(app)
-            assert "correlation" in ranks["layout"]["title"]["text"]
+            assert "rank most alike" in ranks["layout"]["title"]["text"]
             title = overlap["layout"]["title"]["text"]
-            assert "pruned by both" in title or (scope == "layer" and "Nothing leaves" in title)
+            assert "both prune" in title or (scope == "layer" and "Nothing leaves" in title)
             assert any("Spearman" in caption.value for caption in app.caption)
 
 

@@ -40,7 +40,8 @@ def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG0
     if not ranked.unit.size:
         st.info("One of these criteria says nothing about these units, so nothing can be compared.")
         return
-    ranks, overlap = st.columns(2, gap="medium")
+    with st.container(key="pair_of_matrices"):
+        ranks, overlap = st.columns(2, gap="medium")
     with ranks:
         _ranks(plan.recipe, ranked)
     with overlap:

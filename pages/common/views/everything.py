@@ -162,7 +162,7 @@ def _widths(plan: "Plan", counted: "Preview", selected: str, options: Any) -> No
         ),
     )
     about = (
-        "Layers with the same letter are coupled: they lose the same outputs."
+        "Layers with the same letter have coupled outputs: a unit leaves all of them together."
         if names
         else "No two layers share their outputs."
     )
