@@ -137,6 +137,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
     instances.set(parentElement, instance);
     const body = root.querySelector("tbody");
     body.addEventListener("keydown", (event) => onKey(instance, event));
+    body.addEventListener("focusin", (event) => {
+      const button = event.target.closest(".head");
+      if (!button) return;
+      instance.cells[instance.at[0]][instance.at[1]].tabIndex = -1;
+      instance.at = button.dataset.head.split(",").map(Number);
+      button.tabIndex = 0;
+    });
     body.addEventListener("click", (event) => {
       const button = event.target.closest(".head");
       if (!button) return;

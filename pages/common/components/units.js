@@ -217,6 +217,10 @@ function placeUnder(instance, event) {
 function listen(instance) {
   const grid = instance.root.querySelector(".tiles");
   grid.addEventListener("keydown", (event) => onKey(instance, event));
+  grid.addEventListener("focusin", (event) => {
+    const tile = event.target.closest(".tile");
+    if (tile) activate(instance, [...grid.children].indexOf(tile), false);
+  });
   grid.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     const place = placeUnder(instance, event);

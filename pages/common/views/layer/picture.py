@@ -26,6 +26,7 @@ _ORDERS: "Final[dict[LineOrder, str]]" = {
 }
 _LARGEST_KERNEL: Final = 4096
 _IDS_AT_MOST: Final = 256
+_HOLD_KERNELS: Final = ("kernel", "row", "column")  # units that no kernel is cut by
 
 
 def show(plan: "Plan", site: "Site") -> None:
@@ -97,7 +98,8 @@ def _options(recipe: "Recipe", site: "Site", parameter: str) -> "tuple[Look, boo
         )
     where, *edges = st.session_state.get(_WINDOW, ("",))
     window = Window((edges[0], edges[1]), (edges[2], edges[3])) if where == parameter else None
-    return Look(bool(site.parameter), signed, chosen[0], chosen[1], window), of_model
+    single = bool(site.parameter) and site.kind not in _HOLD_KERNELS
+    return Look(single, signed, chosen[0], chosen[1], window), of_model
 
 
 def _data(plan: "Plan", seen: "Portrait", *, of_model: bool) -> dict[str, Any]:
