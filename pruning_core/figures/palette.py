@@ -15,7 +15,7 @@ class Palette:
         pruned: What leaves; always drawn with a pattern too, never by colour alone.
         muted: What is locked, or the state before.
         grid: Grid lines; decoration, below 3:1 on purpose.
-        ticks: Of coupled groups, always beside the letter of the group; those of the theme.
+        ticks: Of coupled groups, always beside its letter; never those of kept and pruned.
     """
 
     background: str
@@ -34,7 +34,7 @@ LIGHT: Final = Palette(
     pruned="#D55E00",
     muted="#6B7682",
     grid="#E3E8ED",
-    ticks=("#0072B2", "#D55E00", "#6B7682", "#007A5E", "#A34E8A", "#8A6D00"),
+    ticks=("#007A5E", "#A34E8A", "#8A6D00", "#5A5FC0"),
 )
 DARK: Final = Palette(
     background="#12161B",
@@ -43,7 +43,7 @@ DARK: Final = Palette(
     pruned="#E69F00",
     muted="#9AA5B1",
     grid="#2A323B",
-    ticks=("#56B4E9", "#E69F00", "#9AA5B1", "#3FC1A0", "#DE9BC8", "#D8C24A"),
+    ticks=("#3FC1A0", "#DE9BC8", "#D8C24A", "#A6ACFF"),
 )
 SEQUENTIAL: Final = "Cividis"
 PRUNED_PATTERN: Final = "/"
