@@ -22,7 +22,9 @@ _INSIDE: Final = "_inside_shell"
 _STYLE: Final = """<style>
 .st-key-strip { min-height: 65px; position: relative; }
 .st-key-strip .stSpinner { position: absolute; right: 0; top: 100%; }
-[data-testid="stLayoutWrapper"]:has(> .st-key-strip) {
+[data-testid="stLayoutWrapper"]:is(
+  :has(> .st-key-strip), :has(> [data-testid="stVerticalBlock"] > * > .st-key-strip)
+) {
   position: sticky; top: 3.75rem; z-index: 90;
 }
 .st-key-accuracies { min-height: 106px; }
