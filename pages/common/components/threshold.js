@@ -286,7 +286,10 @@ function onKey(instance, event) {
   const next = Math.max(0, Math.min(last, instance.position + move));
   announce(place(instance, next));
   clearTimeout(instance.timer);
-  instance.timer = setTimeout(() => commit(instance), 150);
+  instance.timer = setTimeout(() => {
+    instance.timer = null;
+    commit(instance);
+  }, 150);
 }
 
 function listen(instance) {
@@ -369,7 +372,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   instance.root.querySelector(".what").textContent =
     data.granularity_removes ? "parameters left" : "non-zeros left";
   paint(instance.root);
-  if (!instance.dragging) refresh(instance);
+  // An answer to an earlier move must not take back a key that is not committed yet.
+  if (!instance.dragging && !instance.timer) refresh(instance);
   return () => {
     clearTimeout(instance.timer);
     instance.observer.disconnect();
