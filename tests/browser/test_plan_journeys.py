@@ -21,9 +21,9 @@ def totals(page):
     found = {}
     for item in page.locator(f"{STRIP} .item").all():
         title = item.get_attribute("title") or ""
-        numbers = re.findall(r"[\d,]+", title)
-        if " to " in title and len(numbers) >= 2:
-            before, after = (int(text.replace(",", "")) for text in numbers[:2])
+        exact = re.match(r"([\d,]+) to ([\d,]+)", title)
+        if exact:
+            before, after = (int(text.replace(",", "")) for text in exact.groups())
             found[item.locator(".label").inner_text()] = (before, after)
     return found
 

@@ -130,6 +130,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".strip");
   const totals = JSON.stringify(data.items.filter((item) => item.key));
   if (totals !== instance.totals) {
+    instance.live = null;
     root.dataset.updates = String(1 + Number(root.dataset.updates || 0));
   }
   instance.totals = totals;

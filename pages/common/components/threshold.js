@@ -373,7 +373,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
     data.granularity_removes ? "parameters left" : "non-zeros left";
   paint(instance.root);
   // An answer to an earlier move must not take back a key that is not committed yet.
-  if (!instance.dragging && !instance.timer) refresh(instance);
+  if (instance.dragging || instance.timer) {
+    announce(totalsAt(data, instance.position));
+  } else {
+    refresh(instance);
+    announce(null);
+  }
   return () => {
     clearTimeout(instance.timer);
     instance.observer.disconnect();
