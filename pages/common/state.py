@@ -24,8 +24,6 @@ _RUN: Final = "run"
 _VIEW: Final = "shown_view"
 _GOOD: Final = "_good_recipe"
 _SHOWN: Final = "_shown_values"
-STRIP: Final = "strip_numbers"
-_COMPONENTS: Final = (STRIP, "layer_table", "threshold", "units", "heads", "layer_heatmap")
 PAGE: Final = "_page"
 _MESSAGE: Final = "_message"
 _PARTS: Final = "_parts"
@@ -34,7 +32,6 @@ _HAS_MESSAGE: Final = "_has_message"
 _OF_LAYERS: Final = ("layers", "pins", "picks")
 _LONGEST: Final = 512
 _STEPS: Final = 200
-_REMEMBERED: Final = 31
 
 
 class Bound(TypedDict):
@@ -240,35 +237,28 @@ def shown_run_differs() -> bool:
 def bound(
     key: str, value: Any, write: Callable[[Any], None], *, may_be_empty: bool = False
 ) -> Bound:
-    """Tie the widget ``key`` to ``value``: it shows the value and hands a change to ``write``.
+    """Tie a widget to ``value``: it shows the value and hands a change to ``write``.
 
     An error that ``write`` raises is shown at the top of the page, and the widget goes back to the
     value of the recipe; so does a field that was emptied, unless empty is a value there.
+
+    A widget whose value is changed by anything but itself is replaced by a new one. The browser
+    sends the values of all its widgets with whatever the person does next; until it has drawn the
+    new value that is the one before, which would be taken for the person's own wish.
     """
-    st.session_state[key] = value
-    recent = st.session_state.setdefault(_SHOWN, {}).setdefault(key, [])
-    if recent[-1:] != [value]:
-        recent[:] = [*recent[-_REMEMBERED:], value]
+    shown = st.session_state.setdefault(_SHOWN, {})
+    revision = shown.get(key, 0)
+    present = f"{key}.{revision}"
+    if present not in st.session_state or st.session_state[present] != value:
+        shown[key] = revision + 1
+        present = f"{key}.{revision + 1}"
+        st.session_state[present] = value
 
     def commit() -> None:
-        if _is_echo(st.session_state[key], recent):
-            st.session_state[key] = recent[-1]
-        elif st.session_state[key] is not None or may_be_empty:
-            attempt(lambda: write(st.session_state[key]))
+        if st.session_state[present] is not None or may_be_empty:
+            attempt(lambda: write(st.session_state[present]))
 
-    return {"key": key, "on_change": commit}
-
-
-def _is_echo(received: Any, recent: list[Any]) -> bool:
-    """Tell whether a widget's value is one that the browser has not replaced yet.
-
-    The strip asks for its numbers at any time, and in the table or the histogram a person does the
-    next thing before the last is answered: also while a new value is on its way to the browser.
-    Their message then brings the value before along.
-    """
-    told = (st.session_state.get(key) or {} for key in _COMPONENTS)
-    by_component = any(value is not None for result in told for value in result.values())
-    return by_component and received in recent[:-1]
+    return {"key": present, "on_change": commit}
 
 
 def attempt(action: Callable[[], None]) -> None:

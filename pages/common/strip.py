@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Place = tuple[DeltaGenerator, DeltaGenerator]
 
+_KEY: Final = "strip_numbers"
 _EXACT: Final = "Counted from the shapes and masks of this plan"
 _QUANTITIES: Final = (
     ("params", "Parameters", "count"),
@@ -69,7 +70,7 @@ def _numbers() -> None:
     waits = waits or any(each is not None and each.is_pending for each in (accuracy, timing))
     with place:
         mount_strip(
-            key=state.STRIP,
+            key=_KEY,
             data={
                 "items": shown,
                 "address": state.address(),
@@ -91,7 +92,7 @@ def _follow() -> None:
 
 def _ask() -> None:
     """Measure what was asked for with a button in the strip."""
-    match st.session_state[state.STRIP].ask:
+    match st.session_state[_KEY].ask:
         case "accuracy":
             measuring.measure_accuracy(state.recipe())
         case "time":

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pages.common import cache, measured, measuring, state, strip, why
+from pages.common import cache, measured, measuring, strip, why
 from pruning_core.evaluation.whatif import SAMPLES, WhatIf, what_if
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.planning.recipe import Part, Ratio, Recipe
@@ -189,22 +189,3 @@ def test_the_answer_behind_the_button_has_the_bytes_of_every_form(app, recipe):
     texts = [element.value for element in app.markdown]
     assert any(why.QUESTION in text for text in texts)
     assert widget(app.button, "Measure the time")
-
-
-@pytest.mark.parametrize(
-    ("polled", "received", "written"),
-    [(True, 30.0, []), (True, 60.0, [60.0]), (False, 30.0, [30.0])],
-    ids=["the value before", "a new value", "nobody polled"],
-)
-def test_a_value_the_browser_has_not_replaced_yet_is_no_change(
-    monkeypatch, polled, received, written
-):
-    session = {state.STRIP: SimpleNamespace(poll=1 if polled else None), "recipe": UNITS}
-    monkeypatch.setattr(state.st, "session_state", session)
-    changes = []
-    state.bound("slider", 30.0, changes.append)
-    commit = state.bound("slider", 50.0, changes.append)["on_change"]
-    session["slider"] = received  # what a message brings along
-    commit()
-    assert changes == written
-    assert session["slider"] == (received if written else 50.0)

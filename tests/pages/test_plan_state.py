@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pages.common import link, starter
+from pages.common import link, starter, state
 from pruning_core import Recipe
 from pruning_core.errors import PruningError
 from pruning_core.planning.recipe import Count, Picks, Ratio, Threshold
@@ -198,3 +198,17 @@ def test_only_models_the_starter_named_run_code(started):
 
     with pytest.raises(PruningError, match="run code"):
         cache.model("python:os:getcwd")
+
+
+def test_a_value_the_browser_has_not_replaced_yet_is_no_change(monkeypatch):
+    session = {"recipe": Recipe(model=MODEL)}
+    monkeypatch.setattr(state.st, "session_state", session)
+    written = []
+    first = state.bound("slider", 30.0, written.append)
+    session[first["key"]] = 40.0  # the person moves it
+    first["on_change"]()
+    assert written == [40.0]
+    assert state.bound("slider", 40.0, written.append)["key"] == first["key"]
+    after_undo = state.bound("slider", 30.0, written.append)
+    assert after_undo["key"] != first["key"]  # what the browser still says about the first is void
+    assert session[after_undo["key"]] == 30.0

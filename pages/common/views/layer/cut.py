@@ -64,14 +64,15 @@ def _pattern(plan: "Plan") -> "Pattern | None":
 
 def _threshold(plan: "Plan", site: "Site", *, log: bool, cumulative: bool) -> None:
     """Draw the scores with a threshold that can be dragged."""
-    scores = cache.scores(plan.recipe).by_site[site.name]
 
     def commit() -> None:
-        wish = st.session_state[_KEY]["commit"]
-        if wish["site"] == site.name:
+        wish, recipe = st.session_state[_KEY]["commit"], state.recipe()
+        name = str(wish["site"])  # the person may have gone on to another layer
+        if name in cache.sites(recipe):
             n_removed, threshold = int(wish["n_removed"]), float(wish["threshold"])
+            scores = cache.scores(recipe).by_site[name]
             below = int((scores < np.float32(threshold)).sum())
-            state.set_recipe(edits.dragged(state.recipe(), site.name, n_removed, threshold, below))
+            state.set_recipe(edits.dragged(recipe, name, n_removed, threshold, below))
 
     mount_threshold(
         key=_KEY,
@@ -157,7 +158,9 @@ def _numbers(plan: "Plan", site: "Site") -> None:
         help=f"{plural(site.kind).capitalize()} that score below it leave.",
         value=None,
         **state.bound(
-            "own_threshold", plan.thresholds[name], write(lambda x: Threshold(value=float(x)))
+            f"own_threshold.{name}",
+            plan.thresholds[name],
+            write(lambda x: Threshold(value=float(x))),
         ),
     )
     number.number_input(
@@ -165,7 +168,7 @@ def _numbers(plan: "Plan", site: "Site") -> None:
         min_value=0,
         max_value=site.n_units,
         value=None,
-        **state.bound("own_count", removed, write(lambda x: Count(value=int(x)))),
+        **state.bound(f"own_count.{name}", removed, write(lambda x: Count(value=int(x)))),
     )
     ratio.number_input(
         "Ratio (%)",
@@ -175,7 +178,7 @@ def _numbers(plan: "Plan", site: "Site") -> None:
         format="%.2f",
         value=None,
         **state.bound(
-            "own_ratio",
+            f"own_ratio.{name}",
             min(_LARGEST_SHARE, round(100 * plan.ratio(name), 4)),
             write(lambda x: Ratio(value=round(x / 100, 8))),
         ),
