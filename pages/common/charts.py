@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pruning_core.figures.palette import Palette
 
-TALLEST: Final = 620
+TALLEST: Final = 1200
 """Taller figures, in pixels, are scrolled."""
 _COLUMN: Final = 190
 _WIDEST: Final = 760

@@ -20,6 +20,7 @@ from pruning_core.figures.rows import (
     keep_looks,
     legend_above,
     names_of,
+    row_of,
     rows_axis,
 )
 from pruning_core.granularities.matrix import Matrix, matrices
@@ -107,19 +108,27 @@ def _letter(number: int) -> str:
 
 
 def network_ribbons(
-    ribbons: Sequence[Ribbon], colours: Palette, *, log: bool, selected: int | None = None
+    everything: Sequence[Ribbon],
+    colours: Palette,
+    *,
+    log: bool,
+    selected: int | None = None,
+    shown: range | None = None,
 ) -> go.Figure:
     """Draw each layer as a bar around the middle: what stays, what leaves, the dense outline.
 
     Args:
-        ribbons: In the order of execution.
+        everything: One for each layer, in the order of execution.
         colours: Palette of the page.
         log: True draws equal factors as equal steps.
-        selected: The row that is marked.
+        selected: The layer that is marked.
+        shown: The layers that are drawn; None draws all. The title speaks of all of them.
     """
     figure = go.Figure()
+    shown = shown or range(len(everything))
+    ribbons = [everything[row] for row in shown]
     dense, kept = (
-        _halves([getattr(ribbon, name) for ribbon in ribbons], ribbons, log=log)
+        _halves([getattr(ribbon, name) for ribbon in ribbons], everything, log=log)
         for name in ("dense", "kept")
     )
     rows = range(len(ribbons))
@@ -134,7 +143,7 @@ def network_ribbons(
     outline = {"width": 1, "color": colours.muted, "dash": "dot"}
     outlines = [_box(-dense[row], dense[row], row) for row in rows]
     add_outlines(figure, outlines, "dense", fillcolor="rgba(0,0,0,0)", line=outline)
-    names = letters(ribbons)
+    names = letters(everything)
     _add_ticks(figure, ribbons, names, colours)
     add_row_texts(figure, 1.04, [f"{ribbon.kept:,} of {ribbon.dense:,}" for ribbon in ribbons])
     add_targets(figure, -1.16, 1.3, [_hover(ribbon, names) for ribbon in ribbons])
@@ -143,7 +152,7 @@ def network_ribbons(
         figure,
         colours,
         Caption(
-            _finding(ribbons),
+            _finding(everything),
             f"Widths of {len(ribbons)} layers in execution order, dense and planned",
         ),
         height=96 + (ROW + 2) * max(len(ribbons), 3),
@@ -154,7 +163,10 @@ def network_ribbons(
             "showgrid": False,
             "fixedrange": True,
         },
-        y=rows_axis(names_of([ribbon.name for ribbon in ribbons]), selected),
+        y=rows_axis(
+            names_of([ribbon.name for ribbon in ribbons]),
+            row_of(selected, shown),
+        ),
     )
     return legend_above(keep_looks(figure, colours))
 

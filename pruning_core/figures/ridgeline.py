@@ -21,6 +21,7 @@ from pruning_core.figures.rows import (
     keep_looks,
     legend_above,
     names_of,
+    row_of,
     rows_axis,
 )
 
@@ -72,7 +73,8 @@ class Frame:
         units: The plural word, e.g. ``channels``.
         criterion: Title of the criterion, written at the axis.
         own_scale: True draws each layer from its lowest score (0) to its highest (1).
-        selected: The row that is marked.
+        selected: The layer that is marked.
+        rows: The layers that are drawn; None draws all. The title speaks of all of them.
     """
 
     colours: Palette
@@ -80,6 +82,7 @@ class Frame:
     criterion: str
     own_scale: bool
     selected: int | None = None
+    rows: range | None = None
 
     def place(self, spread: Spread, scores: NDArray[np.floating]) -> Values:
         """Return where scores of a layer are on the x axis."""
@@ -124,14 +127,15 @@ def ridgeline(spreads: Sequence[Spread], bins: Sequence[Bins], frame: Frame) -> 
     return _finish(figure, spreads, frame, (float(np.min(ends)), float(np.max(ends))), _RIDGE)
 
 
-def percentile_strip(spreads: Sequence[Spread], frame: Frame) -> go.Figure:
+def percentile_strip(everything: Sequence[Spread], frame: Frame) -> go.Figure:
     """Draw of each layer where the middle half and nine tenths of the scores are.
 
     Args:
-        spreads: One for each layer, in the order of execution.
+        everything: One for each layer, in the order of execution.
         frame: Words and colours.
     """
     figure, colours = go.Figure(), frame.colours
+    spreads = [everything[row] for row in frame.rows or range(len(everything))]
     places = np.array([frame.place(spread, spread.quantiles) for spread in spreads])
     rows = np.arange(len(spreads))
     for name, (left, right), half, colour in (
@@ -164,7 +168,7 @@ def percentile_strip(spreads: Sequence[Spread], frame: Frame) -> go.Figure:
         if spread.drawn_cut is not None
     ]
     return _finish(
-        figure, spreads, frame, (float(min([*ends, *cuts])), float(max([*ends, *cuts]))), ROW
+        figure, everything, frame, (float(min([*ends, *cuts])), float(max([*ends, *cuts]))), ROW
     )
 
 
@@ -213,12 +217,14 @@ def _add_cuts(figure: go.Figure, spreads: Sequence[Spread], frame: Frame, *, hei
 
 def _finish(
     figure: go.Figure,
-    spreads: Sequence[Spread],
+    everything: Sequence[Spread],
     frame: Frame,
     ends: tuple[float, float],
     row_height: int,
 ) -> go.Figure:
     """Add what is written at each row, and the layout."""
+    rows = frame.rows or range(len(everything))
+    spreads = [everything[row] for row in rows]
     low, high = ends
     span = high - low or 1.0
     texts = [f"{numbers.percent(spread.share)} leave" for spread in spreads]
@@ -235,12 +241,15 @@ def _finish(
         figure,
         frame.colours,
         Caption(
-            _finding(spreads, frame.units),
+            _finding(everything, frame.units),
             f"Spread of the {frame.criterion} scores in each of {len(spreads)} layers",
         ),
         height=height,
         x=axis,
-        y=rows_axis(names_of([spread.name for spread in spreads]), frame.selected),
+        y=rows_axis(
+            names_of([spread.name for spread in spreads]),
+            row_of(frame.selected, rows),
+        ),
     )
     keep_looks(figure, frame.colours)
     return legend_above(figure, axis_above=len(spreads) > FEW_LAYERS)

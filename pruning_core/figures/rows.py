@@ -37,6 +37,11 @@ def rows_axis(labels: Sequence[str], selected: int | None = None) -> dict[str, A
     }
 
 
+def row_of(place: int | None, shown: range) -> int | None:
+    """Return the row in which a layer is drawn; None when it is not."""
+    return None if place is None or place not in shown else shown.index(place)
+
+
 def add_targets(figure: go.Figure, left: float, right: float, hover: Sequence[str]) -> None:
     """Add a bar over the whole of each row that is not seen, but answers pointer and click.
 

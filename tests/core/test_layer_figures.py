@@ -220,6 +220,13 @@ class TestScoresOfAllLayers:
         (cut,) = [t for t in figure.data if t.name == "cut"]
         assert (cut.x.tolist(), cut.y.tolist()) == ([26.0], [0])
 
+    def test_a_window_of_rows_says_what_holds_for_all(self):
+        layers = [spread(name, self.SCORES, n) for name, n in (("a", 0), ("b", 25), ("c", 50))]
+        whole = percentile_strip(layers, self.frame())
+        part = percentile_strip(layers, self.frame(selected=1, rows=range(1, 2)))
+        assert part.layout.title.text == whole.layout.title.text
+        assert list(part.layout.yaxis.ticktext) == ["<b>▸ b</b>"]
+
     def test_the_boxes_are_the_middle_half_and_nine_tenths(self):
         figure = percentile_strip([spread("a", self.SCORES, 0)], self.frame())
         wide, half = figure.data[:2]
@@ -294,6 +301,16 @@ class TestRibbons:
         many = [Ribbon(f"{i}", f"{i}", f"{i}", 1, 1, f"g{i // 2}") for i in range(60)]
         assert len(set(letters(many).values())) == 30
         assert [letters(many)[name] for name in ("g25", "g26", "g29")] == ["Z", "AA", "AD"]
+
+    def test_a_window_of_rows_keeps_scale_letters_and_what_the_title_says(self):
+        whole = network_ribbons(self.RIBBONS, LIGHT, log=False, selected=2)
+        part = network_ribbons(self.RIBBONS, LIGHT, log=False, selected=2, shown=range(1, 3))
+        assert part.layout.title.text == whole.layout.title.text
+        assert list(part.layout.yaxis.ticktext) == ["a", "<b>▸ b</b>"]
+        (ticks,) = [t for t in part.select_traces({"type": "scatter"}) if t.mode == "markers+text"]
+        assert (list(ticks.text), ticks.y.tolist()) == (["A"], [1])
+        narrow = np.nanmax(part.data[0].x.reshape(2, 6)[0])
+        assert narrow == pytest.approx(2 / 64)
 
     def test_two_weights_of_one_layer_need_no_letter(self):
         both = [Ribbon(name, name, "gru", 384, 384, "gru") for name in ("gru.w_ih", "gru.w_hh")]

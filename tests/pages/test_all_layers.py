@@ -87,3 +87,19 @@ def test_the_ribbons_have_the_letters_of_the_table(app, component):
         columns = component(app, "layers")["columns"]["group"]
         shared = {group for group in columns if group >= 0 and columns.count(group) > 1}
         assert len(lettered) == len(shared)
+
+
+@pytest.mark.parametrize("picture", ["scores", "widths"])
+def test_of_many_layers_those_around_the_selected_one_are_drawn(app, monkeypatch, picture):
+    from pages.common.views import everything
+
+    monkeypatch.setattr(everything, "_ROWS", 4)
+    recipe = Recipe(model="bundled:vit_tiny", target=Ratio(value=0.4))
+    open_all(app, recipe, all_picture=picture, layer="blocks.1.fc1")
+    (figure,) = figures(app)
+    assert "<b>▸ blocks.1.fc1</b>" in figure["layout"]["yaxis"]["ticktext"]
+    assert len(figure["layout"]["yaxis"]["ticktext"]) == 4
+    (window,) = [each for each in app.selectbox if each.label == "Layers shown"]
+    window.set_value(0).run()
+    assert not app.exception
+    assert figures(app)[0]["layout"]["yaxis"]["ticktext"][0] == "patches"

@@ -13,13 +13,12 @@ from pages.common import cache, charts, overview, state
 from pages.common.format import count, markdown, plural, size
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pruning_core.figures.ridgeline import Spread
     from pruning_core.planning.plan import Plan
     from pruning_core.preview import Preview
 
 TITLE: Final = "All layers"
+_ROWS: Final = 48
 _QUANTITIES: Final[Mapping[str, tuple[str, str, str]]] = {
     "params": ("Parameters", "parameters", ""),
     "nonzero": ("Non-zeros", "non-zeros", ""),
@@ -65,20 +64,21 @@ def _scores(plan: "Plan", counted: "Preview", selected: str, options: Any) -> No
         )
     sites = cache.sites(plan.recipe)
     spreads = _spreads(plan)
-    shown = _largest_rows(np.array([spread.n_units for spread in spreads], np.int64))
-    drawn = [spreads[place] for place in shown]
+    marked = next((row for row, spread in enumerate(spreads) if spread.name == selected), None)
+    rows = _window(len(spreads), marked, options)
     units = list(dict.fromkeys(site.kind for site in sites.values()))
     frame = Frame(
         charts.colours(),
         plural(units[0]) if len(units) == 1 else "units",
         cache.registry("criteria")[plan.recipe.criterion].title,
         scale == "own",
-        next((row for row, spread in enumerate(drawn) if spread.name == selected), None),
+        marked,
+        rows,
     )
-    if len(drawn) <= FEW_LAYERS:
-        figure = ridgeline(drawn, [cache.bins(plan.recipe, s.name) for s in drawn], frame)
+    if len(spreads) <= FEW_LAYERS:
+        figure = ridgeline(spreads, [cache.bins(plan.recipe, s.name) for s in spreads], frame)
     else:
-        figure = percentile_strip(drawn, frame)
+        figure = percentile_strip(spreads, frame)
     columns = ("lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest")
     charts.show(
         figure,
@@ -93,7 +93,7 @@ def _scores(plan: "Plan", counted: "Preview", selected: str, options: Any) -> No
                 for place, column in enumerate(columns)
             },
         },
-        on_click=lambda row: state.select_layer(drawn[row].name),
+        on_click=lambda row: state.select_layer(spreads[rows[row]].name),
     )
     if cache.registry("granularities")[plan.recipe.granularity].pattern is not None:
         st.caption(
@@ -121,13 +121,27 @@ def _spreads(plan: "Plan") -> "list[Spread]":
     ]
 
 
-def _largest_rows(sizes: "NDArray[np.int64]") -> "NDArray[np.intp]":
-    """Return the rows that are drawn, and say which when they are not all."""
-    from pruning_core.figures.rows import MAX_ROWS, largest
+def _window(total: int, marked: int | None, place: Any) -> range:
+    """Return the rows that are drawn: all of few, else those around the selected layer, or chosen.
 
-    if sizes.size > MAX_ROWS:
-        st.caption(f"The {MAX_ROWS} largest of {sizes.size} layers are drawn; the table has all.")
-    return largest(sizes, MAX_ROWS)
+    A browser takes seconds to draw hundreds of rows with their names.
+    """
+    if total <= _ROWS:
+        return range(total)
+    first = (marked or 0) // _ROWS
+    with place:
+        chosen = st.selectbox(
+            "Layers shown",
+            range(-(-total // _ROWS)),
+            index=first,
+            format_func=lambda n: (
+                f"Layers {n * _ROWS + 1} to {min(total, (n + 1) * _ROWS)} of {total}"
+            ),
+            key=f"rows_of_{total}_{first}",
+            label_visibility="collapsed",
+            width=240,
+        )
+    return range(chosen * _ROWS, min(total, (chosen + 1) * _ROWS))
 
 
 def _widths(plan: "Plan", counted: "Preview", selected: str, options: Any) -> None:  # noqa: ARG001
@@ -139,16 +153,15 @@ def _widths(plan: "Plan", counted: "Preview", selected: str, options: Any) -> No
             "Scale", {"linear": "Linear", "log": "Logarithmic"}, key="widths_scale"
         )
     ribbons = cache.ribbons(plan.recipe)
-    shown = _largest_rows(np.array([ribbon.dense for ribbon in ribbons], np.int64))
-    drawn = [ribbons[place] for place in shown]
     site = cache.sites(plan.recipe)[selected]
-    own = (site.parameter, site.name, site.layer)
+    own = {site.parameter, site.name, site.layer}
     marked = next(
-        (r for r, ribbon in enumerate(drawn) if {ribbon.parameter, ribbon.name} & {*own}), None
+        (row for row, each in enumerate(ribbons) if {each.parameter, each.name} & own), None
     )
+    rows = _window(len(ribbons), marked, options)
     names = letters(ribbons)
     charts.show(
-        network_ribbons(drawn, charts.colours(), log=scale == "log", selected=marked),
+        network_ribbons(ribbons, charts.colours(), log=scale == "log", selected=marked, shown=rows),
         key="ribbons",
         table={
             "layer": [ribbon.name for ribbon in ribbons],
@@ -158,7 +171,7 @@ def _widths(plan: "Plan", counted: "Preview", selected: str, options: Any) -> No
             "made with": [ribbon.group for ribbon in ribbons],
         },
         on_click=lambda row: _select(
-            plan, drawn[row].parameter, drawn[row].group, drawn[row].layer
+            plan, *(getattr(ribbons[rows[row]], name) for name in ("parameter", "group", "layer"))
         ),
     )
     about = (
