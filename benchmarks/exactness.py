@@ -26,6 +26,7 @@ from pruning_core.tracing.trace import trace
 
 REMOVED: Final = 0.4
 TOLERANCE: Final = 1e-4
+CLEARLY_OTHER: Final = 1e-2
 Keep = NDArray[np.bool_]
 
 
@@ -138,9 +139,10 @@ def counted_macs(module: nn.Module, network: Network) -> int:
 def difference(network: Network, keep: Keep, pruned: nn.Module) -> dict[str, Any]:
     """Return the relative difference of the pruned model from the dense one with zeros.
 
-    Measured in float32, and where that is not clear, in float64. Where values decide what runs, the
-    pruned model is made to choose what the dense one chooses instead, and the results of the layers
-    inside are compared as well.
+    Measured in float32, and where that is not clear, in float64; not where units of marked groups
+    left and the difference is large. Where values decide what runs, the pruned model is made to
+    choose what the dense one chooses instead, and the results of the layers inside are compared as
+    well.
 
     Returns:
         ``difference``, and ``choices`` True if it was measured at the same choices.
@@ -154,6 +156,8 @@ def difference(network: Network, keep: Keep, pruned: nn.Module) -> dict[str, Any
         return {"difference": found}
     if network.analysis.capture.by_values:
         return {"difference": _difference_of_chosen(pruned, zeroed, batch), "choices": True}
+    if found > CLEARLY_OTHER and network.analysis.renormalised[~keep].any():
+        return {"difference": found}
     try:
         return {
             "difference": _difference(
