@@ -88,7 +88,7 @@ def test_the_theme_of_the_app_has_the_same_colours():
     for dark, section in ((False, "light"), (True, "dark")):
         colours = palette(dark=dark)
         assert theme[section]["chartCategoricalColors"][:2] == [colours.kept, colours.pruned]
-        assert theme[section]["chartCategoricalColors"] == list(colours.ticks)
+        assert not {colours.kept, colours.pruned} & set(colours.ticks)
         assert theme[section]["backgroundColor"] == colours.background
 
 
