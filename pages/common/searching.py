@@ -77,9 +77,9 @@ def amount(handle: str) -> None:
         _WISHES, {"drop": 1.0, "time": 1.0, "batch_size": measuring.BATCH_SIZES[0]}
     )
     if handle == "drop":
-        _number("Give up at most (percentage points)", "drop", wishes, step=0.5, low=0.0)
+        _number("Give up at most (percentage points)", "drop", wishes, step=0.5)
     else:
-        _number("At most (milliseconds)", "time", wishes, step=0.1, low=0.001)
+        _number("At most (milliseconds)", "time", wishes, step=0.1, known=_known_times())
         st.selectbox(
             "Samples at a time",
             measuring.BATCH_SIZES,
@@ -230,14 +230,27 @@ def _base(recipe: Recipe) -> Recipe:
     return edits.with_global(recipe, Ratio(value=0.0))
 
 
-def _number(label: str, key: str, wishes: dict[str, Any], *, step: float, low: float) -> None:
+def _known_times() -> str:
+    """Say how long the dense model takes, where that was measured beside the current plan."""
+    timing = measuring.latency(state.recipe())
+    if timing is None or timing.state != "done":
+        return "Press Measure in the strip to see how long the dense model takes."
+    times = [
+        f"{milliseconds(one['dense']['median_ms'])} for {one['batch_size']}"
+        for one in timing.answer["comparisons"]
+    ]
+    return f"The dense model takes {' and '.join(times)}, measured on this machine."
+
+
+def _number(label: str, key: str, wishes: dict[str, Any], *, step: float, known: str = "") -> None:
     st.number_input(
         label,
-        min_value=low,
+        min_value=0.0,
         max_value=100_000.0,
         step=step,
         format="%.3g",
         width=250,
         value=None,
+        help=known or None,
         **state.bound(f"search_{key}", wishes[key], lambda value: wishes.update({key: value})),
     )

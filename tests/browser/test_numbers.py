@@ -90,3 +90,20 @@ def test_the_time_is_measured_from_the_strip(page, server):
     page.get_by_text("Why is my file not smaller or faster?").first.wait_for()
     page.get_by_text("pairs").first.wait_for()
     page.get_by_text("The plan takes nothing away yet").wait_for()
+
+
+def test_the_largest_ratio_within_a_drop_is_searched_and_taken_over(page, server):
+    open_plan(page, server.url, "mlp_digits")
+    page.locator("input[aria-label*='Global setting']").first.click()
+    page.get_by_role("option", name="Maximum accuracy drop").click()
+    type_number(page, "Give up at most (percentage points)", "2")
+    settle(page)
+    page.get_by_role("button", name="Find the largest ratio").click()
+    page.get_by_text("points lost, measured on 200 validation examples").wait_for(timeout=120_000)
+    settle(page)
+    assert ratio_of(page, "fc1") > 20
+    shown = until(lambda: accuracy(page), bool, seconds=120)
+    lost = float(shown["ratio"].removesuffix(" pts").replace("\u2212", "-"))
+    assert lost >= -2.0
+    page.get_by_role("button", name="Undo").click()
+    until(lambda: ratio_of(page, "fc1"), lambda ratio: ratio == 0)

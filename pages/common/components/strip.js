@@ -137,7 +137,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
   instance.entries = data.items.map((item) => quantity(item, instance));
   for (const entry of instance.entries) show(entry, entry.item.after);
   if (instance.live) showLive(instance);
+  const focused = [...root.children].indexOf(root.getRootNode().activeElement?.closest?.(".item"));
   root.replaceChildren(...instance.entries.map((entry) => entry.box));
+  root.children[focused]?.querySelector("button")?.focus();
   keepAsking(instance, data.waits);
   return () => {
     clearTimeout(instance.timer);
