@@ -133,7 +133,7 @@ def measure_pairs(
         spent = time.perf_counter() - began
         if spent > seconds and len(times) >= _FEWEST:
             break
-        yield min(0.99, max(spent / seconds, len(times) / _MOST))
+        yield _share_done(spent / seconds, len(times))
         calls = list(zip((first, second), repeats, strict=True))
         backwards = len(times) % 2 == 1
         pair = [_seconds(call, times) for call, times in (calls[::-1] if backwards else calls)]
@@ -172,7 +172,7 @@ def time_shares(
             spent = time.perf_counter() - began
             if spent > seconds and len(passes) >= _FEWEST:
                 break
-            yield min(0.99, max(spent / seconds, len(passes) / _MOST))
+            yield _share_done(spent / seconds, len(passes))
             watch.restart()
             started = time.perf_counter()
             network.module(*batch.args, **batch.kwargs)
@@ -237,6 +237,11 @@ def _warm_up(call: Call) -> int:
         fastest = min(fastest, _seconds(call, 1))
         calls += 1
     return max(1, int(np.ceil(_SHORTEST / fastest)))
+
+
+def _share_done(of_time: float, n: int) -> float:
+    """Return how far a measurement is that takes its time and the fewest passes, or the most."""
+    return min(0.99, max(min(of_time, n / _FEWEST), n / _MOST))
 
 
 def _seconds(call: Call, times: int) -> float:
