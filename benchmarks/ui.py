@@ -23,7 +23,7 @@ FACTORIES: Final = {
     "LeNet-300-100": ("bundled:lenet_300_100", ""),
     "ResNet-50": ("benchmarks.shapes:resnet_50", "3,224,224"),
     "MobileNetV2": ("benchmarks.shapes:mobilenet_v2", "3,224,224"),
-    "ViT-B/16": ("benchmarks.shapes:vit_b_16", "3,224,224"),
+    "ViT-B/16": ("benchmarks.shapes:VisionTransformer", "3,224,224"),
 }
 MINIMAL: Final = """
 import gc
@@ -220,6 +220,7 @@ def main() -> None:
     )
     table = document("The Plan page in the browser", explanation, rows)
     if given.write:
+        given.write.mkdir(parents=True, exist_ok=True)
         (given.write / "ui.md").write_text(table, encoding="utf-8")
     print(table)
 

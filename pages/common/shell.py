@@ -35,7 +35,10 @@ _STYLE: Final = """<style>
 .st-key-toolbar kbd { display: none; }
 [data-testid="stElementContainer"]:has(> .stHtml) { position: absolute; }
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
+.st-key-controls { padding: 0.7rem 1rem; gap: 0.4rem; }
+.stMainBlockContainer { padding-top: 4.6rem; }
 @media (max-width: 1000px) {
+  .st-key-toolbar [data-testid="stMarkdownContainer"] { display: none; }
   [class*="st-key-pair_of"] [data-testid="stColumn"] { min-width: 100%; }
 }
 </style>"""

@@ -150,7 +150,11 @@ class Keyboard:
         self.page.keyboard.press("Control+z")
 
     def show(self, view):
-        self.tab_to(f"e.matches('[role=radio]') && e.innerText.trim() === '{view}'")
+        self.tab_to("e.matches('[role=radio]') && e.innerText.trim() === 'Selected layer'")
+        for _ in range(8):
+            self.page.keyboard.press("ArrowRight")
+            if self.page.evaluate(f"() => ({ACTIVE})().innerText.trim()") == view:
+                break
         self.page.keyboard.press("Enter")
         settle(self.page)
 
