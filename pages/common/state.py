@@ -250,12 +250,13 @@ def bound(
     revision = shown.get(key, 0)
     present = f"{key}.{revision}"
     if present not in st.session_state or st.session_state[present] != value:
-        shown[key] = revision + 1
-        present = f"{key}.{revision + 1}"
-        st.session_state[present] = value
+        shown[key] = revision = revision + 1
+        present = f"{key}.{revision}"
+    st.session_state[present] = value
 
     def commit() -> None:
-        if st.session_state[present] is not None or may_be_empty:
+        is_void = st.session_state[_SHOWN][key] != revision
+        if not is_void and (st.session_state[present] is not None or may_be_empty):
             attempt(lambda: write(st.session_state[present]))
 
     return {"key": present, "on_change": commit}

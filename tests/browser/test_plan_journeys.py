@@ -237,7 +237,9 @@ def test_a_link_opens_the_same_plan_layer_and_view(page, server, hands, chromium
     hands.ratio("fc1", "80")
     hands.select("conv2")
     hands.show("All layers")
-    address = until(lambda: page.url, lambda url: "view=all" in url and "plan=z." in url)
+    address = until(
+        lambda: page.evaluate("location.href"), lambda url: "view=all" in url and "plan=z." in url
+    )
     fresh = chromium.new_page()
     fresh.goto(address)
     fresh.locator(f"{STRIP} .item").first.wait_for()

@@ -212,3 +212,5 @@ def test_a_value_the_browser_has_not_replaced_yet_is_no_change(monkeypatch):
     after_undo = state.bound("slider", 30.0, written.append)
     assert after_undo["key"] != first["key"]  # what the browser still says about the first is void
     assert session[after_undo["key"]] == 30.0
+    first["on_change"]()
+    assert written == [40.0]
