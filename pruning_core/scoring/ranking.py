@@ -112,14 +112,12 @@ class SiteRanking:
         return float(self.cut(count).limit)
 
     def kept(self, count: int) -> NDArray[np.bool_]:
-        """Return ``[U]`` True for the units that stay when ``count`` go; shared and read-only.
+        """Return ``[U]`` True for the units that stay when ``count`` go; shared, not to be changed.
 
         While one layer of a plan moves, all others ask for the same again.
         """
         if self._last_kept is None or self._last_kept[0] != count:
-            stays = ~self.lowest(count)
-            stays.flags.writeable = False
-            self._last_kept = count, stays
+            self._last_kept = count, ~self.lowest(count)
         return self._last_kept[1]
 
     def lowest(self, count: int) -> NDArray[np.bool_]:

@@ -56,8 +56,15 @@ def ratio_of(page, layer):
     return float(row.locator("input.ratio").input_value())
 
 
-def type_number(page, label, text):
+def number_field(page, label):
+    """Return the field called ``label``; while one takes the place of another there are two."""
     field = page.get_by_role("spinbutton", name=label, exact=True)
+    until(field.count, lambda n: n == 1)
+    return field
+
+
+def type_number(page, label, text):
+    field = number_field(page, label)
     field.fill(text)
     field.press("Enter")
 
@@ -120,13 +127,12 @@ def test_threshold_count_and_ratio_are_views_of_one_value(page, server):
     total = int(page.locator(HANDLE).get_attribute("aria-valuemax"))
     type_number(page, "Ratio (%)", "25")
     until(lambda: removed(page), lambda n: n == total // 4)
-    count = page.get_by_label("Count", exact=True)
-    until(lambda: count.input_value(), lambda text: text == str(total // 4))
-    threshold = page.get_by_label("Threshold", exact=True)
-    before = threshold.input_value()
+    shown = lambda label: number_field(page, label).input_value()  # noqa: E731
+    until(lambda: shown("Count"), lambda text: text == str(total // 4))
+    before = shown("Threshold")
     type_number(page, "Count", "10")
     until(lambda: removed(page), lambda n: n == 10)
-    until(lambda: threshold.input_value(), lambda text: text != before)
+    until(lambda: shown("Threshold"), lambda text: text != before)
     page.get_by_role("button", name="Follow global").click()
     until(lambda: removed(page), lambda n: n == 0)
 

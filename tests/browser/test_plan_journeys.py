@@ -4,7 +4,15 @@ import re
 
 import pytest
 
-from tests.browser.test_journeys import HANDLE, STRIP, open_plan, removed, settle, until
+from tests.browser.test_journeys import (
+    HANDLE,
+    STRIP,
+    number_field,
+    open_plan,
+    removed,
+    settle,
+    until,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -46,7 +54,7 @@ class Pointer:
         settle(self.page)
 
     def number(self, label, text):
-        field = self.page.get_by_role("spinbutton", name=label, exact=True)
+        field = number_field(self.page, label)
         field.click()
         field.fill(text)
         field.press("Enter")
@@ -147,6 +155,7 @@ class Keyboard:
         self.page.keyboard.press("ArrowRight")
 
     def undo(self):
+        self.page.wait_for_timeout(250)  # a button that is being drawn hears no key
         self.page.keyboard.press("Control+z")
 
     def show(self, view):

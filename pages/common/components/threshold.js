@@ -358,6 +358,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
   instance.send = setTriggerValue;
   const moved = instance.data.site !== data.site;
+  const wish = instance.data.positions?.n_removed[instance.position];
   instance.data = data;
   const warning = instance.root.querySelector(".warning");
   const differs = !moved && instance.pending !== null && instance.pending !== data.removed;
@@ -373,7 +374,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     data.granularity_removes ? "parameters left" : "non-zeros left";
   paint(instance.root);
   // An answer to an earlier move must not take back a key that is not committed yet.
-  if (instance.dragging || instance.timer) {
+  if ((instance.dragging || instance.timer) && !moved) {
+    instance.position = positionOf(data, wish); // the places of the table have changed
     announce(totalsAt(data, instance.position));
   } else {
     refresh(instance);

@@ -1,0 +1,135 @@
+"""Take the pictures of docs/screenshots: every view of the pages, light and dark.
+
+Usage: python -m scripts.take_screenshots [--only TEXT]
+
+Needs Chromium and what requirements-dev.txt installs.
+"""
+
+import argparse
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from benchmarks.browser import APP, ROOT, chromium, serve
+from pages.common import link
+from pruning_core import Recipe
+from pruning_core.planning.recipe import Budget, Count, Ratio
+
+FOLDER: Final = ROOT / "docs" / "screenshots"
+WIDTH: Final = 1280
+LARGEST: Final = 120_000
+
+RESIDUAL: Final = Recipe(
+    model="bundled:resnet_8",
+    granularity="unit",
+    normalise="mean",
+    target=Budget(kind="macs", value=0.5),
+    layers={"conv1": Count(value=2)},
+    pins=("conv1",),
+)
+HEADS: Final = Recipe(
+    model="bundled:vit_tiny", granularity="unit", normalise="mean", target=Ratio(value=0.4)
+)
+GATES: Final = Recipe(
+    model="bundled:gru_128", granularity="unit", normalise="mean", target=Ratio(value=0.4)
+)
+WEIGHTS: Final = Recipe(model="bundled:lenet_300_100", target=Ratio(value=0.9))
+
+
+def _pick(name: str) -> Callable[[Page], None]:
+    return lambda page: page.get_by_role("radio", name=name, exact=True).click()
+
+
+def _press(name: str) -> Callable[[Page], None]:
+    return lambda page: page.get_by_role("button", name=name).locator("visible=true").first.click()
+
+
+class View(NamedTuple):
+    """What to open, what to do there, and how far down to look."""
+
+    page: str
+    recipe: Recipe
+    layer: str
+    view: str
+    act: Callable[[Page], None] | None
+    height: int
+
+
+VIEWS: Final = {
+    "model": View("", RESIDUAL, "", "", None, 1240),
+    "plan": View("plan", RESIDUAL, "blocks.1.conv2", "layer", None, 1280),
+    "units": View("plan", RESIDUAL, "conv1", "layer", None, 2100),
+    "weights": View("plan", WEIGHTS, "fc2", "layer", None, 1280),
+    "heads": View("plan", HEADS, "blocks.1.attention.qkv", "layer", None, 1900),
+    "gates": View("plan", GATES, "gru", "layer", None, 1280),
+    "scores": View("plan", RESIDUAL, "conv1", "all", None, 1280),
+    "widths": View("plan", RESIDUAL, "conv1", "all", _pick("Widths"), 1280),
+    "savings": View("plan", RESIDUAL, "conv1", "all", _pick("Savings"), 1280),
+    "criteria": View("plan", RESIDUAL, "conv1", "criteria", None, 1500),
+    "why": View("plan", RESIDUAL, "conv1", "layer", _press("Why?"), 1000),
+    "compare": View("plan", RESIDUAL, "conv1", "layer", _press("Compare"), 1000),
+}
+
+
+def settle(page: Page) -> None:
+    """Wait until the page neither runs nor draws."""
+    page.wait_for_timeout(1500)
+    page.wait_for_function(
+        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
+        " === 'notRunning'",
+        timeout=120_000,
+    )
+    page.wait_for_timeout(1500)
+
+
+def show(page: Page, url: str, view: View) -> None:
+    """Open a view and do what has to be done there."""
+    word = link.inline(view.recipe)
+    page.goto(f"{url}/{view.page}?plan={word}&layer={view.layer}&view={view.view}")
+    page.locator(".st-key-strip_numbers .item").first.wait_for(timeout=120_000)
+    settle(page)
+    if view.act is not None:
+        view.act(page)
+        settle(page)
+
+
+def save(page: Page, name: str) -> None:
+    """Write what the page shows as a PNG of few colours."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    for colours in (256, 128, 64, 32):
+        picture.quantize(colours, dither=Image.Dither.NONE).save(
+            FOLDER / f"{name}.png", optimize=True
+        )
+        if (FOLDER / f"{name}.png").stat().st_size <= LARGEST:
+            break
+    print(name, (FOLDER / f"{name}.png").stat().st_size, flush=True)
+
+
+def main() -> None:
+    """Take them all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--only", default="", help="take those whose name contains this")
+    only = parser.parse_args().only
+    with (
+        tempfile.TemporaryDirectory() as state,
+        serve(APP, Path(state)) as server,
+        chromium() as browser,
+    ):
+        for scheme in ("light", "dark"):
+            for name in (name for name in VIEWS if only in name):
+                page = browser.new_page(
+                    viewport={"width": WIDTH, "height": VIEWS[name].height},
+                    color_scheme="dark" if scheme == "dark" else "light",
+                )
+                show(page, server.url, VIEWS[name])
+                save(page, f"{name}-{scheme}")
+                page.close()
+
+
+if __name__ == "__main__":
+    main()
