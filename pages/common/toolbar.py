@@ -153,7 +153,8 @@ def _others() -> "Mapping[str, Recipe]":
     previous = state.previous()
     if previous is not None and previous.model == present.model:
         others[_PREVIOUS] = previous
-    return {**others, _DENSE: state.fresh(present.model)}
+    dense = state.fresh(present.model).replace(granularity=present.granularity)
+    return {**others, _DENSE: dense}
 
 
 def _totals(name: str, present: "Recipe", other: "Recipe") -> None:
@@ -177,7 +178,8 @@ def _differences(name: str, present: "Recipe", other: "Recipe") -> None:
     from pruning_core.planning.difference import settings, sites
 
     changed = settings(present, other)
-    layers = sites(cache.plan(present), cache.plan(other))
+    prunes = [[part.granularity for part in r.parts.values()] for r in (present, other)]
+    layers = sites(cache.plan(present), cache.plan(other)) if prunes[0] == prunes[1] else ()
     if not changed and not layers:
         st.info("Both plans have the same settings and keep the same units of every layer.")
         return
@@ -192,6 +194,12 @@ def _differences(name: str, present: "Recipe", other: "Recipe") -> None:
             hide_index=True,
             alt=f"{len(changed)} settings differ",
         )
+    if prunes[0] != prunes[1]:
+        st.caption(
+            f"One plan prunes by {' and '.join(prunes[0])}, the other by "
+            f"{' and '.join(prunes[1])}: what stays of a layer cannot be set side by side."
+        )
+        return
     if not layers:
         st.caption("The same units stay in every layer.")
         return

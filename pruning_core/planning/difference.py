@@ -56,7 +56,10 @@ def settings(first: Recipe, second: Recipe) -> tuple[Setting, ...]:
 
 
 def sites(first: Plan, second: Plan) -> tuple[SiteDifference, ...]:
-    """Return the sites of which the plans keep different units; one that only one has is whole."""
+    """Return the sites of which the plans keep different units; one that only one has is whole.
+
+    Both plans prune by the same granularities.
+    """
     found = []
     for site in dict.fromkeys([*first.keep, *second.keep]):
         known = first.keep.get(site, second.keep.get(site))

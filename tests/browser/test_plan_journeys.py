@@ -256,3 +256,30 @@ def test_a_link_opens_the_same_plan_layer_and_view(page, server, hands, chromium
     fresh.get_by_role("radio", name="All layers", exact=True, checked=True).wait_for()
     assert "conv2" in fresh.locator(f"{TABLE} tbody tr.selected").inner_text()
     fresh.close()
+
+
+def test_plans_are_compared_also_where_they_prune_different_things(page, server):
+    hands = Pointer(page)
+    open_plan(page, server.url, "cnn_digits")
+    hands.number("Count", "12")
+    for name in ("weights", "units"):
+        page.get_by_role("button", name="Snapshots").locator("visible=true").click()
+        page.get_by_role("textbox", name="Name of the present plan").fill(name)
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Save snapshot").click()
+        page.get_by_text(f"{name} (present plan)").wait_for()
+        page.get_by_role("button", name="Snapshots").locator("visible=true").click()
+        if name == "weights":
+            hands.choose("What is pruned", "Units")
+        hands.number("Count", "4" if name == "weights" else "7")
+    page.get_by_role("button", name="Compare").locator("visible=true").click()
+    dialog = page.get_by_role("dialog")
+    for name, text in (
+        ("weights", "cannot be set side by side"),
+        ("units", "Layers that differ: 1 of 3"),
+        ("The dense model", "Layers that differ: 1 of 3"),
+    ):
+        dialog.locator("input[aria-label*='Compare the present plan']").click()
+        page.get_by_role("option", name=name, exact=True).click()
+        dialog.get_by_text(text).wait_for()
+        assert dialog.locator("[data-testid=stException]").count() == 0
