@@ -273,14 +273,11 @@ def attempt(action: Callable[[], None]) -> None:
     except Exception as error:  # the next run of the page shows it
         st.session_state[_MESSAGE] = problems.sentence(error)
     parts: tuple[str, ...] = st.session_state.get(_PARTS, ())
-    if not parts:
-        return
-    if st.session_state.get(_MESSAGE) or st.session_state.get(_HAS_MESSAGE):
-        st.rerun()
+    speaks = st.session_state.get(_MESSAGE) or st.session_state.get(_HAS_MESSAGE)
     unchanged = {name: getattr(before, name) for name in _OF_LAYERS}
-    if before is recipe() or recipe().replace(**unchanged) == before:
-        st.rerun(parts)
-    st.rerun()
+    same = before is recipe() or recipe().replace(**unchanged) == before
+    # Said in any case: a widget in a part of the page would draw that part alone.
+    st.rerun(parts if parts and same and not speaks else "app")
 
 
 def can_redraw(parts: tuple[str, ...]) -> None:

@@ -87,7 +87,9 @@ def _snapshots() -> None:
                     "Open",
                     key=f"open_snapshot_{index}",
                     disabled=is_present,
-                    on_click=lambda wanted=snapshot.recipe: state.set_recipe(wanted),
+                    on_click=lambda wanted=snapshot.recipe: state.attempt(
+                        lambda: state.set_recipe(wanted)
+                    ),
                 )
                 st.button(
                     "Delete",

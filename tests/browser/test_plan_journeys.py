@@ -283,3 +283,16 @@ def test_plans_are_compared_also_where_they_prune_different_things(page, server)
         page.get_by_role("option", name=name, exact=True).click()
         dialog.get_by_text(text).wait_for()
         assert dialog.locator("[data-testid=stException]").count() == 0
+
+
+def test_undo_and_snapshots_change_every_page_at_once(page, server):
+    hands = Pointer(page)
+    open_plan(page, server.url, "mlp_digits")
+    before = totals(page)["Non-zeros"]
+    hands.number("Count", "100")
+    after = until(lambda: totals(page)["Non-zeros"], lambda n: n != before)
+    page.get_by_role("link", name="Model", exact=True).click()
+    page.locator(".st-key-first_heatmap canvas").wait_for()
+    until(lambda: totals(page)["Non-zeros"], lambda n: n == after)
+    hands.undo()
+    until(lambda: totals(page)["Non-zeros"], lambda n: n == before)

@@ -217,5 +217,7 @@ def _follow(plan: "Plan", name: str, place: "DeltaGenerator") -> None:
         help="Give up the own setting of this layer."
         if own
         else "This layer follows the global setting already.",
-        on_click=lambda: state.set_recipe(edits.following(state.recipe(), name)),
+        on_click=lambda: state.attempt(
+            lambda: state.set_recipe(edits.following(state.recipe(), name))
+        ),
     )

@@ -77,7 +77,9 @@ def show(plan: "Plan", site: "Site", unit: int) -> None:
             icon=":material/backspace:",
             disabled=not picked,
             help="Leave every unit of this layer to its score again.",
-            on_click=lambda: state.set_recipe(picks.without_picks(state.recipe(), site.name)),
+            on_click=lambda: state.attempt(
+                lambda: state.set_recipe(picks.without_picks(state.recipe(), site.name))
+            ),
         )
     mount_units(
         key=_KEY,
