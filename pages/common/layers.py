@@ -3,9 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-import streamlit as st
-
-from pages.common import cache, charts, edits, layer_rows, state
+from pages.common import cache, charts, edits, inbox, layer_rows, state
 from pages.common.components import mount_layers
 from pruning_core.errors import InvalidRecipeError
 
@@ -15,22 +13,14 @@ if TYPE_CHECKING:
     from pruning_core.preview import Preview
 
 _KEY = "layer_table"
-_DONE: Final = "_layer_table_done"
-NOTHING_DONE: Final[Mapping[str, Any]] = {"client": "", "n": 0}
 
 
 def show(plan: "Plan", counted: "Preview", selected: str) -> None:
     """Draw the table; a click selects a layer, everything else in it edits the recipe."""
-
-    def select() -> None:
-        state.select_layer(str(st.session_state[_KEY]["select"]["name"]))
-
     mount_layers(
         key=_KEY,
-        data=data(plan, counted)
-        | {"selected": selected, "done": st.session_state.get(_DONE, NOTHING_DONE)},
-        on_select_change=lambda: state.attempt(select),
-        on_edit_change=lambda: state.attempt(_edit),
+        data=data(plan, counted) | {"selected": selected, "done": inbox.done(_KEY)},
+        on_wishes_change=lambda: state.attempt(lambda: inbox.carry_out(_KEY, _act)),
     )
 
 
@@ -54,27 +44,12 @@ def data(plan: "Plan", counted: "Preview") -> dict[str, Any]:
     }
 
 
-def _edit() -> None:
-    """Carry out the edits that the table sent and that were not carried out before.
-
-    The browser sends an edit again until it is answered, so that none is lost when several are
-    made before the server has answered the first.
-    """
-    wish = st.session_state[_KEY]["edit"]
-    new = unanswered(wish, st.session_state.get(_DONE, NOTHING_DONE))
-    if not new:
-        return
-    st.session_state[_DONE] = {"client": wish["client"], "n": new[-1]["n"]}
-    recipe = state.recipe()
-    for edit in new:
-        recipe = edited(recipe, edit, cache.plan)
-    state.set_recipe(recipe)
-
-
-def unanswered(wish: Mapping[str, Any], done: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the edits that come after what is ``done``; each browser has its own count."""
-    last = done["n"] if done["client"] == wish["client"] else 0
-    return [edit for edit in wish["edits"] if edit["n"] > last]
+def _act(wish: Mapping[str, Any]) -> None:
+    """Select a layer, or carry out an edit."""
+    if wish["action"] == "select":
+        state.select_layer(str(wish["name"]))
+    else:
+        state.set_recipe(edited(state.recipe(), wish, cache.plan))
 
 
 _ACTIONS: Final[Mapping[str, Callable[["Recipe", Collection[str]], "Recipe"]]] = {

@@ -11,7 +11,7 @@ import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pages.common import edits, layer_rows, layers
+from pages.common import edits, inbox, layer_rows, layers
 from pages.common.components import mount_layers
 from pruning_core import Recipe, load_model, preview, resolve, score, trace
 from pruning_core.granularities import GRANULARITIES
@@ -34,20 +34,14 @@ network, scores, first = traced()
 recipe = st.session_state.setdefault("recipe", first)
 
 
-def edit():
+def act(wish):
     """Carry out what the table sent, as the page does."""
-    wish = st.session_state["table"]["edit"]
-    new = layers.unanswered(wish, st.session_state.get("done", layers.NOTHING_DONE))
-    for one in new:
-        st.session_state["done"] = {"client": wish["client"], "n": one["n"]}
-        st.session_state["recipe"] = layers.edited(
-            st.session_state["recipe"], one, lambda recipe: resolve(recipe, network, scores)
-        )
-
-
-def select():
-    """Remember the layer that was chosen."""
-    st.session_state["selected"] = st.session_state["table"]["select"]["name"]
+    if wish["action"] == "select":
+        st.session_state["selected"] = wish["name"]
+        return
+    st.session_state["recipe"] = layers.edited(
+        st.session_state["recipe"], wish, lambda recipe: resolve(recipe, network, scores)
+    )
 
 
 plan = resolve(recipe, network, scores)
@@ -66,7 +60,7 @@ mount_layers(
         "removes": True,
         "ticks": ["#007A5E"],
         "selected": st.session_state.get("selected", names[0]),
-        "done": st.session_state.get("done", layers.NOTHING_DONE),
+        "done": inbox.done("table"),
         **layer_rows.payload(
             rows,
             coupled,
@@ -77,7 +71,6 @@ mount_layers(
             else None,
         ),
     },
-    on_edit_change=edit,
-    on_select_change=select,
+    on_wishes_change=lambda: inbox.carry_out("table", act),
 )
 st.code(recipe.to_json(), language=None)

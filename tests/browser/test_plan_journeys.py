@@ -269,6 +269,8 @@ def test_plans_are_compared_also_where_they_prune_different_things(page, server)
         page.get_by_role("button", name="Save snapshot").click()
         page.get_by_text(f"{name} (present plan)").wait_for()
         page.get_by_role("button", name="Snapshots").locator("visible=true").click()
+        until(page.get_by_role("textbox", name="Name of the present plan").count, lambda n: n == 0)
+        settle(page)
         if name == "weights":
             hands.choose("What is pruned", "Units")
         hands.number("Count", "4" if name == "weights" else "7")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pages.common import edits, layer_rows, layers
+from pages.common import edits, inbox, layer_rows, layers
 from pages.common.layer_rows import Role, Setting
 from pruning_core import Recipe, load_model, preview, resolve, score, trace
 from pruning_core.errors import InvalidRecipeError
@@ -193,11 +193,11 @@ def test_the_actions_of_the_table(table):
 
 def test_edits_that_are_sent_again_are_carried_out_once():
     first, second = {"n": 1}, {"n": 2}
-    assert layers.unanswered({"client": "a", "edits": [first]}, layers.NOTHING_DONE) == [first]
-    both = {"client": "a", "edits": [first, second]}
-    assert layers.unanswered(both, {"client": "a", "n": 1}) == [second]
-    assert layers.unanswered(both, {"client": "a", "n": 2}) == []
-    assert layers.unanswered(both, {"client": "another window", "n": 7}) == [first, second]
+    assert inbox.unanswered({"client": "a", "wishes": [first]}, inbox.NOTHING_DONE) == [first]
+    both = {"client": "a", "wishes": [first, second]}
+    assert inbox.unanswered(both, {"client": "a", "n": 1}) == [second]
+    assert inbox.unanswered(both, {"client": "a", "n": 2}) == []
+    assert inbox.unanswered(both, {"client": "another window", "n": 7}) == [first, second]
 
 
 def test_the_setting_says_who_decides():
@@ -294,4 +294,4 @@ def test_the_page_sends_the_table(app, component):
         "fc3": "global",
     }
     assert (data["selected"], data["removes"]) == ("fc1", False)
-    assert data["done"] == layers.NOTHING_DONE
+    assert data["done"] == inbox.NOTHING_DONE

@@ -3,13 +3,6 @@
 const CODE = { auto: 0, keep: 1, prune: 2 };
 const instances = new WeakMap();
 
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
 function share(data, score) {
   return data.high > data.low ? (score - data.low) / (data.high - data.low) : 0.5;
 }
@@ -23,29 +16,29 @@ function digitsOf(data) {
 function build(instance) {
   const { data, root } = instance;
   const width = Math.max(0, ...data.rows.map((row) => row.score.length));
-  const head = make("tr", "");
-  head.append(make("th", "corner", data.corner));
+  const head = element("tr", "");
+  head.append(element("th", "corner", data.corner));
   for (let i = 0; i < width; i += 1) {
-    const cell = make("th", "", String(i));
+    const cell = element("th", "", String(i));
     cell.scope = "col";
     head.append(cell);
   }
   root.querySelector("thead").replaceChildren(head);
   instance.cells = [];
   root.querySelector("tbody").replaceChildren(...data.rows.map((row, r) => {
-    const line = make("tr", row.site === data.site ? "here" : "");
-    const name = make("th", "name", row.site);
+    const line = element("tr", row.site === data.site ? "here" : "");
+    const name = element("th", "name", row.site);
     name.scope = "row";
     line.append(name);
     instance.cells.push(row.score.map((score, c) => {
-      const cell = make("td", "");
-      const button = make("button", "head");
+      const cell = element("td", "");
+      const button = element("button", "head");
       button.type = "button";
       const colour = colourOf(share(data, score));
       button.style.background = `rgb(${colour.map(Math.round).join(",")})`;
       const light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140;
       button.style.color = light ? "#111" : "#fff";
-      button.append(make("span", "value", formatScore(score, digitsOf(data))), make("span", "flag"));
+      button.append(element("span", "value", formatScore(score, digitsOf(data))), element("span", "flag"));
       button.dataset.head = `${r},${c}`;
       button.tabIndex = r === instance.at[0] && c === instance.at[1] ? 0 : -1;
       cell.append(button);
@@ -86,7 +79,7 @@ function go(instance, r, c) {
 
 function look(instance) {
   const [r, c] = instance.at;
-  instance.send("look", { site: instance.data.rows[r].site, unit: c });
+  instance.outbox.send({ action: "look", site: instance.data.rows[r].site, unit: c });
 }
 
 function onKey(instance, event) {
@@ -115,7 +108,7 @@ function onKey(instance, event) {
     instance.timer = setTimeout(() => {
       const picks = [...instance.wishes.values()];
       instance.wishes.clear();
-      instance.send("pick", { picks });
+      instance.outbox.send({ action: "pick", picks });
     }, 250);
   }
 }
@@ -133,7 +126,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   let instance = instances.get(parentElement);
   if (!instance) {
     const root = parentElement.querySelector(".heads");
-    instance = { root, at: [0, 0], cells: [], wishes: new Map(), moving: null };
+    instance = { root, at: [0, 0], cells: [], wishes: new Map(), moving: null, outbox: new Outbox() };
     instances.set(parentElement, instance);
     const body = root.querySelector("tbody");
     body.addEventListener("keydown", (event) => onKey(instance, event));
@@ -156,7 +149,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     };
     window.addEventListener("pruning-studio:preview", instance.onPreview);
   }
-  instance.send = setTriggerValue;
+  instance.outbox.receive(setTriggerValue, data.done);
   instance.data = data;
   instance.moving = null;
   const { root } = instance;
@@ -171,6 +164,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (focused) instance.cells[instance.at[0]][instance.at[1]].focus({ preventScroll: true });
   return () => {
     clearTimeout(instance.timer);
+    instance.outbox.close();
     window.removeEventListener("pruning-studio:preview", instance.onPreview);
     instances.delete(parentElement);
   };

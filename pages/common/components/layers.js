@@ -1,6 +1,5 @@
 // The table of layers: search, filter, sort, select, mark several, edit. A real HTML table with the
-// keyboard of a grid; only rows in sight exist. Names are only ever set as text. Edits are sent at
-// once and again with the next one until the server has answered, so that none is lost.
+// keyboard of a grid; only rows in sight exist. Names are only ever set as text.
 const instances = new WeakMap();
 const ROW_HEIGHT = 34; // as in the style sheet
 const FOOT_HEIGHT = 30;
@@ -47,9 +46,7 @@ function targets(instance) {
 function send(instance, action, rows, value) {
   const sites = sitesOf(instance, rows);
   if (sites.length === 0) return say(instance, "Nothing can be set there: these layers follow others or cannot shrink.");
-  instance.counter += 1;
-  instance.pending.push({ n: instance.counter, action, sites, value });
-  instance.trigger("edit", { client: instance.client, edits: instance.pending });
+  instance.outbox.send({ action, sites, value });
   for (const line of instance.lines.values()) fill(instance, line);
   return true;
 }
@@ -72,7 +69,7 @@ function commitRatio(instance, rows, text) {
 
 // What was asked for last and is not answered yet.
 function pendingEdit(instance, row) {
-  return instance.pending.findLast((edit) => edit.sites.includes(row.name));
+  return instance.outbox.pending.findLast((wish) => wish.sites?.includes(row.name));
 }
 
 function shownRatio(instance, row) {
@@ -491,7 +488,7 @@ function move(instance, step, extend = false) {
 function choose(instance, row) {
   if (row.site < 0) return say(instance, `${row.label} has nothing that could go.`);
   const name = instance.rows[row.site].name;
-  if (name !== instance.data.selected) instance.trigger("select", { name });
+  if (name !== instance.data.selected) instance.outbox.send({ action: "select", name });
   return true;
 }
 
@@ -808,8 +805,7 @@ function open(parentElement) {
   const instance = {
     root, search: "", kind: "", filter: "prunable", sort: { key: "" }, choice: stored(), panel: "",
     marked: new Set(), active: "", editing: null, many: false, message: "", nameLength: 22,
-    lines: new Map(), view: [], range: [0, 0], pending: [], counter: 0,
-    client: `${Date.now()}-${Math.random()}`,
+    lines: new Map(), view: [], range: [0, 0], outbox: new Outbox(),
   };
   const filter = part({ root }, ".filter");
   for (const [value, [text]] of Object.entries(FILTERS)) {
@@ -824,17 +820,14 @@ export default function ({ data, parentElement, setTriggerValue }) {
   let instance = instances.get(parentElement);
   const isNew = !instance;
   if (isNew) instances.set(parentElement, (instance = open(parentElement)));
-  instance.trigger = setTriggerValue;
   const moved = isNew || instance.data.selected !== data.selected || instance.data.model !== data.model;
   instance.data = data;
   instance.rows = unpack(data);
   instance.byKey = new Map(instance.rows.map((row) => [row.key, row]));
   const measured = instance.rows.flatMap((row) => (row.sensitivity ? row.sensitivity[1] : []));
   instance.accuracies = [Math.min(...measured), Math.max(...measured)];
-  const answered = instance.pending.length > 0;
-  if (data.done.client === instance.client) {
-    instance.pending = instance.pending.filter((edit) => edit.n > data.done.n);
-  }
+  const answered = instance.outbox.pending.length > 0;
+  instance.outbox.receive(setTriggerValue, data.done);
   for (const key of instance.marked) if (!instance.byKey.has(key)) instance.marked.delete(key);
   if (moved) instance.active = "site " + data.selected;
   paint(instance.root);
@@ -842,6 +835,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   draw(instance, answered);
   if (moved) reveal(instance);
   return () => {
+    instance.outbox.close();
     instance.observer.disconnect();
     instances.delete(parentElement);
   };

@@ -10,13 +10,6 @@ const SETTINGS = {
 const exactly = (value) => value.toLocaleString("en");
 const ratioText = (row) => String(Number(((100 * row.removed) / row.total).toFixed(2)));
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 function svg(tag, attributes, parent) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);

@@ -34,6 +34,44 @@ function formatScore(value, digits = 4) {
   }
   return String(Number(value.toPrecision(digits)));
 }
+function element(tag, className = "", text = undefined) {
+  const made = document.createElement(tag);
+  made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+// What a person asks of the server. Of the messages of a component that the server has not read yet
+// only the last is kept, so each carries all wishes that were not answered; see pages/common/inbox.py.
+const ASK_AGAIN_MS = 4000;
+class Outbox {
+  constructor() {
+    this.client = `${Date.now()}-${Math.random()}`;
+    this.counter = 0;
+    this.pending = [];
+  }
+
+  send(wish) {
+    this.counter += 1;
+    this.pending.push({ n: this.counter, ...wish });
+    this.post();
+  }
+
+  post() {
+    this.trigger("wishes", { client: this.client, wishes: this.pending });
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => { if (this.pending.length) this.post(); }, ASK_AGAIN_MS);
+  }
+
+  // To be called with whatever the server sends.
+  receive(trigger, done) {
+    this.trigger = trigger;
+    if (done.client === this.client) this.pending = this.pending.filter((wish) => wish.n > done.n);
+  }
+
+  close() {
+    clearTimeout(this.timer);
+  }
+}
 // The theme's first two chart colours mean kept and pruned.
 function paint(root) {
   const style = getComputedStyle(root);

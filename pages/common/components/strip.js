@@ -12,37 +12,30 @@ for (const kind of ["pointerdown", "pointerup", "keydown", "input", "change"]) {
   window.addEventListener(kind, () => { lastInput = performance.now(); }, { capture: true });
 }
 
-function cell(tag, className, text) {
-  const element = document.createElement(tag);
-  element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
 function quantity(item, instance) {
-  const box = cell("div", "item");
-  const head = cell("div", "head");
-  head.append(cell("span", "label", item.label));
-  const badge = cell("span", "badge " + item.badge.toLowerCase(), item.badge);
+  const box = element("div", "item");
+  const head = element("div", "head");
+  head.append(element("span", "label", item.label));
+  const badge = element("span", "badge " + item.badge.toLowerCase(), item.badge);
   badge.title = item.badge_help;
   head.append(badge);
-  const line = cell("div", "line");
+  const line = element("div", "line");
   if (item.action) {
     const [what, label] = item.action;
-    const button = cell("button", "", label);
+    const button = element("button", "", label);
     button.type = "button";
     button.addEventListener("click", () => instance.send("ask", what));
     line.append(button);
   }
   const parts = {
-    before: cell("span", "before"),
-    arrow: cell("span", "arrow", "→"),
-    after: cell("span", "after"),
-    ratio: cell("span", "ratio"),
+    before: element("span", "before"),
+    arrow: element("span", "arrow", "→"),
+    after: element("span", "after"),
+    ratio: element("span", "ratio"),
   };
   line.append(parts.before, parts.arrow, parts.after);
-  const below = cell("div", "below");
-  parts.detail = cell("span", "detail");
+  const below = element("div", "below");
+  parts.detail = element("span", "detail");
   below.append(parts.ratio, parts.detail);
   box.append(head, line, below);
   return { box, parts, item };

@@ -260,7 +260,7 @@ function commit(instance) {
     return;
   }
   instance.pending = removed;
-  instance.send("commit", {
+  instance.outbox.send({
     site: data.site,
     n_removed: removed,
     threshold: data.positions.threshold[position],
@@ -351,12 +351,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
   let instance = instances.get(parentElement);
   if (!instance) {
     const root = parentElement.querySelector(".threshold");
-    instance = { root, width: Math.round(root.clientWidth) || 640, dragging: false, pending: null };
+    instance = { root, width: Math.round(root.clientWidth) || 640, dragging: false, pending: null, outbox: new Outbox() };
     instances.set(parentElement, instance);
     instance.data = data;
     listen(instance);
   }
-  instance.send = setTriggerValue;
+  if (data.done) instance.outbox.receive(setTriggerValue, data.done);
   const moved = instance.data.site !== data.site;
   const wish = instance.data.positions?.n_removed[instance.position];
   instance.data = data;
@@ -383,6 +383,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
   return () => {
     clearTimeout(instance.timer);
+    instance.outbox.close();
     instance.observer.disconnect();
     instances.delete(parentElement);
   };

@@ -3,29 +3,22 @@
 const MANY = 10;
 const instances = new WeakMap();
 
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
 function why(entry) {
-  const cell = make("td", "why");
+  const cell = element("td", "why");
   if (!entry.steps.length) {
-    cell.append(make("span", "origin", entry.origin));
+    cell.append(element("span", "origin", entry.origin));
     return cell;
   }
   const last = entry.steps[entry.steps.length - 1];
   if (entry.steps.length === 1) {
-    cell.append(make("span", "", last));
+    cell.append(element("span", "", last));
     return cell;
   }
-  const details = make("details", "");
-  const summary = make("summary", "", last);
-  summary.append(make("span", "count", `step ${entry.steps.length} of ${entry.steps.length}`));
-  const list = make("ol", "path");
-  for (const step of entry.steps) list.append(make("li", "", step));
+  const details = element("details", "");
+  const summary = element("summary", "", last);
+  summary.append(element("span", "count", `step ${entry.steps.length} of ${entry.steps.length}`));
+  const list = element("ol", "path");
+  for (const step of entry.steps) list.append(element("li", "", step));
   details.append(summary, list);
   cell.append(details);
   return cell;
@@ -33,18 +26,18 @@ function why(entry) {
 
 function row(item) {
   return item.entries.map((entry, place) => {
-    const line = make("tr", place === 0 ? "first" : "");
+    const line = element("tr", place === 0 ? "first" : "");
     if (place === 0) {
-      const head = make("th", "layer");
+      const head = element("th", "layer");
       head.scope = "row";
       head.rowSpan = item.entries.length;
-      head.append(make("span", "name", item.layer), make("span", "kind", item.kind));
+      head.append(element("span", "name", item.layer), element("span", "kind", item.kind));
       line.append(head);
     }
-    const slices = make("td", "slices");
+    const slices = element("td", "slices");
     for (const slice of entry.slices) {
-      const part = make("div", "slice");
-      part.append(make("code", "", slice.place), make("span", "share", slice.share));
+      const part = element("div", "slice");
+      part.append(element("code", "", slice.place), element("span", "share", slice.share));
       slices.append(part);
     }
     line.append(slices, why(entry));
@@ -77,9 +70,9 @@ export default function ({ data, parentElement }) {
   instance.data = data;
   root.querySelector(".tools").hidden = data.rows.length <= MANY;
   root.querySelector("table").setAttribute("aria-label", data.alt);
-  const header = make("tr", "");
+  const header = element("tr", "");
   for (const title of data.titles) {
-    const cell = make("th", "", title);
+    const cell = element("th", "", title);
     cell.scope = "col";
     header.append(cell);
   }

@@ -10,21 +10,14 @@ const ACTS = [
 const SENT_AFTER = 250;
 const instances = new WeakMap();
 
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
 function buildTools(instance) {
   const tools = instance.root.querySelector(".tools");
-  tools.replaceChildren(make("span", "lead", "A click on a tile:"));
-  const group = make("div", "acts");
+  tools.replaceChildren(element("span", "lead", "A click on a tile:"));
+  const group = element("div", "acts");
   group.setAttribute("role", "radiogroup");
   group.setAttribute("aria-label", "What a click on a tile does");
   ACTS.forEach(([key, title, help]) => {
-    const button = make("button", `act ${key}`, title);
+    const button = element("button", `act ${key}`, title);
     button.type = "button";
     button.title = help;
     button.setAttribute("role", "radio");
@@ -69,11 +62,11 @@ function buildTiles(instance) {
   instance.listed = listed;
   while (grid.children.length > unit.length) grid.lastChild.remove();
   while (grid.children.length < unit.length) {
-    const tile = make("button", "tile");
+    const tile = element("button", "tile");
     tile.type = "button";
     tile.setAttribute("role", "option");
-    tile.append(make("span", "number"), make("span", "well"), make("span", "flag"));
-    tile.querySelector(".well").append(make("span", "bar"));
+    tile.append(element("span", "number"), element("span", "well"), element("span", "flag"));
+    tile.querySelector(".well").append(element("span", "bar"));
     grid.append(tile);
   }
   instance.active = Math.max(0, Math.min(instance.active, unit.length - 1));
@@ -152,22 +145,25 @@ function pick(instance, place, act) {
   instance.wishes.set(data.tiles.unit[place], act);
 }
 
-function sendSoon(instance) {
+function sendPicks(instance) {
   clearTimeout(instance.timer);
   if (!instance.wishes.size) return;
-  instance.timer = setTimeout(() => {
-    const sent = { site: instance.data.site, keep: [], prune: [], auto: [] };
-    for (const [unit, act] of instance.wishes) sent[act].push(unit);
-    instance.wishes.clear();
-    instance.send("pick", sent);
-  }, SENT_AFTER);
+  const sent = { action: "pick", site: instance.data.site, keep: [], prune: [], auto: [] };
+  for (const [unit, act] of instance.wishes) sent[act].push(unit);
+  instance.wishes.clear();
+  instance.outbox.send(sent);
+}
+
+function sendSoon(instance) {
+  clearTimeout(instance.timer);
+  instance.timer = setTimeout(() => sendPicks(instance), SENT_AFTER);
 }
 
 function act(instance, place) {
   if (instance.act === "look") {
     const unit = instance.data.tiles.unit[place];
     if (unit !== instance.data.selected) {
-      instance.send("look", { site: instance.data.site, unit });
+      instance.outbox.send({ action: "look", site: instance.data.site, unit });
     }
   } else {
     pick(instance, place, instance.act);
@@ -269,8 +265,8 @@ function legend(instance) {
   const picked = data.tiles.pick.filter((code) => code !== 0).length;
   if (picked) entries.push(["hand", `${picked.toLocaleString("en")} picked by hand (▲ stays, ▼ goes)`]);
   box.replaceChildren(...entries.map(([kind, text]) => {
-    const entry = make("span", `entry ${kind}`);
-    if (kind !== "hand") entry.append(make("span", "swatch"));
+    const entry = element("span", `entry ${kind}`);
+    if (kind !== "hand") entry.append(element("span", "swatch"));
     entry.append(text);
     return entry;
   }));
@@ -280,17 +276,17 @@ export default function ({ data, parentElement, setTriggerValue }) {
   let instance = instances.get(parentElement);
   if (!instance) {
     const root = parentElement.querySelector(".units");
-    instance = { root, act: "look", active: 0, wishes: new Map(), moving: null };
+    instance = { root, act: "look", active: 0, wishes: new Map(), moving: null, outbox: new Outbox() };
     instances.set(parentElement, instance);
     buildTools(instance);
     listen(instance);
   }
   const moved = instance.data && instance.data.site !== data.site;
+  instance.outbox.receive(setTriggerValue, data.done);
+  if (moved) sendPicks(instance);
   instance.data = data;
-  instance.send = setTriggerValue;
   instance.moving = null;
   if (moved) {
-    instance.wishes.clear();
     instance.active = 0;
     instance.root.querySelector(".tiles").scrollTop = 0;
   }
@@ -308,6 +304,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   legend(instance);
   return () => {
     clearTimeout(instance.timer);
+    instance.outbox.close();
     window.removeEventListener("pointerup", instance.release);
     window.removeEventListener("pointercancel", instance.release);
     window.removeEventListener("pruning-studio:preview", instance.onPreview);

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, edits, pictures, state
+from pages.common import cache, edits, inbox, pictures, state
 from pages.common.components import mount_threshold
 from pages.common.format import markdown, plural
 from pruning_core.planning.recipe import Count, Ratio, Threshold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamlit.delta_generator import DeltaGenerator
 
     from pruning_core.granularities import Pattern, Site
@@ -64,21 +66,21 @@ def _pattern(plan: "Plan") -> "Pattern | None":
 
 def _threshold(plan: "Plan", site: "Site", *, log: bool, cumulative: bool) -> None:
     """Draw the scores with a threshold that can be dragged."""
-
-    def commit() -> None:
-        wish, recipe = st.session_state[_KEY]["commit"], state.recipe()
-        name = str(wish["site"])  # the person may have gone on to another layer
-        if name in cache.sites(recipe):
-            n_removed, threshold = int(wish["n_removed"]), float(wish["threshold"])
-            scores = cache.scores(recipe).by_site[name]
-            below = int((scores < np.float32(threshold)).sum())
-            state.set_recipe(edits.dragged(recipe, name, n_removed, threshold, below))
-
     mount_threshold(
         key=_KEY,
-        data=threshold_data(plan, site, cumulative=cumulative) | {"log": log and not cumulative},
-        on_commit_change=lambda: state.attempt(commit),
+        data=threshold_data(plan, site, cumulative=cumulative)
+        | {"log": log and not cumulative, "done": inbox.done(_KEY)},
+        on_wishes_change=lambda: state.attempt(lambda: inbox.carry_out(_KEY, _commit)),
     )
+
+
+def _commit(wish: "Mapping[str, Any]") -> None:
+    """Take over where a threshold was left; by now the person may look at another layer."""
+    recipe, name = state.recipe(), str(wish["site"])
+    if name in cache.sites(recipe):
+        n_removed, threshold = int(wish["n_removed"]), float(wish["threshold"])
+        below = int((cache.scores(recipe).by_site[name] < np.float32(threshold)).sum())
+        state.set_recipe(edits.dragged(recipe, name, n_removed, threshold, below))
 
 
 def threshold_data(plan: "Plan", site: "Site", *, cumulative: bool = False) -> dict[str, Any]:

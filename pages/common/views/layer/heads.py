@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, picks, state
+from pages.common import cache, inbox, picks, state
 from pages.common.components import mount_heads
 from pages.common.views.layer import units
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pruning_core.granularities import Site
     from pruning_core.planning.plan import Plan
 
@@ -24,9 +26,8 @@ def show(plan: "Plan", site: "Site", unit: int) -> None:
     st.markdown(f"**Attention heads of the model: {pruned:,} of {total:,} pruned**")
     mount_heads(
         key=_KEY,
-        data=data,
-        on_look_change=lambda: state.attempt(_look),
-        on_pick_change=lambda: state.attempt(_pick),
+        data=data | {"done": inbox.done(_KEY)},
+        on_wishes_change=lambda: state.attempt(lambda: inbox.carry_out(_KEY, _act)),
     )
     st.caption("Arrow keys move, Enter shows a head, K keeps it, P prunes it, A takes that back.")
 
@@ -56,14 +57,13 @@ def grid(plan: "Plan", site: "Site", unit: int) -> dict[str, Any]:
     }
 
 
-def _look() -> None:
-    wish = st.session_state[_KEY]["look"]
-    state.select_layer(str(wish["site"]))
-    units.look_at(str(wish["site"]), int(wish["unit"]))
-
-
-def _pick() -> None:
+def _act(wish: "Mapping[str, Any]") -> None:
+    """Look at a head, or pick some."""
+    if wish["action"] == "look":
+        state.select_layer(str(wish["site"]))
+        units.look_at(str(wish["site"]), int(wish["unit"]))
+        return
     recipe = state.recipe()
-    for wish in st.session_state[_KEY]["pick"]["picks"]:
-        recipe = picks.with_picks(recipe, str(wish["site"]), [int(wish["unit"])], wish["wish"])
+    for pick in wish["picks"]:
+        recipe = picks.with_picks(recipe, str(pick["site"]), [int(pick["unit"])], pick["wish"])
     state.set_recipe(recipe)

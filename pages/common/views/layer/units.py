@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, picks, state
+from pages.common import cache, inbox, picks, state
 from pages.common.components import mount_units
 from pages.common.format import markdown, plural, significant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -83,9 +83,9 @@ def show(plan: "Plan", site: "Site", unit: int) -> None:
         )
     mount_units(
         key=_KEY,
-        data=tiles(plan, site, cache.listed(recipe, site.name, _order(), page), unit),
-        on_pick_change=lambda: state.attempt(lambda: _pick(site)),
-        on_look_change=lambda: state.attempt(_look),
+        data=tiles(plan, site, cache.listed(recipe, site.name, _order(), page), unit)
+        | {"done": inbox.done(_KEY)},
+        on_wishes_change=lambda: state.attempt(lambda: inbox.carry_out(_KEY, _act)),
     )
 
 
@@ -155,18 +155,17 @@ def marks(recipe: "Recipe", site: str, units: "Iterable[int]") -> list[int]:
     return [1 if unit in to_keep else 2 if unit in to_prune else 0 for unit in units]
 
 
-def _pick(site: "Site") -> None:
-    wish = st.session_state[_KEY]["pick"]
-    if wish["site"] == site.name:
-        recipe = state.recipe()
-        for kind in _WISHES:
-            recipe = picks.with_picks(recipe, site.name, map(int, wish[kind]), kind)
-        state.set_recipe(recipe)
-
-
-def _look() -> None:
-    wish = st.session_state[_KEY]["look"]
-    look_at(str(wish["site"]), int(wish["unit"]))
+def _act(wish: "Mapping[str, Any]") -> None:
+    """Look at a unit, or pick some; by now the person may look at another layer."""
+    recipe, name = state.recipe(), str(wish["site"])
+    if name not in cache.sites(recipe):
+        return
+    if wish["action"] == "look":
+        look_at(name, int(wish["unit"]))
+        return
+    for kind in _WISHES:
+        recipe = picks.with_picks(recipe, name, map(int, wish[kind]), kind)
+    state.set_recipe(recipe)
 
 
 def inspector(plan: "Plan", site: "Site", unit: int) -> None:
