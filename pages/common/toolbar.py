@@ -53,17 +53,13 @@ def show() -> None:
 
 
 def _snapshots() -> None:
-    place = st.popover(
+    # Its content is always there: one that the server opens closes when an answer comes just then.
+    with st.popover(
         "Snapshots",
         icon=":material/bookmark:",
         type="tertiary",
-        key="snapshots",
-        on_change="rerun",
-        help="Keep plans under a name, return to them, compare them.",
-    )
-    if not place.open:
-        return
-    with place:
+        help="Keep plans under a name, and return to them.",
+    ):
         saved = Plans().snapshots(state.recipe().model)
         st.text_input(
             "Name of the present plan",
@@ -104,17 +100,12 @@ def _save(name: str) -> None:
 
 
 def _link() -> None:
-    place = st.popover(
+    with st.popover(
         "Link",
         icon=":material/link:",
         type="tertiary",
-        key="link",
-        on_change="rerun",
         help="The address of this page opens the same model, plan, layer and view.",
-    )
-    if not place.open:
-        return
-    with place:
+    ):
         recipe = state.recipe()
         word = link.encode(recipe)
         if word and word != link.inline(recipe):

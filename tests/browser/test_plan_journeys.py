@@ -49,7 +49,10 @@ class Pointer:
         self.page = page
 
     def choose(self, label, option):
-        self.page.locator(f"input[aria-label*='{label}']").first.click()
+        field = self.page.locator(f"input[aria-label*='{label}']").first
+        # A list closes when the click that opens it scrolls the page first, as no hand does.
+        field.hover()
+        field.click()
         self.page.get_by_role("option", name=option, exact=True).click()
         settle(self.page)
 

@@ -133,8 +133,6 @@ def test_the_address_opens_plan_layer_and_view_in_a_new_session(app, component):
 def test_a_snapshot_is_saved_opened_and_deleted(app):
     visit(app, "pages/plan.py", model=MODEL)
     set_count(app, 12)
-    app.session_state["snapshots"] = True
-    app.run()
     widget(app.text_input, "Name of the present plan").set_value("dozen").run()
     widget(app.button, "Save snapshot").click().run()
     assert widget(app.button, "Open").disabled
