@@ -158,6 +158,14 @@ def progress_line(event: "Event") -> str:
                 f"validation accuracy {percent(event.validation_accuracy)}, "
                 f"{duration(event.seconds)}"
             )
+        case events.RoundFinished() if event.n_rounds > 1 or not event.held:
+            found = event.validation_accuracy
+            accuracy = "" if found is None else f", validation accuracy {percent(found)}"
+            fell = "" if event.held else ": more than the recipe allows, so the rounds end"
+            return (
+                f"  round {event.round} of {event.n_rounds}: {percent(event.removed)} "
+                f"removed{accuracy}{fell}"
+            )
         case events.Note():
             return f"  note: {event.text}"
         case _:

@@ -99,10 +99,27 @@ class Calibration(_Strict):
 
 
 class Schedule(_Strict):
-    """How the target is reached: in one shot, or in rounds of pruning and fine-tuning."""
+    """How the target is reached: in one shot, in rounds, or gradually during one training.
+
+    ``shape`` says how much is gone after each round: ``cubic`` takes most at first (the automated
+    gradual pruning of arXiv:1710.01878), ``linear`` the same share of the dense network in each
+    round, ``exponential`` the same share of what is left (as lottery tickets are found).
+    ``gradual`` makes one training of all rounds: the learning rate and what the optimiser gathered
+    go on from round to round. ``last_epochs`` are those of the last round where they differ.
+    ``weights`` says what each round trains: what pruning left, the initial weights of the network
+    (lottery ticket, arXiv:1803.03635; ``rewind_epoch`` > 0: those after so many epochs of its own
+    training, arXiv:1903.01611), or fresh random ones.
+    ``max_drop`` ends the rounds when the validation accuracy after one is more than so many
+    percentage points below the dense model's; the last round that held it is handed out.
+    """
 
     rounds: Annotated[int, Field(ge=1, le=50)] = 1
-    shape: Literal["cubic", "linear"] = "cubic"
+    shape: Literal["cubic", "linear", "exponential"] = "cubic"
+    gradual: bool = False
+    last_epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    weights: Literal["keep", "rewind", "reinitialise"] = "keep"
+    rewind_epoch: Annotated[int, Field(ge=0, le=100)] = 0
+    max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
 class Tuning(_Strict):
@@ -219,6 +236,18 @@ class Recipe(Part):
         values = self.model_dump(mode="json", context={"decides": True})
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def epochs_of_round(self, number: int) -> int:
+        """Return the epochs of fine-tuning after round ``number`` (1-based)."""
+        last = self.schedule.last_epochs
+        is_last = number == self.schedule.rounds
+        return last if is_last and last is not None else self.tuning.epochs
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of fine-tuning over all rounds."""
+        rounds = self.schedule.rounds
+        return (rounds - 1) * self.tuning.epochs + self.epochs_of_round(rounds)
 
     @property
     def rated_by(self) -> str:

@@ -16,13 +16,14 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pruning_core.evaluation.evaluate import ClassMetrics, Evaluation
 from pruning_core.runs import atomic
 from pruning_core.tuning.finetune import EpochResult
 
 KEPT: Final = 2
-VERSION: Final = 1
+VERSION: Final = 2
 _MAGIC: Final = b"pruning-studio-checkpoint"
 
 
@@ -42,6 +43,19 @@ class PlanState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class HeldState:
+    """What the last round that held the accuracy left, for recipes with a largest drop.
+
+    Attributes:
+        module: Its weights and buffers by name.
+        pruned: Test metrics right after its pruning.
+    """
+
+    module: Mapping[str, Tensor]
+    pruned: Evaluation | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """The state of a run after an epoch.
 
@@ -57,6 +71,7 @@ class Checkpoint:
         pruned: Test metrics after pruning; None when not measured (yet).
         epochs: Results of all finished epochs.
         seconds: Wall-clock seconds by stage so far.
+        held: The round before this one; None in the first, and without a largest drop.
     """
 
     fingerprint: str
@@ -70,6 +85,7 @@ class Checkpoint:
     pruned: Evaluation | None
     epochs: tuple[EpochResult, ...]
     seconds: Mapping[str, float]
+    held: HeldState | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -135,6 +151,11 @@ def _packed(checkpoint: Checkpoint) -> dict[str, Any]:
         "pruned": _packed_evaluation(checkpoint.pruned),
         "epochs": [asdict(epoch) for epoch in checkpoint.epochs],
         "seconds": dict(checkpoint.seconds),
+        "held": checkpoint.held
+        and {
+            "module": dict(checkpoint.held.module),
+            "pruned": _packed_evaluation(checkpoint.held.pruned),
+        },
     }
 
 
@@ -155,6 +176,8 @@ def _unpacked(packed: Mapping[str, Any]) -> Checkpoint:
             "dense": _unpacked_evaluation(packed["dense"]),
             "pruned": _unpacked_evaluation(packed["pruned"]),
             "epochs": tuple(EpochResult(**epoch) for epoch in packed["epochs"]),
+            "held": packed["held"]
+            and HeldState(packed["held"]["module"], _unpacked_evaluation(packed["held"]["pruned"])),
         }
     )
 

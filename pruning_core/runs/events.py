@@ -23,9 +23,12 @@ STAGES: Final[Mapping[str, str]] = {
     "preview": "counting the cost",
     "dense": "testing the dense network",
     "prune": "pruning",
+    "early": "training the dense network to its early weights",
+    "rewind": "putting the weights of the beginning in",
     "recalibrate": "recalibrating batch normalisation",
     "pruned": "testing the pruned network",
     "tune": "fine-tuning",
+    "validate": "holding the accuracy against the dense network's",
     "tuned": "testing the fine-tuned network",
     "export": "writing the files",
 }
@@ -97,13 +100,15 @@ class RoundFinished:
         round: 1-based.
         n_rounds: Rounds of the whole run.
         removed: Share of the dense network's units (or weights) removed so far, 0 to 1.
-        validation_accuracy: After the round's last epoch, 0 to 1; None without epochs.
+        validation_accuracy: After the round, 0 to 1; None where it was not measured.
+        held: False when it fell more than the recipe allows, which ends the rounds.
     """
 
     round: int
     n_rounds: int
     removed: float
     validation_accuracy: float | None
+    held: bool = True
 
 
 @dataclass(frozen=True, slots=True)

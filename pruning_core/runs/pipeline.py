@@ -5,14 +5,17 @@ and rate the network as it is, choose what stays in units of the dense network, 
 One-shot pruning is one round.
 """
 
+import itertools
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from pruning_core.errors import RunError
 from pruning_core.evaluation.evaluate import Evaluation, evaluate
@@ -21,12 +24,13 @@ from pruning_core.exporting.exporter import write_files
 from pruning_core.exporting.result import DataSummary, RunResult
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.dataset import Dataset, load_dataset
+from pruning_core.loading.initial import fresh_module, initial_module
 from pruning_core.loading.model import LoadedModel, check_fits, load_model
 from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview
 from pruning_core.runs import atomic
-from pruning_core.runs.checkpoint import Checkpoint, PlanState
+from pruning_core.runs.checkpoint import Checkpoint, HeldState, PlanState
 from pruning_core.runs.counting import check_counts, counted
 from pruning_core.runs.environment import describe_environment
 from pruning_core.runs.events import (
@@ -51,9 +55,11 @@ from pruning_core.runs.rounds import (
 from pruning_core.scoring.criterion import CRITERIA
 from pruning_core.scoring.score import score
 from pruning_core.surgery.prune import Pruned, prune
+from pruning_core.surgery.rewind import put_weights
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
 from pruning_core.tuning.batchnorm import recalibrate_batchnorm
+from pruning_core.tuning.draws import generator
 from pruning_core.tuning.finetune import EpochResult, FineTuner, Rounds
 
 __all__ = ["RunResult", "execute", "write_run"]
@@ -99,6 +105,9 @@ def execute(
             _restore(run, resume)
         for number in range(1, recipe.schedule.rounds + 1):
             yield from _round(run, number, resume)
+            if run.fell:
+                yield from _hand_out_held(run, number)
+                break
         yield Finished(_result(run))
     finally:
         torch.set_num_threads(threads_before)
@@ -123,7 +132,9 @@ class _Run:
     """What is known so far; only the functions of this module change it.
 
     ``model`` and ``network`` are dense; ``present`` and ``traced`` are what the last finished
-    round left, the dense ones at first.
+    round left, the dense ones at first. ``surgery`` leads from the dense network to this round's,
+    ``cut`` from the last round's. ``start`` holds the weights that rounds are rewound to. ``fell``
+    is set when a round lost more accuracy than allowed; ``held`` is what the one before left.
     """
 
     recipe: Recipe
@@ -134,6 +145,13 @@ class _Run:
     present: LoadedModel = field(init=False)
     traced: Network = field(init=False)
     surgery: Pruned = field(init=False)
+    cut: Pruned = field(init=False)
+    start: nn.Module | None = None
+    tuner: FineTuner | None = None
+    fell: bool = False
+    held: Pruned | None = None
+    held_pruned: Evaluation | None = None
+    dense_validation: float | None = None
     plans: list[Plan] = field(default_factory=list)
     dense: Evaluation | None = None
     pruned: Evaluation | None = None
@@ -180,6 +198,8 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
         if run.data is not None:
             check_fits(run.model, run.data.input_shape, run.data.key)
         run.present = run.model
+        if recipe.schedule.weights == "rewind":
+            run.start = initial_module(run.model)
     tensors = run.model.module.state_dict().values()
     yield Loaded(
         model=recipe.model,
@@ -193,6 +213,62 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
     if run.data is None:
         tuning = " and fine-tuning is left out" if recipe.tuning.epochs else ""
         yield Note(f"Neither the recipe nor the model names data: no accuracy is measured{tuning}.")
+        _check_has_no_need_of_data(recipe)
+    elif run.start is not None and recipe.schedule.rewind_epoch:
+        yield from _train_early(run, run.data)
+
+
+def _check_has_no_need_of_data(recipe: Recipe) -> None:
+    """Refuse schedules that mean nothing without data.
+
+    Raises:
+        RunError: If weights would be handed out untrained, or a drop cannot be measured.
+    """
+    schedule = recipe.schedule
+    wish = "" if schedule.weights == "keep" else f"schedule.weights is '{schedule.weights}'"
+    wish = wish or ("" if schedule.max_drop is None else "schedule.max_drop is set")
+    if wish:
+        raise RunError(
+            f"{wish}, and neither the recipe nor the model names data to train and validate on. "
+            "Name a data set, or leave it out."
+        )
+
+
+def _train_early(run: _Run, data: Dataset) -> Iterator[Event]:
+    """Train the initial network for the first epochs of its own training, as its card says.
+
+    Nothing of it is stored: it is done again, with the same bits, when the run is resumed.
+
+    Raises:
+        RunError: If it is not known how the network was trained.
+    """
+    n_epochs = run.recipe.schedule.rewind_epoch
+    card, module = run.model.card, run.start
+    if card is None or module is None:
+        raise RunError(
+            f"It is not known how '{run.model.identity}' was trained, so its weights after epoch "
+            f"{n_epochs} cannot be found again. Save them yourself as the module's attribute "
+            "'initial_state', and set schedule.rewind_epoch to 0."
+        )
+    if n_epochs >= card.epochs:
+        raise RunError(
+            f"'{run.model.identity}' was trained for {card.epochs} epochs, and "
+            f"schedule.rewind_epoch is {n_epochs}. Choose an earlier one."
+        )
+    yield run.started("early")
+    with run.stage("early"):
+        results = (
+            event
+            for event in FineTuner(module, data, card.training, seed=card.seed).run(run.should_stop)
+            if isinstance(event, EpochResult)
+        )
+        with closing(results):
+            last = next(itertools.islice(results, n_epochs - 1, None))
+    yield Note(
+        f"Weights are rewound to those after epoch {n_epochs} of {card.epochs} of the model's own "
+        f"training, done again on the {data.source}: {100 * last.validation_accuracy:.2f} % "
+        "validation accuracy."
+    )
 
 
 def _restore(run: _Run, resume: Checkpoint) -> None:
@@ -239,13 +315,17 @@ def _round(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]
         yield from _plan(run, number)
     yield from _prune(run, number, known=known)
     if resume is not None and number < resume.round:
+        if resume.held is not None and number == resume.round - 1:
+            run.surgery.module.load_state_dict(dict(resume.held.module))
+            run.held, run.held_pruned = run.surgery, resume.held.pruned
         return
     yield from _tune(run, number, resume if known else None)
 
 
 def _plan(run: _Run, number: int) -> Iterator[Event]:
     """Choose what stays after this round, in units of the dense network."""
-    recipe = round_recipe(run.recipe, number)
+    sites = GRANULARITIES[run.recipe.granularity].sites(run.network)
+    recipe = round_recipe(run.recipe, number, {site.name: site.n_units for site in sites})
     yield run.started("score", number)
     with run.stage("score"):
         calibration = run.data.calibration if run.data else None
@@ -278,6 +358,7 @@ def _prune(run: _Run, number: int, *, known: bool) -> Iterator[Event]:
         surgery = prune(run.present, run.traced, present)
         if not known:
             check_counts(surgery, preview(run.traced, present).after)
+        run.cut = surgery
         run.surgery = composed(run.surgery, surgery) if number > 1 else surgery
         run.present = replace(run.present, module=surgery.module)
     if known:
@@ -286,36 +367,99 @@ def _prune(run: _Run, number: int, *, known: bool) -> Iterator[Event]:
         yield run.started("recalibrate", number)
         with run.stage("recalibrate"):
             recalibrate_batchnorm(run.surgery.module, run.data.calibration)
-    if number == run.n_rounds:
+    if number == run.n_rounds or run.recipe.schedule.max_drop is not None:
         yield from _measure(run, "pruned", number)
+    if run.recipe.schedule.weights != "keep":
+        yield run.started("rewind", number)
+        with run.stage("rewind"):
+            put_weights(run.surgery, run.start or _fresh(run, number))
+
+
+def _fresh(run: _Run, number: int) -> nn.Module:
+    """Return the network with random weights of this round's own."""
+    seed = generator(run.recipe.seed, "reinitialise", number).initial_seed()
+    return fresh_module(run.model, seed)
 
 
 def _tune(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
     """Fine-tune the module of this round; afterwards it is what the next round starts from."""
-    settings = run.recipe.tuning
-    if run.data is None or settings.epochs == 0:
-        yield _round_finished(run, number)
-        return
-    yield run.started("tune", number)
-    tuner = FineTuner(
-        run.surgery.module,
-        run.data,
-        settings,
-        seed=run.recipe.seed,
-        masks=run.surgery.masks,
-        trainable=_trainable(run) if settings.layers == "pruned" else None,
-        rounds=Rounds((number - 1) * settings.epochs, run.n_rounds * settings.epochs),
+    n_epochs = run.recipe.epochs_of_round(number)
+    if run.data is not None and n_epochs:
+        settings = run.recipe.tuning.model_copy(update={"epochs": n_epochs})
+        gradual = run.recipe.schedule.gradual
+        yield run.started("tune", number)
+        tuner = FineTuner(
+            run.surgery.module,
+            run.data,
+            settings,
+            seed=run.recipe.seed,
+            masks=run.surgery.masks,
+            trainable=_trainable(run) if settings.layers == "pruned" else None,
+            rounds=Rounds((number - 1) * run.recipe.tuning.epochs, run.recipe.n_epochs, gradual),
+        )
+        if resume is not None:
+            tuner.load_state(dict(resume.tuner))
+        elif gradual and run.tuner is not None:
+            tuner.go_on_from(run.tuner, run.cut)
+        run.tuner = tuner
+        with run.stage("tune"):
+            for event in tuner.run(run.should_stop):
+                yield event
+                if isinstance(event, EpochResult):
+                    run.epochs.append(event)
+                    yield _checkpoint(run, number, tuner)
+    yield from _judge(run, number)
+    if number == run.n_rounds and n_epochs and not run.fell:
+        yield from _measure(run, "tuned", number)
+
+
+def _judge(run: _Run, number: int) -> Iterator[Event]:
+    """End a round: note it as one that held the dense network's accuracy, or as one that fell."""
+    limit = run.recipe.schedule.max_drop
+    accuracy = run.epochs[-1].validation_accuracy if run.epochs else None
+    if limit is not None and run.data is not None:
+        yield run.started("validate", number)
+        with run.stage("validate"):
+            if run.dense_validation is None:
+                run.dense_validation = _validated(run, run.model.module, run.data)
+            accuracy = _validated(run, run.surgery.module, run.data)
+        # Accuracies are whole numbers of samples, so a drop of exactly the limit must not be lost
+        # to rounding.
+        run.fell = 100 * (run.dense_validation - accuracy) > limit + 1e-9
+        if not run.fell:
+            run.held, run.held_pruned = run.surgery, run.pruned
+    yield _round_finished(run, number, accuracy)
+
+
+def _validated(run: _Run, module: nn.Module, data: Dataset) -> float:
+    return evaluate(module, data.validation, should_stop=run.should_stop).accuracy
+
+
+def _hand_out_held(run: _Run, number: int) -> Iterator[Event]:
+    """Go back to the last round that held the accuracy; that is the dense network before any."""
+    limit = run.recipe.schedule.max_drop
+    if run.held is None:
+        everything = {site: np.ones_like(stays) for site, stays in run.plans[0].keep.items()}
+        run.plans = [Plan(run.recipe, everything, {}, {})]
+        run.surgery = prune(run.model, run.network, run.plans[0])
+        run.pruned = run.dense
+        handed = "Nothing is pruned: the dense network is handed out. Prune less, or in more rounds"
+    else:
+        run.plans = run.plans[: number - 1]
+        run.surgery, run.pruned = run.held, run.held_pruned
+        handed = f"Round {number - 1} is handed out, the last that held it"
+    sentence = (
+        f"After round {number} of {run.n_rounds} the validation accuracy was more than {limit:g} "
+        f"percentage points below the dense network's. {handed}."
     )
-    if resume is not None:
-        tuner.load_state(dict(resume.tuner))
-    with run.stage("tune"):
-        for event in tuner.run(run.should_stop):
-            yield event
-            if isinstance(event, EpochResult):
-                run.epochs.append(event)
-                yield _checkpoint(run, number, tuner)
-    yield _round_finished(run, number)
-    if number == run.n_rounds:
+    plan = run.plans[-1]
+    run.plans[-1] = replace(plan, notes={**plan.notes, "": (*plan.notes.get("", ()), sentence)})
+    yield Note(sentence)
+    cost = preview(run.network, plan)
+    yield Previewed(cost.before, cost.after)
+    if run.pruned is not None:
+        yield Evaluated("pruned", run.pruned)
+    if run.epochs:
         yield from _measure(run, "tuned", number)
 
 
@@ -350,7 +494,7 @@ def _measure(run: _Run, moment: Moment, number: int) -> Iterator[Event]:
     yield Evaluated(moment, evaluation)
 
 
-def _round_finished(run: _Run, number: int) -> RoundFinished:
+def _round_finished(run: _Run, number: int, accuracy: float | None) -> RoundFinished:
     keep = run.plans[-1].keep.values()
     n_units = sum(mask.size for mask in keep)
     n_kept = sum(int(mask.sum()) for mask in keep)
@@ -358,7 +502,8 @@ def _round_finished(run: _Run, number: int) -> RoundFinished:
         round=number,
         n_rounds=run.n_rounds,
         removed=1 - n_kept / n_units if n_units else 0.0,
-        validation_accuracy=run.epochs[-1].validation_accuracy if run.epochs else None,
+        validation_accuracy=accuracy,
+        held=not run.fell,
     )
 
 
@@ -375,7 +520,12 @@ def _checkpoint(run: _Run, number: int, tuner: FineTuner) -> Checkpoint:
         pruned=run.pruned,
         epochs=tuple(run.epochs),
         seconds=dict(run.seconds),
+        held=HeldState(_state(run.held.module), run.held_pruned) if run.held else None,
     )
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
 def _result(run: _Run) -> RunResult:

@@ -4,6 +4,7 @@ Plans are always in units of the dense network, so that a ratio, a count or a bu
 in every round; scores and surgery see the network as it is after the rounds before.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeAlias, assert_never
@@ -32,11 +33,13 @@ Keep: TypeAlias = Mapping[str, NDArray[np.bool_]]
 def check_rounds(recipe: Recipe) -> None:
     """Refuse what cannot be done in several rounds: thresholds, and mixed recipes.
 
-    A threshold cannot be reached little by little.
+    A threshold cannot be reached little by little. Nor can weights be rewound that are not trained
+    again, or in the middle of one training.
 
     Raises:
         InvalidRecipeError: Naming every place a threshold stands.
     """
+    _check_weights(recipe)
     if recipe.schedule.rounds == 1:
         return
     if recipe.also:
@@ -58,46 +61,77 @@ def check_rounds(recipe: Recipe) -> None:
         )
 
 
-def reached(schedule: Schedule, number: int) -> float:
-    """Return the share of the target that round ``number`` (1-based) reaches, 0 to 1.
+def _check_weights(recipe: Recipe) -> None:
+    schedule = recipe.schedule
+    if schedule.weights == "keep":
+        return
+    if schedule.gradual:
+        raise InvalidRecipeError(
+            f"Gradual pruning is one training, and schedule.weights is '{schedule.weights}', which "
+            "starts a new one after each round. Set weights to 'keep', or gradual to false."
+        )
+    if recipe.epochs_of_round(1) == 0 or recipe.n_epochs == 0:
+        raise InvalidRecipeError(
+            f"schedule.weights is '{schedule.weights}', and tuning.epochs is "
+            f"{recipe.tuning.epochs}: the network would be handed out untrained. Set epochs to 1 "
+            "or more, or weights to 'keep'."
+        )
 
-    Linear: ``r / R``. Cubic (much at first, little at the end): ``1 - (1 - r / R) ** 3``, the
-    schedule of Zhu and Gupta 2017, arXiv:1710.01878.
+
+def gone_after(schedule: Schedule, number: int, whole: float) -> float:
+    """Return the share of all units that is gone after round ``number`` (1-based) of R.
+
+    With ``whole``, the share gone at the end, and ``p = number / R``: linear ``whole * p``; cubic
+    (much at first, little at the end) ``whole * (1 - (1 - p) ** 3)``, the schedule of Zhu and Gupta
+    2017, arXiv:1710.01878, from nothing; exponential ``1 - (1 - whole) ** p``, so that each round
+    takes the same share of what is left.
     """
     progress = number / schedule.rounds
     match schedule.shape:
         case "linear":
-            return progress
+            return whole * progress
         case "cubic":
-            return 1 - (1 - progress) ** 3
+            return whole * (1 - (1 - progress) ** 3)
+        case "exponential":
+            return 1 - math.pow(1 - whole, progress)
         case _:
             assert_never(schedule.shape)
 
 
-def round_recipe(recipe: Recipe, number: int) -> Recipe:
+def round_recipe(recipe: Recipe, number: int, n_units: Mapping[str, int]) -> Recipe:
     """Return the recipe of round ``number`` (1-based): every target scaled, all else the same.
 
     The last round's targets are the recipe's own, to the bit.
+
+    Args:
+        recipe: The whole recipe.
+        number: Which round.
+        n_units: Units of the dense network by site; a count is a share of them.
     """
     if number == recipe.schedule.rounds:
         return recipe
-    share = reached(recipe.schedule, number)
+    governed = [
+        n for site, n in n_units.items() if site not in recipe.layers and site not in recipe.pins
+    ]
+    total = min(governed, default=1) if recipe.scope == "local" else sum(governed)
     layers = {}
     for name, target in recipe.layers.items():
-        scaled = _scaled(target, share)
+        scaled = _scaled(target, recipe.schedule, number, n_units.get(name, 1))
         if not isinstance(scaled, Budget):
             layers[name] = scaled
-    return recipe.replace(target=_scaled(recipe.target, share), layers=layers)
+    whole = _scaled(recipe.target, recipe.schedule, number, total)
+    return recipe.replace(target=whole, layers=layers)
 
 
-def _scaled(target: Target, share: float) -> Target:
+def _scaled(target: Target, schedule: Schedule, number: int, n_units: int) -> Target:
     match target:
         case Ratio(value=value):
-            return Ratio(value=value * share)
+            return Ratio(value=gone_after(schedule, number, value))
         case Count(value=value):
-            return Count(value=round(value * share))
+            n_units = max(n_units, value + 1)  # what cannot all leave is refused by the last round
+            return Count(value=round(n_units * gone_after(schedule, number, value / n_units)))
         case Budget(kind=kind, value=value):
-            return Budget(kind=kind, value=1 - (1 - value) * share)
+            return Budget(kind=kind, value=1 - gone_after(schedule, number, 1 - value))
         case Threshold():
             return target
         case _:

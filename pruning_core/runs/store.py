@@ -156,7 +156,12 @@ def title_of(recipe: Recipe) -> str:
         wish = f"at most {target.value:.1%} of the {target.kind}"
     elif target.kind in {"count", "threshold"}:
         wish = f"{target.kind} {target.value:g}"
-    rounds = f", {recipe.schedule.rounds} rounds" if recipe.schedule.rounds > 1 else ""
+    schedule = recipe.schedule
+    rounds = f", {schedule.rounds} rounds" if schedule.rounds > 1 else ""
+    rounds += ", gradual" if schedule.gradual else ""
+    rounds += {"keep": "", "rewind": ", rewound", "reinitialise": ", re-initialised"}[
+        schedule.weights
+    ]
     own = len(set(recipe.layers) | set(recipe.pins))
     apart = f", {own} {'layer of its' if own == 1 else 'layers of their'} own" if own else ""
     also = "".join(f", also {part.granularity}" for part in recipe.also)
@@ -166,7 +171,7 @@ def title_of(recipe: Recipe) -> str:
 
 def epochs_of(recipe: Recipe) -> int:
     """Return the epochs of fine-tuning over all rounds."""
-    return recipe.schedule.rounds * recipe.tuning.epochs
+    return recipe.n_epochs
 
 
 def state_folder() -> Path:

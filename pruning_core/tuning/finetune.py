@@ -17,6 +17,8 @@ from pruning_core.evaluation.logits import logits_of
 from pruning_core.evaluation.stopping import ShouldStop, check_stop
 from pruning_core.loading.split import Dataset, Split
 from pruning_core.planning.recipe import Tuning
+from pruning_core.surgery.optimiser import carry_over
+from pruning_core.surgery.prune import Pruned
 from pruning_core.tuning.draws import flipped, generator, seeded_globally
 from pruning_core.tuning.optimiser import learning_rate, make_optimiser
 
@@ -76,10 +78,12 @@ class Rounds:
     Attributes:
         n_epochs_done: Epochs of earlier rounds.
         n_epochs_total: Epochs of all rounds; None means this round is the last.
+        gradual: True when the learning rate follows one curve over the epochs of all rounds.
     """
 
     n_epochs_done: int = 0
     n_epochs_total: int | None = None
+    gradual: bool = False
 
 
 @dataclass(slots=True)
@@ -218,6 +222,18 @@ class FineTuner:
         self._in_epoch = False
         self._zero_removed()
 
+    def go_on_from(self, earlier: "FineTuner", surgery: Pruned) -> None:
+        """Take over what the optimiser of the round before has gathered (momentum, averages).
+
+        Args:
+            earlier: Trained the module that ``surgery`` pruned.
+            surgery: Its result is the module of this run.
+        """
+        carried = carry_over(earlier._optimiser, earlier._module, surgery)
+        for parameter in self._trained.values():
+            if parameter in carried.state:
+                self._optimiser.state[parameter] = carried.state[parameter]
+
     def _run_epoch(
         self, layout: torch.memory_format, should_stop: ShouldStop | None
     ) -> Iterator[BatchProgress | EpochResult]:
@@ -249,8 +265,12 @@ class FineTuner:
         inputs, labels = self._train.batch(indices)
         if self._settings.horizontal_flip:
             inputs = flipped(inputs, generator(self._seed, "flip", epoch, batch))
-        step = self._epoch * len(self._starts) + batch
-        tally.rate = learning_rate(self._settings, step, self._settings.epochs * len(self._starts))
+        done, n_epochs = self._epoch, self._settings.epochs
+        if self._rounds.gradual:
+            done += self._rounds.n_epochs_done
+            n_epochs = self._rounds.n_epochs_total or self._rounds.n_epochs_done + n_epochs
+        n_batches = len(self._starts)
+        tally.rate = learning_rate(self._settings, done * n_batches + batch, n_epochs * n_batches)
         for group in self._optimiser.param_groups:
             group["lr"] = tally.rate
         self._optimiser.zero_grad(set_to_none=True)

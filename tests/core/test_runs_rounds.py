@@ -4,22 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from pruning_core.errors import InvalidRecipeError, RunError
-from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Schedule, Threshold
+from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Schedule, Threshold, Tuning
 from pruning_core.runs.rounds import (
     check_rounds,
     composed,
+    gone_after,
     in_dense_units,
     in_present_units,
-    reached,
     round_recipe,
 )
 from pruning_core.scoring.score import Scores
 from pruning_core.surgery.prune import Pruned
 
 THREE = Schedule(rounds=3, shape="cubic")
+UNITS = {"a": 100, "b": 60, "c": 200}
 
 
 def recipe(**changes):
@@ -35,14 +38,70 @@ def keep(text):
     return np.array([letter == "1" for letter in text])
 
 
+def shares(schedule, whole):
+    return [gone_after(schedule, number, whole) for number in range(1, schedule.rounds + 1)]
+
+
 def test_the_cubic_schedule_does_most_in_the_first_round() -> None:
-    # 1 - (2/3)^3 = 19/27, 1 - (1/3)^3 = 26/27, all
-    assert [reached(THREE, r) for r in (1, 2, 3)] == pytest.approx([19 / 27, 26 / 27, 1])
+    # of 0.54: 1 - (2/3)^3 = 19/27, 1 - (1/3)^3 = 26/27, all
+    assert shares(THREE, 0.54) == pytest.approx([0.38, 0.52, 0.54])
+
+
+def test_the_cubic_schedule_is_that_of_the_paper() -> None:
+    # Zhu and Gupta, equation 1: s_t = s_f + (s_i - s_f) (1 - (t - t_0) / (n dt))^3, with s_i = 0
+    ten = Schedule(rounds=10)
+    expected = [0.9 + (0 - 0.9) * (1 - t / 10) ** 3 for t in range(1, 11)]
+    assert shares(ten, 0.9) == pytest.approx(expected)
 
 
 def test_the_linear_schedule_does_the_same_in_each_round() -> None:
     schedule = Schedule(rounds=4, shape="linear")
-    assert [reached(schedule, r) for r in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1]
+    assert shares(schedule, 0.8) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
+def test_the_exponential_schedule_takes_the_same_share_of_what_is_left() -> None:
+    # 0.64 = 0.8 * 0.8 stays after two rounds, 0.512 after three: each takes a fifth of the rest
+    schedule = Schedule(rounds=3, shape="exponential")
+    assert shares(schedule, 1 - 0.512) == pytest.approx([0.2, 0.36, 0.488])
+
+
+@pytest.mark.parametrize("shape", ["cubic", "linear", "exponential"])
+@given(rounds=st.integers(1, 50), whole=st.floats(0, 0.999))
+def test_every_schedule_rises_to_the_whole_and_stays_there(shape, rounds, whole) -> None:
+    reached = shares(Schedule(rounds=rounds, shape=shape), whole)
+    assert reached == sorted(reached)
+    assert reached[-1] == pytest.approx(whole, abs=1e-12)
+
+
+def test_a_count_is_a_share_of_the_units_it_governs() -> None:
+    # 75 of 100 go, in two rounds: half of what is left in each, so 50 and then 75
+    schedule = Schedule(rounds=2, shape="exponential")
+    units = {"a": 60, "b": 40, "own": 16}
+    whole = recipe(
+        target=Count(value=75), layers={"own": Count(value=15)}, schedule=schedule, pins=("own",)
+    )
+    first = round_recipe(whole, 1, units)
+    assert first.target == Count(value=50)
+    assert first.layers["own"] == Count(value=12)  # a quarter of 16 stays
+
+
+def test_a_budget_shrinks_by_the_same_factor_in_each_exponential_round() -> None:
+    schedule = Schedule(rounds=2, shape="exponential")
+    whole = recipe(target=Budget(kind="macs", value=0.25), schedule=schedule)
+    assert round_recipe(whole, 1, {}).target.value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "sentence"),
+    [
+        (Schedule(weights="rewind", gradual=True), 1, "Gradual pruning is one training"),
+        (Schedule(weights="rewind"), 0, "would be handed out untrained"),
+        (Schedule(weights="reinitialise", rounds=3, last_epochs=4), 0, "untrained"),
+    ],
+)
+def test_weights_are_not_rewound_where_nothing_trains_them_again(schedule, epochs, sentence):
+    with pytest.raises(InvalidRecipeError, match=sentence):
+        check_rounds(recipe(schedule=schedule, tuning=Tuning(epochs=epochs)))
 
 
 @pytest.mark.parametrize(
@@ -56,16 +115,16 @@ def test_the_linear_schedule_does_the_same_in_each_round() -> None:
 )
 def test_a_round_scales_what_goes(target, first, second) -> None:
     whole = recipe(target=target, schedule=THREE)
-    assert round_recipe(whole, 1).target.value == pytest.approx(first.value)
-    assert type(round_recipe(whole, 1).target) is type(target)
+    assert round_recipe(whole, 1, UNITS).target.value == pytest.approx(first.value)
+    assert type(round_recipe(whole, 1, UNITS).target) is type(target)
     if second is not None:
-        assert round_recipe(whole, 2).target.value == pytest.approx(second.value)
-    assert round_recipe(whole, 3) is whole
+        assert round_recipe(whole, 2, UNITS).target.value == pytest.approx(second.value)
+    assert round_recipe(whole, 3, UNITS) is whole
 
 
 def test_targets_of_single_layers_are_scaled_too() -> None:
     whole = recipe(layers={"a": Ratio(value=0.54), "b": Count(value=27)}, schedule=THREE)
-    first = round_recipe(whole, 1)
+    first = round_recipe(whole, 1, UNITS)
     assert first.layers["a"].value == pytest.approx(0.38)
     assert first.layers["b"] == Count(value=19)
     assert first.pins == whole.pins

@@ -70,12 +70,27 @@ def render(document: Document, recipe: Recipe) -> str:
     )
 
 
+def in_words(recipe: Recipe) -> str:
+    """Say how the target is reached: ``in 5 rounds, with weights rewound``."""
+    schedule = recipe.schedule
+    how = "in one shot" if schedule.rounds == 1 else f"in {schedule.rounds} rounds"
+    if schedule.gradual and schedule.rounds > 1:
+        how = f"gradually, in {schedule.rounds} steps of one training"
+    if schedule.weights == "reinitialise":
+        how += ", with fresh random weights"
+    elif schedule.weights == "rewind":
+        epoch = schedule.rewind_epoch
+        how += f", with weights rewound to {f'epoch {epoch}' if epoch else 'before training'}"
+    if schedule.max_drop is not None:
+        how += f", as far as validation accuracy fell by at most {schedule.max_drop:g} points"
+    return how
+
+
 def summary(document: Document, recipe: Recipe) -> str:
     """Say in two or three sentences what was asked for, what it saved and what it cost."""
     granularities = [GRANULARITIES[part.granularity] for part in recipe.parts.values()]
     what = " and ".join(granularity.title.lower() for granularity in granularities)
-    rounds = recipe.schedule.rounds
-    how = "in one shot" if rounds == 1 else f"in {rounds} rounds"
+    how = in_words(recipe)
     n_epochs = len(document["epochs"])
     tuned = f" and fine-tuned for {n_epochs} epochs" if n_epochs else ""
     removes = any(granularity.removes for granularity in granularities)
