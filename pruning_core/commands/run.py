@@ -159,8 +159,8 @@ def progress_line(event: "Event") -> str:
                 f"{duration(event.seconds)}"
             )
         case events.RoundFinished() if event.n_rounds > 1 or not event.held:
-            found = event.validation_accuracy
-            accuracy = "" if found is None else f", validation accuracy {percent(found)}"
+            reached = event.validation_accuracy
+            accuracy = "" if reached is None else f", validation accuracy {percent(reached)}"
             fell = "" if event.held else ": more than the recipe allows, so the rounds end"
             return (
                 f"  round {event.round} of {event.n_rounds}: {percent(event.removed)} "
