@@ -3,7 +3,7 @@
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -107,7 +107,17 @@ def read_all(weights: Sequence[Tensor]) -> None:
         weight.sum()
 
 
-def document(title: str, explanation: str, figures: Sequence[Figure]) -> str:
+def publish(title: str, explanation: str, figures: Iterable[Figure], path: Path | None) -> None:
+    """Print each figure as soon as it is measured, then write them all to ``path`` as Markdown."""
+    measured = []
+    for figure in figures:
+        print(figure.row, flush=True)
+        measured.append(figure)
+    if path:
+        path.write_text(_document(title, explanation, measured))
+
+
+def _document(title: str, explanation: str, figures: Sequence[Figure]) -> str:
     """Return the Markdown page with all figures and the versions they were measured with."""
     environment = describe_environment()
     environment["torch-pruning"] = version("torch-pruning")

@@ -25,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measuring import (
     Figure,
     arguments,
-    document,
     median_seconds,
     peak,
+    publish,
     reset_peak,
     seconds,
 )
@@ -231,19 +231,17 @@ def main() -> None:
     if found.measure == "billion":
         _billion()
         return
-    figures: list[Figure] = []
-    for name in found.only:
-        for figure in billion() if name == "billion" else measure(name, alone=found.alone):
-            print(figure.row, flush=True)
-            figures.append(figure)
-    page = document(
+    publish(
         "What-ifs: speed and exactness",
         "Written by `python -m benchmarks.preview --write docs/benchmarks`: processor time of one "
         "thread on random weights, least or median of several runs.",
-        figures,
+        (
+            figure
+            for name in found.only
+            for figure in (billion() if name == "billion" else measure(name, alone=found.alone))
+        ),
+        found.write / "preview.md" if found.write else None,
     )
-    if found.write:
-        (found.write / "preview.md").write_text(page)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from torch.nn.utils import prune
 from benchmarks.measuring import (
     Figure,
     arguments,
-    document,
     median_seconds,
     peak,
+    publish,
     read_all,
     reset_peak,
     seconds,
@@ -266,19 +266,17 @@ def main() -> None:
     if found.measure:
         _sorting_alone(found.measure)
         return
-    figures: list[Figure] = []
-    for name in found.only:
-        for figure in heatmaps() if name == "heatmaps" else measure(name, alone=found.alone):
-            print(figure.row, flush=True)
-            figures.append(figure)
-    page = document(
+    publish(
         "Scores, thresholds and masks: speed",
         "Written by `python -m benchmarks.scoring --write docs/benchmarks`: processor time of one "
         "thread on random weights; a read is one torch.sum over the same weights, in turns.",
-        figures,
+        (
+            figure
+            for name in found.only
+            for figure in (heatmaps() if name == "heatmaps" else measure(name, alone=found.alone))
+        ),
+        found.write / "scoring.md" if found.write else None,
     )
-    if found.write:
-        (found.write / "scoring.md").write_text(page)
 
 
 if __name__ == "__main__":

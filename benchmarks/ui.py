@@ -11,13 +11,14 @@ import argparse
 import random
 import statistics
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from playwright.sync_api import Browser, Page
 
 from benchmarks.browser import APP, Server, chromium, serve
-from benchmarks.measuring import Figure, document
+from benchmarks.measuring import Figure, publish
 
 FACTORIES: Final = {
     "LeNet-300-100": ("bundled:lenet_300_100", ""),
@@ -206,23 +207,24 @@ def main() -> None:
     parser.add_argument("--releases", type=int, default=25)
     parser.add_argument("--write", type=Path, help="folder for the Markdown page")
     given = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        least = statistics.median(minimal(browser, Path(folder), given.releases))
-        rows.append(Figure("minimal fragment", "key to changed text, median", least, "ms"))
-        for name in given.only:
-            rows += figures(name, measure(name, browser, Path(folder), given.releases), least)
-            print("\n".join(row.row for row in rows), flush=True)
-    explanation = (
-        "Chromium without graphics hardware, browser and server on the same machine. A release is "
-        "the end of a drag of the threshold of the first layer, weights by magnitude; the whole "
-        "page is updated at the last change of its document and components."
-    )
-    table = document("The Plan page in the browser", explanation, rows)
     if given.write:
         given.write.mkdir(parents=True, exist_ok=True)
-        (given.write / "ui.md").write_text(table, encoding="utf-8")
-    print(table)
+    publish(
+        "The Plan page in the browser",
+        "Chromium without graphics hardware, browser and server on the same machine. A release is "
+        "the end of a drag of the threshold of the first layer, weights by magnitude; the whole "
+        "page is updated at the last change of its document and components.",
+        _measured(given.only, given.releases),
+        given.write / "ui.md" if given.write else None,
+    )
+
+
+def _measured(names: Sequence[str], n_releases: int) -> Iterator[Figure]:
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        least = statistics.median(minimal(browser, Path(folder), n_releases))
+        yield Figure("minimal fragment", "key to changed text, median", least, "ms")
+        for name in names:
+            yield from figures(name, measure(name, browser, Path(folder), n_releases), least)
 
 
 if __name__ == "__main__":

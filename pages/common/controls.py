@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, edits, searching, state
+from pages.common import cache, edits, recipe_file, searching, state
 from pages.common.format import markdown
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Target, Threshold
 
@@ -65,7 +65,7 @@ def show(plan: "Plan") -> None:
             _criterion(recipe)
             _scope(recipe)
             _more(recipe)
-            _recipe_file(recipe)
+            _recipe_file()
         with st.container(horizontal=True, vertical_alignment="bottom"):
             _kind(recipe)
             _amount(recipe, plan)
@@ -238,38 +238,15 @@ def _limits(recipe: Recipe) -> None:
     )
 
 
-def _recipe_file(recipe: Recipe) -> None:
+def _recipe_file() -> None:
     with st.popover("Recipe", icon=":material/description:"):
         st.caption(
             "The recipe is everything decided here as a small JSON file; the command line and "
             "Python make the same masks from it."
         )
-        st.download_button(
-            "Download recipe.json",
-            recipe.to_json(),
-            file_name="recipe.json",
-            mime="application/json",
-            on_click="ignore",
-        )
+        recipe_file.download("Download recipe.json")
         st.button("Start over", icon=":material/restart_alt:", on_click=state.start_over)
-        st.file_uploader(
-            "Open a recipe",
-            type="json",
-            max_upload_size=1,
-            key="recipe_file",
-            on_change=lambda: state.attempt(_open_recipe),
-        )
-
-
-def _open_recipe() -> None:
-    """Take over the uploaded recipe; one that names code or is no recipe is refused."""
-    file = st.session_state["recipe_file"]
-    if file is None:
-        return
-    uploaded = Recipe.from_json(file.getvalue())
-    cache.model(uploaded.model)
-    cache.plan(uploaded)
-    state.set_recipe(uploaded)
+        recipe_file.upload()
 
 
 def _kind(recipe: Recipe) -> None:

@@ -20,26 +20,6 @@ def with_global(recipe: Recipe, target: Target) -> Recipe:
     return recipe.replace(target=target, layers=pinned)
 
 
-def with_pin(recipe: Recipe, site: str, plan: "Plan") -> Recipe:
-    """Pin ``site`` exactly as it is now: it loses as many units as it does in ``plan``."""
-    if site in recipe.pins:
-        return recipe
-    pinned = recipe.replace(pins=(*recipe.pins, site))
-    if site in recipe.layers:
-        return pinned
-    return pinned.with_layer(site, Count(value=plan.n_removed(site)))
-
-
-def without_pin(recipe: Recipe, site: str) -> Recipe:
-    """Unpin ``site``; it keeps its setting until the global one moves."""
-    return recipe.replace(pins=tuple(name for name in recipe.pins if name != site))
-
-
-def following(recipe: Recipe, site: str) -> Recipe:
-    """Let ``site`` follow the global setting again."""
-    return without_pin(recipe, site).with_layer(site, None)
-
-
 def dragged(recipe: Recipe, site: str, n_removed: int, threshold: float, n_below: int) -> Recipe:
     """Give ``site`` the dragged position: as a threshold, or as a count where scores are tied.
 
@@ -168,7 +148,7 @@ def with_ratio(recipe: Recipe, sites: Collection[str], ratio: float) -> Recipe:
 
 
 def with_pins(recipe: Recipe, sites: Collection[str], plan: "Plan") -> Recipe:
-    """Pin each of ``sites`` exactly as it is in ``plan``."""
+    """Pin each of ``sites`` exactly as it is: it loses as many units as it does in ``plan``."""
     new = [site for site in sites if site not in recipe.pins]
     own = {site: Count(value=plan.n_removed(site)) for site in new}
     return recipe.replace(layers={**own, **recipe.layers}, pins=(*recipe.pins, *new))

@@ -20,12 +20,12 @@ QUANTITIES: Final[Mapping[str, str]] = {"parameters": "n_params", "MACs": "macs"
 def chooser() -> None:
     """Draw the models to choose from: those of whoever started the server, and the bundled ones."""
     cards = {card.identity: card for card in cache.cards()}
-    models = [*starter.offer().models, *(key for key in cards if key not in starter.offer().models)]
+    models = list(dict.fromkeys([*state.models(), state.recipe().model]))
     st.radio(
         "Models",
         models,
         format_func=lambda key: markdown(cards[key].title if key in cards else key),
-        captions=[_caption(cards.get(identity)) for identity in models],
+        captions=[_caption(identity, cards.get(identity)) for identity in models],
         **state.bound("model_choice", state.recipe().model, state.choose_model),
     )
     st.caption(
@@ -34,10 +34,11 @@ def chooser() -> None:
     )
 
 
-def _caption(card: "ModelCard | None") -> str:
+def _caption(identity: str, card: "ModelCard | None") -> str:
     """Return the line below a model to choose."""
     if card is None:
-        return "Offered by whoever started this server"
+        offered = identity in starter.offer().models
+        return "Offered by whoever started this server" if offered else "Named by the open recipe"
     return (
         f"{markdown(card.data_title)} · accuracy {percent(card.accuracy)} (n = "
         f"{card.n_test:,}) · {count(card.n_params)} parameters"

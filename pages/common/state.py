@@ -5,13 +5,20 @@ and writes a changed value back through a function given by the page; no page re
 state. Plan, layer, view and run are also in the address, which the strip writes in the browser.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypedDict
 
 import streamlit as st
 
 from pages.common import cache, link, problems, starter
-from pruning_core.errors import PruningError, RunError, UnknownNameError
+from pruning_core.errors import (
+    InvalidRecipeError,
+    PruningError,
+    RunError,
+    UnknownNameError,
+    UnsupportedModelError,
+)
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.store import Store, read_spec
 
@@ -31,6 +38,7 @@ _DRAWN: Final = "_drawn_recipe"
 _HAS_MESSAGE: Final = "_has_message"
 _OF_LAYERS: Final = ("layers", "pins", "picks")
 _LONGEST: Final = 512
+_NAME: Final = re.compile(r"\w[\w.-]*")  # never a folder
 _STEPS: Final = 200
 
 
@@ -73,25 +81,57 @@ def fresh(identity: str) -> Recipe:
     return starter.offer().recipe(identity)
 
 
-def check_offered(identity: str) -> None:
-    """Refuse models that are not offered.
+def _check_offered(identity: str) -> None:
+    """Refuse what is not offered and would run code or read a folder of the server.
 
     Raises:
-        UnknownNameError: With the models that are.
+        UnknownNameError: With the models that are offered.
+        UnsupportedModelError: If loading would run code.
     """
-    if identity not in models():
+    if identity in models():
+        return
+    from pruning_core.loading.providers import PROVIDERS
+
+    prefix, _, name = identity.partition(":")
+    if prefix not in PROVIDERS or not (PROVIDERS[prefix].runs_code or _NAME.fullmatch(name)):
         raise UnknownNameError("model on these pages", identity, models())
+    if PROVIDERS[prefix].runs_code:
+        raise UnsupportedModelError(
+            f"No model on these pages is called '{identity[:60]}', and models called "
+            f"'{PROVIDERS[prefix].usage}' run code when they are loaded: only whoever starts the "
+            "server can offer one (--model)."
+        )
+
+
+def openable(found: Recipe) -> Recipe:
+    """Return a recipe from outside as these pages carry it out.
+
+    Raises:
+        PruningError: If they cannot: the model is not offered or cannot be loaded, or the recipe is
+            for inputs of another shape than the pages give it.
+    """
+    _check_offered(found.model)
+    if found.input_shape is None:
+        return found.replace(input_shape=fresh(found.model).input_shape)
+    shapes = [tuple(tensor.shape[1:]) for tensor in cache.model(found.model).example_inputs]
+    if found.input_shape not in shapes:
+        raise InvalidRecipeError(
+            f"The recipe is for inputs of shape {found.input_shape}; '{found.model}' has "
+            f"{' and '.join(map(str, shapes))} on these pages. Carry it out with python -m "
+            "pruning_core run."
+        )
+    return found
 
 
 def _opened(word: str, run: str) -> Recipe:
     """Return the recipe that the address asks for: its plan, its run's, or its model's."""
     if word:
-        found = link.decode(word)
-        check_offered(found.model)
-        return found
+        return openable(link.decode(word))
     identity = st.query_params.get("model", models()[0])[:_LONGEST]
     try:
-        check_offered(identity)
+        _check_offered(identity)
+        if identity not in models():
+            cache.model(identity)
     except UnknownNameError as error:
         raise PruningError(
             f"{error} Others run from the command line and Python, or are offered here by whoever "

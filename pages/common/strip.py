@@ -206,7 +206,8 @@ def time_item(outcome: "Outcome | None") -> dict[str, Any]:
     if outcome is None or outcome.state == "cancelled":
         return _item(
             label,
-            "Dense and pruned are measured in turns on this machine; takes about 10 s",
+            "Dense and pruned are measured in turns on this machine: seconds for a small network, "
+            "minutes for a large one",
             badge="",
             action=("time", "Measure"),
             detail="not measured for this plan",

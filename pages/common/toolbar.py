@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, link, state
+from pages.common import cache, link, problems, recipe_file, state
 from pages.common.format import count, markdown, plural, size
 from pruning_core.runs.plans import MAX_NAME, Plans
 
@@ -119,13 +119,7 @@ def _link() -> None:
                 "The address of this page holds the whole plan: model, every setting, seed, "
                 "selected layer and view. Copy it from the address line of the browser."
             )
-        st.download_button(
-            "Recipe as a file",
-            recipe.to_json(),
-            file_name="recipe.json",
-            mime="application/json",
-            on_click="ignore",
-        )
+        recipe_file.download("Recipe as a file")
 
 
 @st.dialog("Compare plans", width="large")
@@ -134,6 +128,11 @@ def _comparison() -> None:
     others = _others()
     name = st.selectbox("Compare the present plan with", list(others), key=_COMPARED)
     present, other = state.recipe(), others[name]
+    try:
+        cache.plan(other)
+    except Exception as error:  # a snapshot may be older than the model
+        st.warning(markdown(problems.sentence(error)))
+        return
     _totals(name, present, other)
     _differences(name, present, other)
 

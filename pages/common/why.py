@@ -248,7 +248,7 @@ def _times(recipe: "Recipe", outcome: "Outcome | None") -> None:
         sizes = " and ".join(str(size) for size in measuring.BATCH_SIZES)
         st.caption(
             f"Dense and pruned run in turns after a warm-up, batches of {sizes}, "
-            f"{threads(measuring.threads())}; about 10 s."
+            f"{threads(measuring.threads())}: seconds for a small network, minutes for a large one."
         )
         st.button(
             "Measure the time",

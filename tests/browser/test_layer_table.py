@@ -2,12 +2,12 @@
 
 import csv
 import json
-import time
 
 import pytest
 
 from tests import many_layers
 from tests.browser.conftest import ROOT, serve
+from tests.browser.test_journeys import settle, until
 
 pytestmark = pytest.mark.browser
 
@@ -29,21 +29,6 @@ def table(page, table_server):
     grid.locator("tbody tr").first.wait_for(timeout=60_000)
     settle(page)
     return grid
-
-
-def settle(page):
-    page.wait_for_function(
-        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
-        " === 'notRunning'"
-    )
-
-
-def until(read, wanted, seconds=15.0):
-    end = time.monotonic() + seconds
-    while not wanted(value := read()):
-        assert time.monotonic() < end, f"still {value!r}"
-        time.sleep(0.05)
-    return value
 
 
 def recipe(page):

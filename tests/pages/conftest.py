@@ -43,3 +43,8 @@ def rows_of(data):
         | {name: values.get(str(place)) for name, values in sparse.items()}
         for place in range(len(columns["name"]))
     ]
+
+
+def figures(app):
+    """Return every Plotly figure of the page."""
+    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]

@@ -1,13 +1,12 @@
 """The views over all layers: every picture for every model and granularity, equal to the strip."""
 
-import json
-
 import pytest
 
 from pruning_core import Recipe, load_model, trace
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.model import bundled_models
 from pruning_core.planning.recipe import Ratio
+from tests.pages.conftest import figures
 
 MODELS = [card.identity for card in bundled_models()]
 GRAINS = ("weight", "unit", "depth", "2:4")
@@ -23,10 +22,6 @@ def open_all(app, recipe, view="all", **choices):
     assert not app.exception
     assert not app.error
     return app
-
-
-def figures(app):
-    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
 def recipes(identity, ratio=0.4):

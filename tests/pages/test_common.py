@@ -39,7 +39,7 @@ def removed(plan):
 
 def test_a_pinned_layer_stays_exactly_as_it_is(resolved):
     plan, _ = resolved(UNITS)
-    pinned = edits.with_pin(UNITS, "conv2", plan)
+    pinned = edits.with_pins(UNITS, ["conv2"], plan)
     moved = edits.with_global(pinned, Ratio(value=0.9))
     after, _ = resolved(moved)
     assert after.n_removed("conv2") == plan.n_removed("conv2") > 0
@@ -48,14 +48,14 @@ def test_a_pinned_layer_stays_exactly_as_it_is(resolved):
 
 def test_unpinning_keeps_the_setting_until_the_global_one_moves(resolved):
     plan, _ = resolved(UNITS)
-    loose = edits.without_pin(edits.with_pin(UNITS, "conv2", plan), "conv2")
+    loose = edits.without_pins(edits.with_pins(UNITS, ["conv2"], plan), ["conv2"])
     assert resolved(loose)[0].n_removed("conv2") == plan.n_removed("conv2")
     assert edits.with_global(loose, Ratio(value=0.4)) == UNITS
 
 
 def test_following_forgets_pin_and_setting(resolved):
     plan, _ = resolved(UNITS)
-    assert edits.following(edits.with_pin(UNITS, "conv2", plan), "conv2") == UNITS
+    assert edits.all_following(edits.with_pins(UNITS, ["conv2"], plan), ["conv2"]) == UNITS
 
 
 @pytest.mark.parametrize("recipe", [UNITS, WEIGHTS], ids=["units", "weights"])
@@ -139,7 +139,7 @@ def test_the_python_of_the_export_page_makes_the_same_masks(tmp_path, monkeypatc
 
 def test_pinning_keeps_a_setting_of_its_own(resolved):
     own = UNITS.with_layer("conv2", Ratio(value=0.3))
-    assert edits.with_pin(own, "conv2", resolved(own)[0]) == own.replace(pins=("conv2",))
+    assert edits.with_pins(own, ["conv2"], resolved(own)[0]) == own.replace(pins=("conv2",))
 
 
 def test_a_budget_leaves_room_for_what_is_there(resolved):

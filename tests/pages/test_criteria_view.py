@@ -1,7 +1,5 @@
 """The view that compares criteria, on every model and several granularities."""
 
-import json
-
 import pytest
 
 from pruning_core import Recipe, load_model, resolve, score, trace
@@ -9,6 +7,7 @@ from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.model import bundled_models
 from pruning_core.planning.recipe import Part, Ratio
 from pruning_core.scoring.criterion import CRITERIA
+from tests.pages.conftest import figures
 
 MODELS = [card.identity for card in bundled_models()]
 
@@ -25,10 +24,6 @@ def open_criteria(app, recipe, chosen=None, **choices):
     assert not app.exception
     assert not app.error
     return app
-
-
-def figures(app):
-    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
 def button(app):

@@ -161,7 +161,7 @@ def test_several_at_once_are_as_one_after_the_other(table):
     many = edits.with_pins(one, sites, plan)
     alone = one
     for site in sites:
-        alone = edits.with_pin(alone, site, plan)
+        alone = edits.with_pins(alone, [site], plan)
     assert many == alone
     assert edits.without_pins(many, sites).pins == ()
     assert edits.without_pins(many, sites).layers == many.layers

@@ -9,7 +9,8 @@ from pruning_core.evaluation.whatif import SAMPLES, WhatIf, what_if
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.planning.recipe import Part, Ratio, Recipe
 from pruning_core.runs.bench import Outcome
-from tests.pages.test_plan_state import visit, widget
+from tests.pages.test_pages import widget
+from tests.pages.test_plan_state import visit
 
 MODEL = "bundled:mlp_digits"
 UNITS = Recipe(model=MODEL, granularity="unit", normalise="mean", target=Ratio(value=0.4))

@@ -11,6 +11,7 @@ from pages.common import link, starter, state
 from pruning_core import Recipe
 from pruning_core.errors import PruningError
 from pruning_core.planning.recipe import Count, Picks, Ratio, Threshold
+from tests.pages.test_pages import widget
 
 MODEL = "bundled:mlp_digits"
 
@@ -20,10 +21,6 @@ def visit(app, page, **parameters):
         app.query_params[name] = value
     app.run()
     return app.switch_page(page).run()
-
-
-def widget(elements, label):
-    return next(element for element in elements if element.label == label)
 
 
 def set_count(app, value):
@@ -86,6 +83,27 @@ def test_a_damaged_address_gets_a_sentence_and_a_working_page(app, component, wo
 
 def test_a_link_cannot_name_a_model_that_is_not_offered(app):
     app.query_params["plan"] = link.inline(Recipe(model="python:os:getcwd"))
+    app.run()
+    assert "No model on these pages" in app.error[0].value.replace("\\", "")
+
+
+def test_a_link_for_inputs_of_another_shape_is_refused(app):
+    app.query_params["plan"] = link.inline(Recipe(model="bundled:cnn_digits", input_shape=(3, 9)))
+    app.run()
+    assert "for inputs of shape (3, 9)" in app.error[0].value.replace("\\", "")
+    assert app.session_state["recipe"].input_shape is None
+
+
+def test_a_link_that_says_the_shape_of_the_model_is_taken(app):
+    recipe = Recipe(model="bundled:cnn_digits", input_shape=(1, 8, 8))
+    app.query_params["plan"] = link.inline(recipe)
+    app.run()
+    assert not app.error
+    assert app.session_state["recipe"] == recipe
+
+
+def test_a_folder_of_the_server_is_no_model_of_a_link(app):
+    app.query_params["plan"] = link.inline(Recipe(model="transformers:../etc"))
     app.run()
     assert "No model on these pages" in app.error[0].value.replace("\\", "")
 

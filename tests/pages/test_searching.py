@@ -6,7 +6,8 @@ from pages.common import cache, measuring, searching, state
 from pruning_core.evaluation.whatif import what_if
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.planning.recipe import Count, Ratio, Recipe
-from tests.pages.test_plan_state import visit, widget
+from tests.pages.test_pages import widget
+from tests.pages.test_plan_state import visit
 
 MODEL = "bundled:mlp_digits"
 UNITS = Recipe(model=MODEL, granularity="unit", normalise="mean", target=Ratio(value=0.1))

@@ -220,6 +220,6 @@ def _follow(plan: "Plan", name: str, place: "DeltaGenerator") -> None:
         if own
         else "This layer follows the global setting already.",
         on_click=lambda: state.attempt(
-            lambda: state.set_recipe(edits.following(state.recipe(), name))
+            lambda: state.set_recipe(edits.all_following(state.recipe(), [name]))
         ),
     )
