@@ -22,10 +22,11 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that answers: its address and the id of its process."""
+    """A server that answers: its address, the id of its process, and when that was started."""
 
     url: str
     pid: int
+    started: float  # time.monotonic()
 
     def cpu_seconds(self) -> float:
         """Return the processor time the process has used (Linux)."""
@@ -41,6 +42,7 @@ def serve(script: Path, state: Path, options: Sequence[str] = ()) -> Iterator[Se
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
     command += ["--server.headless=true", f"--server.port={port}", "--", *options]
+    started = time.monotonic()
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -48,7 +50,7 @@ def serve(script: Path, state: Path, options: Sequence[str] = ()) -> Iterator[Se
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    server = Server(f"http://127.0.0.1:{port}", process.pid)
+    server = Server(f"http://127.0.0.1:{port}", process.pid, started)
     try:
         while not _answers(f"{server.url}/_stcore/health"):
             time.sleep(0.05)
