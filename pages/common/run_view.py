@@ -73,6 +73,8 @@ def _live(run: str, *, was_active: bool) -> None:
             st.warning(markdown(record.error))
         if view.epochs or (record.n_epochs and not record.is_finished):
             _curves(view)
+        if len(view.rounds) > 1:
+            _rounds(view)
         if record.state == "done":
             _results(run)
 
@@ -197,6 +199,28 @@ def _curves(view: "RunView") -> None:
             key="accuracy_curves",
             table={"epoch": numbers, "training": accuracy, "validation": validation_accuracy},
         )
+
+
+def _rounds(view: "RunView") -> None:
+    """Draw what each round removed and what accuracy it left."""
+    from pruning_core.figures.rounds import round_curve
+
+    rounds = [found for found in view.rounds if found.validation_accuracy is not None]
+    if not rounds:
+        return
+    removed = np.array([found.removed for found in rounds])
+    accuracy = np.array([found.validation_accuracy for found in rounds])
+    held = [found.held for found in rounds]
+    charts.show(
+        round_curve(removed, accuracy, held, rounds[0].n_rounds, charts.colours()),
+        key="round_curve",
+        table={
+            "round": [found.round for found in rounds],
+            "removed": removed,
+            "validation accuracy": accuracy,
+            "held": held,
+        },
+    )
 
 
 def _results(run: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import streamlit as st
 
-from pages.common import cache, edits, state
+from pages.common import cache, edits, schedule, state
 from pages.common.format import count, percent, plural
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.dispatcher import submit
@@ -12,7 +12,6 @@ from pruning_core.runs.dispatcher import submit
 _OPTIMISERS: Final = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with momentum"}
 _SCHEDULES: Final = {"cosine": "Cosine", "constant": "Constant"}
 _LAYERS: Final = {"all": "All layers", "pruned": "Layers that lost something"}
-_SHAPES: Final = {"cubic": "Fast first (cubic)", "linear": "In equal steps"}
 
 
 def show() -> None:
@@ -34,6 +33,7 @@ def show() -> None:
             "The plan takes nothing away yet: decide what leaves on the Plan page. A run without "
             "pruning is still useful as a control: the dense model with the same extra epochs."
         )
+    schedule.show(recipe)
     _settings(recipe)
     with st.expander("More settings"):
         _more(recipe)
@@ -87,15 +87,6 @@ def _settings(recipe: Recipe) -> None:
         value=None,
         **_tuning("train_samples", tuning.train_samples, may_be_empty=True),
     )
-    right.number_input(
-        "Rounds",
-        min_value=1,
-        max_value=50,
-        help="Pruning in several rounds: a part leaves, the rest is fine-tuned, and again. The "
-        "epochs count for each round.",
-        value=None,
-        **state.bound("rounds", recipe.schedule.rounds, _schedule("rounds")),
-    )
 
 
 def _more(recipe: Recipe) -> None:
@@ -121,13 +112,6 @@ def _more(recipe: Recipe) -> None:
         **_tuning("momentum", tuning.momentum),
     )
     _number(left, "Warm-up steps", "warmup_steps", tuning.warmup_steps, low=0, high=10**6)
-    right.selectbox(
-        "Pruning over the rounds",
-        list(_SHAPES),
-        format_func=_SHAPES.__getitem__,
-        disabled=recipe.schedule.rounds == 1,
-        **state.bound("schedule_shape", recipe.schedule.shape, _schedule("shape")),
-    )
     left.checkbox("Mirror images at random", **_tuning("horizontal_flip", tuning.horizontal_flip))
 
 
@@ -143,10 +127,6 @@ def _tuning(field: str, value: Any, *, may_be_empty: bool = False) -> state.Boun
         lambda new: state.set_recipe(edits.with_tuning(state.recipe(), **{field: new})),
         may_be_empty=may_be_empty,
     )
-
-
-def _schedule(field: str) -> Any:
-    return lambda new: state.set_recipe(edits.with_schedule(state.recipe(), **{field: new}))
 
 
 def _submit() -> None:

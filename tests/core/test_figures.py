@@ -14,6 +14,7 @@ from pruning_core.figures.heatmap import importance_heatmap, pool_max, pool_shar
 from pruning_core.figures.histogram import accumulate, bin_scores, count_in, score_histogram
 from pruning_core.figures.matrix import layer_matrix, parameters_of
 from pruning_core.figures.palette import DARK, LIGHT, palette
+from pruning_core.figures.rounds import round_curve
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.gamma(2.0, 1.0, 100_000).astype(np.float32)
@@ -32,6 +33,7 @@ FIGURES = {
         [f"layer {i}" for i in range(500)], np.arange(500) + 1, c, quantity="parameters"
     ),
     "loss": lambda c: loss_curves(np.array([2.0, 1.0]), np.array([1.5, 0.9]), 5, c),
+    "rounds": lambda c: round_curve(SHARES, SHARES[::-1], [True] * SHARES.size, 20, c),
     "accuracy": lambda c: accuracy_curves(SHARES, SHARES, 10, c, levels={"dense": 0.9}),
     "recall": lambda c: recall_change(CLASSES, SHARES, SHARES[::-1], c, after_name="fine-tuned"),
     "confusion": lambda c: confusion_change(
@@ -251,3 +253,11 @@ class TestLayerMatrix:
 
     def test_lists_the_matrices_of_coupled_layers(self, lenet):
         assert parameters_of(lenet[1], ("conv1", "conv2")) == ("conv1.weight", "conv2.weight")
+
+
+def test_a_round_that_fell_is_marked_by_its_shape_and_named():
+    figure = round_curve(np.array([0.3, 0.5]), np.array([0.9, 0.7]), [True, False], 5, LIGHT)
+    assert figure.data[0].marker.symbol == ("circle", "x")
+    assert figure.layout.title.text == "Accuracy fell too far in round 2; round 1 held it"
+    first = round_curve(np.array([0.3]), np.array([0.7]), [False], 5, LIGHT)
+    assert "no round held it" in alt_text(first)
