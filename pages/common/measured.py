@@ -44,17 +44,18 @@ def report(run: str) -> dict[str, Any] | None:
 def of_recipe(recipe: Recipe) -> Accuracy | None:
     """Return what the newest finished run of exactly this recipe measured, if there is one.
 
+    A run that ended before its last round handed out less than the plan takes away, so its
+    accuracy is not that of the plan.
     Runs that cannot be read just now are no reason not to show a plan; the Run page says why.
     """
-    fingerprint = recipe.fingerprint
     try:
-        records = Store().all()
+        records = Store().done(recipe.fingerprint)
     except RunError:
         return None
-    for record in records:
-        if record.state == "done" and record.fingerprint == fingerprint:
-            return _accuracy(record)
-    return None
+    if not records:
+        return None
+    rounds = (report(records[0].id) or {}).get("rounds_kept", recipe.schedule.rounds)
+    return _accuracy(records[0]) if rounds == recipe.schedule.rounds else None
 
 
 def _accuracy(record: Record) -> Accuracy | None:

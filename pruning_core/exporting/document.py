@@ -56,6 +56,7 @@ def run_document(result: RunResult) -> Document:
             for stage, found in evaluations.items()
         },
         "layers": [layer_document(layer) for layer in result.preview.layers],
+        "rounds_kept": result.rounds_kept,
         "epochs": [plain(epoch) for epoch in result.epochs],
         "seconds": dict(result.seconds),
         "environment": dict(result.environment),

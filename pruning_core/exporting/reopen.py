@@ -142,6 +142,7 @@ def _result(
         seconds=document["seconds"],
         environment=document["environment"],
         data=None if data is None else DataSummary(**{**data, "classes": tuple(data["classes"])}),
+        rounds_kept=int(document.get("rounds_kept", recipe.schedule.rounds)),
         samples=_samples(recipe, model),
         onnx=None
         if onnx["max_abs_difference"] is None

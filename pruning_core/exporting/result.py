@@ -75,6 +75,7 @@ class RunResult:
         seconds: Wall-clock seconds by stage.
         environment: Versions, processor and thread count, as text.
         data: What was measured on; None when there are no data.
+        rounds_kept: Rounds behind what is handed out; fewer than asked for where one fell too far.
         samples: Real model inputs, float32 ``[N, ...]`` with N >= 7, for the ONNX check; None when
             there are no data (seeded random inputs are used then).
         onnx: The check of the ONNX file; None until it was written.
@@ -95,6 +96,7 @@ class RunResult:
     seconds: Mapping[str, float]
     environment: Mapping[str, str]
     data: DataSummary | None
+    rounds_kept: int = 1
     samples: Tensor | None = None
     onnx: OnnxCheck | None = None
     problems: Mapping[str, str] = field(default_factory=dict)

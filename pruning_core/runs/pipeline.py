@@ -545,6 +545,7 @@ def _result(run: _Run) -> RunResult:
         seconds=run.seconds,
         environment=describe_environment(),
         data=_data_summary(run.recipe, run.data),
+        rounds_kept=0 if run.fell and run.held is None else len(run.plans),
         samples=run.data.test.batch(slice(0, _N_SAMPLES))[0] if run.data else None,
     )
 

@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS runs (
     started REAL, finished REAL, error TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, created, id);
+CREATE INDEX IF NOT EXISTS runs_by_recipe ON runs (fingerprint, state);
 CREATE TABLE IF NOT EXISTS notices (time REAL NOT NULL, text TEXT NOT NULL) STRICT;
 """
 
@@ -259,6 +260,12 @@ class Store:
     def all(self) -> tuple[Record, ...]:
         """Return every record, the newest first."""
         return self._select("ORDER BY created DESC, id DESC")
+
+    def done(self, fingerprint: str) -> tuple[Record, ...]:
+        """Return the finished runs of one recipe, the newest first."""
+        return self._select(
+            "WHERE fingerprint = ? AND state = 'done' ORDER BY created DESC, id DESC", fingerprint
+        )
 
     def in_state(self, *states: State) -> tuple[Record, ...]:
         """Return the records in any of ``states``, the oldest first."""

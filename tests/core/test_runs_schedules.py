@@ -217,7 +217,9 @@ def test_the_rounds_end_where_the_accuracy_falls_and_the_last_good_one_is_handed
     ]
     assert "is handed out, the last that held it" in result.plan.notes[""][-1]
     write_run(result, tmp_path)
-    assert weights(open_run(tmp_path)) == weights(result)
+    again = open_run(tmp_path)
+    assert weights(again) == weights(result)
+    assert again.rounds_kept == result.rounds_kept == len(rounds) - 1
 
 
 @pytest.mark.parametrize("granularity", ["unit", "weight"])
@@ -231,6 +233,7 @@ def test_a_first_round_that_falls_hands_out_the_dense_network(granularity) -> No
     events, result = carried_out(wanted)
     assert [event.held for event in of_kind(events, RoundFinished)] == [False]
     assert weights(result) == result.model.weights_sha256
+    assert result.rounds_kept == 0
     assert result.tuned.accuracy == result.pruned.accuracy == result.dense.accuracy
     assert "the dense network is handed out" in of_kind(events, Note)[-1].text
 
