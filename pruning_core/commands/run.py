@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the files; made if needed",
     )
     parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="where to train and measure: cpu, cuda, mps or auto (the fastest there is); default: "
+        "the variable PRUNING_STUDIO_DEVICE, else auto",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="write into DIR even if it holds another run or other files",
@@ -62,7 +68,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
         from pruning_core.exporting.document import run_document
         from pruning_core.runs.pipeline import write_run
 
-        finished = _execute(recipe, _data(recipe, arguments))
+        finished = _execute(recipe, _data(recipe, arguments), arguments.device)
         _tell("writing the files ...")
         result = write_run(finished, folder)
         document = run_document(result)
@@ -119,11 +125,11 @@ def _data(recipe: "Recipe", arguments: argparse.Namespace) -> "Dataset | None":
     return None if key is None else load_dataset(key, folder=arguments.data_folder)
 
 
-def _execute(recipe: "Recipe", data: "Dataset | None") -> "RunResult":
+def _execute(recipe: "Recipe", data: "Dataset | None", device: str | None) -> "RunResult":
     from pruning_core.runs.events import Finished
     from pruning_core.runs.pipeline import execute
 
-    for event in execute(recipe, data=data):
+    for event in execute(recipe, data=data, device=device):
         if isinstance(event, Finished):
             return event.result
         _tell(progress_line(event))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from pruning_core.devices import device_of
 from pruning_core.errors import DataError
 from pruning_core.evaluation.logits import logits_of
 from pruning_core.evaluation.stopping import ShouldStop, StoppedError, check_stop
@@ -110,12 +111,12 @@ def right_answers(
         DataError: If the split does not fit the model.
         StoppedError: If ``should_stop`` says so.
     """
-    right = [np.zeros(0, np.bool_)]
+    right, device = [np.zeros(0, np.bool_)], device_of(module)
     with evaluating(module), torch.inference_mode():
         for start in range(0, len(split), batch_size):
             check_stop(should_stop)
-            inputs, labels = split.batch(slice(start, start + batch_size))
-            right.append((logits_of(module, inputs, labels).argmax(dim=1) == labels).numpy())
+            inputs, labels = split.batch(slice(start, start + batch_size), device)
+            right.append((logits_of(module, inputs, labels).argmax(dim=1) == labels).cpu().numpy())
     return np.concatenate(right)
 
 
@@ -182,20 +183,20 @@ def _measure(
     module: nn.Module, split: Split, batch_size: int, should_stop: ShouldStop | None
 ) -> tuple[NDArray[np.int64], float]:
     """Return the confusion matrix ``[C, C]`` and the mean cross-entropy."""
-    confusion = torch.zeros(0, dtype=torch.int64)
+    confusion, device = torch.zeros(0, dtype=torch.int64), device_of(module)
     total = 0.0
     n_classes = 0
     with torch.inference_mode():
         for start in range(0, len(split), batch_size):
             check_stop(should_stop)
-            inputs, labels = split.batch(slice(start, start + batch_size))
+            inputs, labels = split.batch(slice(start, start + batch_size), device)
             logits = logits_of(module, inputs, labels)
             if not n_classes:
                 n_classes = logits.shape[1]
                 confusion = torch.zeros(n_classes**2, dtype=torch.int64)
             total += functional.cross_entropy(logits, labels, reduction="sum").item()
             cells = labels * n_classes + logits.argmax(dim=1)
-            confusion += torch.bincount(cells, minlength=n_classes**2)
+            confusion += torch.bincount(cells, minlength=n_classes**2).cpu()
     matrix: NDArray[np.int64] = confusion.reshape(n_classes, n_classes).numpy()
     return matrix, total / len(split)
 

@@ -33,10 +33,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Return normalised float32 inputs ``[B, ...]`` and int64 labels ``[B]`` at ``indices``."""
-        inputs = self.inputs[indices].to(torch.float32, copy=True)
-        return inputs.div_(self.scale).sub_(self.mean).div_(self.std), self.labels[indices]
+    def batch(
+        self, indices: Tensor | slice, device: torch.device | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return normalised float32 inputs ``[B, ...]`` and int64 labels ``[B]`` at ``indices``.
+
+        They lie on ``device``; None means where the split does.
+        """
+        stored, labels = self.inputs[indices], self.labels[indices]
+        if device is not None:
+            stored, labels = stored.to(device), labels.to(device)
+        inputs = stored.to(torch.float32, copy=True)
+        return inputs.div_(self.scale).sub_(self.mean).div_(self.std), labels
 
     def first(self, n: int | None) -> "Split":
         """Return the first ``n`` examples without copying them; None means all."""

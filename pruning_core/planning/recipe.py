@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal, NoReturn, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn, Self
 
 from pydantic import (
     BaseModel,
@@ -31,6 +31,27 @@ class _Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="strings"
     )
+
+
+class _Growing(_Strict):
+    """Settings that grew: a fingerprint leaves out what came later while it is at its default.
+
+    So the recipes of older files and of runs under way keep their fingerprints.
+    """
+
+    _later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_decides_nothing(
+        self, write: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        if (info.context or {}).get("decides"):
+            for name in self._later:
+                default = type(self).model_fields[name].get_default(call_default_factory=True)
+                if getattr(self, name) == default:
+                    del values[name]
+        return values
 
 
 class Found(_Strict):
@@ -98,7 +119,7 @@ class Calibration(_Strict):
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 64
 
 
-class Schedule(_Strict):
+class Schedule(_Growing):
     """How the target is reached: in one shot, in rounds, or gradually during one training.
 
     ``shape`` says how much is gone after each round: ``cubic`` takes most at first (the automated
@@ -113,6 +134,10 @@ class Schedule(_Strict):
     percentage points below the dense model's; the last round that held it is handed out.
     """
 
+    _later: ClassVar[frozenset[str]] = frozenset(
+        {"gradual", "last_epochs", "weights", "rewind_epoch", "max_drop"}
+    )
+
     rounds: Annotated[int, Field(ge=1, le=50)] = 1
     shape: Literal["cubic", "linear", "exponential"] = "cubic"
     gradual: bool = False
@@ -122,20 +147,69 @@ class Schedule(_Strict):
     max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
-class Tuning(_Strict):
-    """Fine-tuning after each round of pruning; ``epochs`` counts per round, 0 means none."""
+class Tuning(_Growing):
+    """Fine-tuning after each round of pruning; ``epochs`` counts per round, 0 means none.
+
+    Attributes:
+        learning_rate: The highest rate; reached after the warm-up.
+        learning_rate_schedule: What the rate does in one round: half a cosine to 0; constant;
+            ``step``, multiplied by ``step_factor`` after the epochs ``step_milestones``, or every
+            ``step_every`` epochs when there are none; or one cycle up and down (arXiv:1708.07120).
+        warmup_steps: Batches in which the rate rises; one cycle takes 30 % of the round when 0.
+        augmentations: How training images are changed at random: name -> strength, see
+            ``tuning.augmentations``; ``horizontal_flip`` mirrors them besides.
+        label_smoothing: Share of each label that is spread over all classes (arXiv:1512.00567).
+        gradient_clip: Gradients longer than this (L2 norm of all together) are scaled down to it.
+        layers: Train all layers, or those that lost something.
+        freeze: Module paths that are left alone: neither weights nor running statistics change.
+        watched: What decides on validation data which epoch is better.
+        patience: Stop a round after this many epochs without an improvement of more than
+            ``min_delta`` (nats, or a share from 0 to 1); None never stops early.
+        restore_best: The round hands on the weights of its best epoch instead of the last.
+        precision: ``bfloat16`` computes in mixed precision where the device has it.
+    """
+
+    _later: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("step_milestones", "step_every", "step_factor", "augmentations", "label_smoothing"),
+            *("gradient_clip", "freeze", "watched", "patience", "min_delta", "restore_best"),
+            "precision",
+        }
+    )
 
     epochs: Annotated[int, Field(ge=0, le=1000)] = 3
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
-    learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
+    learning_rate_schedule: Literal["cosine", "constant", "step", "one_cycle"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    step_milestones: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(max_length=100)
+    ] = ()
+    step_every: Annotated[int, Field(ge=1, le=1000)] = 1
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
     train_samples: Annotated[int, Field(ge=2)] | None = None
     horizontal_flip: bool = False
+    augmentations: dict[Name, Annotated[float, Field(gt=0, le=1000)]] = Field(
+        default_factory=dict, max_length=20
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
     layers: Literal["all", "pruned"] = "all"
+    freeze: Annotated[tuple[Name, ...], Field(max_length=20_000)] = ()
+    watched: Literal["loss", "accuracy"] = "loss"
+    patience: Annotated[int, Field(ge=1, le=1000)] | None = None
+    min_delta: Annotated[float, Field(ge=0, le=10)] = 0.0
+    restore_best: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _milestones_rise(self) -> Self:
+        if list(self.step_milestones) != sorted(set(self.step_milestones)):
+            raise ValueError("step_milestones: each epoch must be later than the one before it")
+        return self
 
 
 class Picks(_Strict):

@@ -71,6 +71,7 @@ class Attempt:
             allow_python=is_permitted(self._spec.recipe.model),
             resume=resume,
             threads=self._spec.threads,
+            device=self._spec.device,
             should_stop=self._stop.is_set,
         )
         with contextlib.closing(events), contextlib.suppress(StoppedError):
@@ -137,10 +138,12 @@ class Attempt:
         """Refuse to start a run whose files will not fit.
 
         Raises:
-            RunError: If less is free than checkpoints (weights and two optimiser moments, three
-                files at once) and exports of a model of ``n_bytes`` need.
+            RunError: If less is free than checkpoints (weights, two optimiser moments and the best
+                weights where they are kept, three files at once) and exports of a model of
+                ``n_bytes`` need.
         """
-        needed = (3 * 3 + 4) * n_bytes + _SPARE_BYTES
+        n_copies = 4 if self._spec.recipe.tuning.restore_best else 3
+        needed = (3 * n_copies + 4) * n_bytes + _SPARE_BYTES
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise RunError(

@@ -32,8 +32,11 @@ _children: Final[dict[tuple[str, int], "subprocess.Popen[bytes]"]] = {}
 _children_lock: Final = threading.Lock()
 
 
-def submit(recipe: Recipe, *, store: Store | None = None) -> str:
+def submit(recipe: Recipe, *, device: str = "", store: Store | None = None) -> str:
     """Queue a run of ``recipe`` and start it when there is room; return its id.
+
+    ``device`` is where it computes: ``cpu``, ``cuda``, ``mps`` or ``auto``; empty asks the variable
+    ``PRUNING_STUDIO_DEVICE``.
 
     Raises:
         RunError: If the queue is full or the disk nearly is.
@@ -45,7 +48,7 @@ def submit(recipe: Recipe, *, store: Store | None = None) -> str:
             f"Only {free / 1e6:.0f} MB are free where runs are kept; a run needs at least "
             f"{MIN_FREE_BYTES / 1e6:.0f} MB. Delete old runs or make room."
         )
-    record = store.add(recipe, threads=process.default_threads())
+    record = store.add(recipe, threads=process.default_threads(), device=device)
     dispatch(store)
     return record.id
 

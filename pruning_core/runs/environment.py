@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 
-def describe_environment() -> dict[str, str]:
+def describe_environment(device: str = "cpu") -> dict[str, str]:
     """Return versions, processor, device and threads as text; nothing that names the machine."""
     return {
         "python": platform.python_version(),
@@ -15,7 +15,7 @@ def describe_environment() -> dict[str, str]:
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
-        "device": "cpu",
+        "device": device,
         "threads": str(torch.get_num_threads()),
     }
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pruning_core.devices import check_precision, chosen_device, placed
 from pruning_core.errors import RunError
 from pruning_core.evaluation.evaluate import Evaluation, evaluate
 from pruning_core.evaluation.stopping import ShouldStop
@@ -26,7 +27,7 @@ from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.dataset import Dataset, load_dataset
 from pruning_core.loading.initial import fresh_module, initial_module
 from pruning_core.loading.model import LoadedModel, check_fits, load_model
-from pruning_core.planning.recipe import Recipe
+from pruning_core.planning.recipe import Recipe, Tuning
 from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview
 from pruning_core.runs import atomic
@@ -58,9 +59,11 @@ from pruning_core.surgery.prune import Pruned, prune
 from pruning_core.surgery.rewind import put_weights
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
+from pruning_core.tuning.augmentations import check_augmentations
 from pruning_core.tuning.batchnorm import recalibrate_batchnorm
 from pruning_core.tuning.draws import generator
 from pruning_core.tuning.finetune import EpochResult, FineTuner, Rounds
+from pruning_core.tuning.preparing import check_frozen, has_parameters
 
 __all__ = ["RunResult", "execute", "write_run"]
 
@@ -74,12 +77,13 @@ def execute(
     allow_python: bool = True,
     resume: Checkpoint | None = None,
     threads: int | None = None,
+    device: str | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Generator[Event, None, None]:
     """Carry a recipe out and yield what happens; the last event is ``Finished``.
 
     A :class:`Checkpoint` follows each epoch. Given back as ``resume`` it makes a new call go on
-    after that epoch and end with the same bits, if the number of threads is the same.
+    after that epoch and end with the same bits, if device and number of threads are the same.
 
     Args:
         recipe: What to do.
@@ -89,6 +93,8 @@ def execute(
         resume: Where an earlier call of the same recipe was.
         threads: Threads to compute with; None means :func:`default_threads`. The process has its
             own number back when the iterator ends or is closed.
+        device: Where to train and measure: ``cpu``, ``cuda``, ``mps`` or ``auto``; None asks the
+            variable ``PRUNING_STUDIO_DEVICE``. Scores are computed on the processor in any case.
         should_stop: Asked often during long operations.
 
     Raises:
@@ -96,10 +102,13 @@ def execute(
         StoppedError: If ``should_stop`` says so.
     """
     check_rounds(recipe)
+    check_augmentations(recipe.tuning.augmentations)
+    place = chosen_device(device)
+    check_precision(recipe.tuning.precision, place)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or default_threads())
     try:
-        run = _Run(recipe, data, should_stop)
+        run = _Run(recipe, data, place, should_stop)
         yield from _load(run, allow_python=allow_python)
         if resume is not None:
             _restore(run, resume)
@@ -139,6 +148,7 @@ class _Run:
 
     recipe: Recipe
     data: Dataset | None
+    device: torch.device
     should_stop: ShouldStop | None
     model: LoadedModel = field(init=False)
     network: Network = field(init=False)
@@ -197,6 +207,7 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
             run.data = load_dataset(key)
         if run.data is not None:
             check_fits(run.model, run.data.input_shape, run.data.key)
+        check_frozen(run.model.module, recipe.tuning.freeze)
         run.present = run.model
         if recipe.schedule.weights == "rewind":
             run.start = initial_module(run.model)
@@ -256,7 +267,7 @@ def _train_early(run: _Run, data: Dataset) -> Iterator[Event]:
             f"schedule.rewind_epoch is {n_epochs}. Choose an earlier one."
         )
     yield run.started("early")
-    with run.stage("early"):
+    with run.stage("early"), placed(module, run.device):
         results = (
             event
             for event in FineTuner(module, data, card.training, seed=card.seed).run(run.should_stop)
@@ -365,7 +376,7 @@ def _prune(run: _Run, number: int, *, known: bool) -> Iterator[Event]:
         return
     if run.removes and run.data is not None:
         yield run.started("recalibrate", number)
-        with run.stage("recalibrate"):
+        with run.stage("recalibrate"), placed(run.surgery.module, run.device):
             recalibrate_batchnorm(run.surgery.module, run.data.calibration)
     if number == run.n_rounds or run.recipe.schedule.max_drop is not None:
         yield from _measure(run, "pruned", number)
@@ -388,26 +399,32 @@ def _tune(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
         settings = run.recipe.tuning.model_copy(update={"epochs": n_epochs})
         gradual = run.recipe.schedule.gradual
         yield run.started("tune", number)
-        tuner = FineTuner(
-            run.surgery.module,
-            run.data,
-            settings,
-            seed=run.recipe.seed,
-            masks=run.surgery.masks,
-            trainable=_trainable(run) if settings.layers == "pruned" else None,
-            rounds=Rounds((number - 1) * run.recipe.tuning.epochs, run.recipe.n_epochs, gradual),
-        )
-        if resume is not None:
-            tuner.load_state(dict(resume.tuner))
-        elif gradual and run.tuner is not None:
-            tuner.go_on_from(run.tuner, run.cut)
-        run.tuner = tuner
-        with run.stage("tune"):
+        with run.stage("tune"), placed(run.surgery.module, run.device):
+            tuner = FineTuner(
+                run.surgery.module,
+                run.data,
+                _without_gone_layers(settings, run.surgery),
+                seed=run.recipe.seed,
+                masks=run.surgery.masks,
+                trainable=_trainable(run) if settings.layers == "pruned" else None,
+                rounds=Rounds(
+                    (number - 1) * run.recipe.tuning.epochs,
+                    run.recipe.n_epochs,
+                    gradual,
+                    is_last=number == run.n_rounds,
+                ),
+            )
+            if resume is not None:
+                tuner.load_state(dict(resume.tuner))
+            elif gradual and run.tuner is not None:
+                tuner.go_on_from(run.tuner, run.cut)
+            run.tuner = tuner
             for event in tuner.run(run.should_stop):
                 yield event
                 if isinstance(event, EpochResult):
                     run.epochs.append(event)
                     yield _checkpoint(run, number, tuner)
+        yield from map(Note, tuner.remarks)
     yield from _judge(run, number)
     if number == run.n_rounds and n_epochs and not run.fell:
         yield from _measure(run, "tuned", number)
@@ -432,7 +449,8 @@ def _judge(run: _Run, number: int) -> Iterator[Event]:
 
 
 def _validated(run: _Run, module: nn.Module, data: Dataset) -> float:
-    return evaluate(module, data.validation, should_stop=run.should_stop).accuracy
+    with placed(module, run.device):
+        return evaluate(module, data.validation, should_stop=run.should_stop).accuracy
 
 
 def _hand_out_held(run: _Run, number: int) -> Iterator[Event]:
@@ -463,6 +481,12 @@ def _hand_out_held(run: _Run, number: int) -> Iterator[Event]:
         yield from _measure(run, "tuned", number)
 
 
+def _without_gone_layers(settings: Tuning, surgery: Pruned) -> Tuning:
+    """Return the settings without layers to freeze that left with their branch."""
+    left = tuple(path for path in settings.freeze if has_parameters(surgery.module, path))
+    return settings if left == settings.freeze else settings.model_copy(update={"freeze": left})
+
+
 def _trainable(run: _Run) -> tuple[str, ...]:
     """Return the parameters of the layers that pruning touched."""
     names = {name for name, _ in run.surgery.module.named_parameters()}
@@ -481,8 +505,8 @@ def _measure(run: _Run, moment: Moment, number: int) -> Iterator[Event]:
     if run.data is None:
         return
     yield run.started(moment, number)
-    with run.stage(moment):
-        module = run.model.module if moment == "dense" else run.surgery.module
+    module = run.model.module if moment == "dense" else run.surgery.module
+    with run.stage(moment), placed(module, run.device):
         evaluation = evaluate(module, run.data.test, should_stop=run.should_stop)
     match moment:
         case "dense":
@@ -543,7 +567,7 @@ def _result(run: _Run) -> RunResult:
         tuned=run.tuned,
         epochs=tuple(run.epochs),
         seconds=run.seconds,
-        environment=describe_environment(),
+        environment=describe_environment(run.device.type),
         data=_data_summary(run.recipe, run.data),
         rounds_kept=0 if run.fell and run.held is None else len(run.plans),
         samples=run.data.test.batch(slice(0, _N_SAMPLES))[0] if run.data else None,

@@ -106,12 +106,14 @@ class Spec:
         created: When it was queued, Unix seconds.
         threads: Threads torch uses, the same in every attempt (other counts give other bits).
         recipe: The recipe.
+        device: Where it computes, the same in every attempt; empty asks the worker's environment.
     """
 
     id: str
     created: float
     threads: int
     recipe: Recipe
+    device: str = ""
 
     def to_json(self) -> str:
         """Return the document that :func:`read_spec` reads."""
@@ -120,6 +122,7 @@ class Spec:
             "id": self.id,
             "created": self.created,
             "threads": self.threads,
+            "device": self.device,
             "recipe": self.recipe.model_dump(mode="json"),
         }
         return json.dumps(document, indent=2) + "\n"
@@ -135,7 +138,11 @@ def read_spec(path: Path) -> Spec:
         document = json.loads(path.read_bytes())
         recipe = Recipe.from_json(json.dumps(document["recipe"]))
         return Spec(
-            str(document["id"]), float(document["created"]), int(document["threads"]), recipe
+            str(document["id"]),
+            float(document["created"]),
+            int(document["threads"]),
+            recipe,
+            str(document.get("device", "")),
         )
     except (OSError, ValueError, KeyError, TypeError, PruningError) as error:
         raise RunError(
@@ -217,14 +224,14 @@ class Store:
             raise RunError(f"No run is called '{run_id[:60]}'. Choose one from the list of runs.")
         return self.root / "runs" / run_id
 
-    def add(self, recipe: Recipe, *, threads: int) -> Record:
+    def add(self, recipe: Recipe, *, threads: int, device: str = "") -> Record:
         """Write the run's ``spec.json`` and queue it; afterwards it cannot get lost.
 
         Raises:
             RunError: If the queue is full or the disk refuses.
         """
         now = time.time()
-        spec = Spec(new_id(now), now, threads, recipe)
+        spec = Spec(new_id(now), now, threads, recipe, device)
         folder = self.folder(spec.id)
         if self.n_in("queued") >= QUEUE_LIMIT:
             raise _queue_is_full()

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pruning_core.devices import device_of
 from pruning_core.loading.split import Split
 
 
@@ -58,5 +59,6 @@ def _pass_through(module: nn.Module, split: Split, batch_size: int) -> None:
     n_batches = max(1, len(split) // batch_size)
     with torch.no_grad():
         for index in range(n_batches):
-            inputs, _ = split.batch(slice(index * batch_size, (index + 1) * batch_size))
+            part = slice(index * batch_size, (index + 1) * batch_size)
+            inputs, _ = split.batch(part, device_of(module))
             module(inputs)

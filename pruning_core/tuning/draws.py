@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from pruning_core.devices import CPU
+
 
 def generator(seed: int, purpose: str, *place: int) -> torch.Generator:
     """Return a generator for one draw; different purposes or places are independent."""
@@ -14,19 +16,30 @@ def generator(seed: int, purpose: str, *place: int) -> torch.Generator:
 
 
 @contextmanager
-def seeded_globally(seed: int, purpose: str, *place: int) -> Iterator[None]:
-    """Seed torch's global generator, from which dropout draws, inside only."""
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(_mixed(seed, purpose, *place))
+def seeded_globally(
+    seed: int, purpose: str, *place: int, device: torch.device = CPU
+) -> Iterator[None]:
+    """Seed torch's global generators, from which dropout draws, inside only.
+
+    Both that of the processor and that of ``device``, where it has one of its own.
+    """
+    number = _mixed(seed, purpose, *place)
+    own = getattr(torch, device.type) if device.type in {"cuda", "mps"} else None
+    before = torch.get_rng_state(), own.get_rng_state() if own else None
+    torch.default_generator.manual_seed(number)
+    if own:
+        own.manual_seed(number)
     try:
         yield
     finally:
-        torch.set_rng_state(before)
+        torch.set_rng_state(before[0])
+        if own:
+            own.set_rng_state(before[1])
 
 
 def flipped(images: Tensor, draw: torch.Generator) -> Tensor:
     """Return ``[B, ..., W]`` in which each image is mirrored left to right with probability 1/2."""
-    mirrored = torch.rand(len(images), generator=draw) < 0.5
+    mirrored = (torch.rand(len(images), generator=draw) < 0.5).to(images.device)
     return torch.where(mirrored.view(-1, *[1] * (images.ndim - 1)), images.flip(-1), images)
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -11,16 +12,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.errors import DataError, RunError
+from pruning_core.devices import CPU, check_precision, device_of
+from pruning_core.errors import RunError
 from pruning_core.evaluation.evaluate import evaluate
 from pruning_core.evaluation.logits import logits_of
 from pruning_core.evaluation.stopping import ShouldStop, check_stop
-from pruning_core.loading.split import Dataset, Split
+from pruning_core.loading.split import Dataset
 from pruning_core.planning.recipe import Tuning
 from pruning_core.surgery.optimiser import carry_over
 from pruning_core.surgery.prune import Pruned
+from pruning_core.tuning.augmentations import AUGMENTATIONS
 from pruning_core.tuning.draws import flipped, generator, seeded_globally
-from pruning_core.tuning.optimiser import learning_rate, make_optimiser
+from pruning_core.tuning.optimiser import make_optimiser
+from pruning_core.tuning.preparing import (
+    batch_starts,
+    removed_weights,
+    trained_parameters,
+    training_samples,
+)
+from pruning_core.tuning.schedules import learning_rate
+from pruning_core.tuning.watch import Watch
 
 TrainState = dict[str, Any]
 
@@ -35,7 +46,8 @@ class BatchProgress:
         epoch: From 1, over all rounds.
         batch: From 1.
         n_batches: Batches of one epoch.
-        loss: Mean cross-entropy of this batch in nats.
+        loss: What was minimised on this batch, in nats: the cross-entropy, with label smoothing
+            where it is asked for.
     """
 
     epoch: int
@@ -51,7 +63,7 @@ class EpochResult:
     Attributes:
         epoch: From 1, over all rounds.
         n_epochs: Epochs of all rounds.
-        loss: Mean training cross-entropy in nats, measured while the weights changed.
+        loss: Mean of what was minimised, in nats, measured while the weights changed.
         accuracy: Share of right answers on the training samples, 0..1, likewise.
         validation_loss: Mean cross-entropy on the validation split after the epoch.
         validation_accuracy: Share of right answers there, 0..1.
@@ -78,12 +90,15 @@ class Rounds:
     Attributes:
         n_epochs_done: Epochs of earlier rounds.
         n_epochs_total: Epochs of all rounds; None means this round is the last.
-        gradual: True when the learning rate follows one curve over the epochs of all rounds.
+        gradual: True when the learning rate follows one curve over the epochs of all rounds; then
+            only the last round may end early or go back to its best epoch.
+        is_last: True in the last round.
     """
 
     n_epochs_done: int = 0
     n_epochs_total: int | None = None
     gradual: bool = False
+    is_last: bool = True
 
 
 @dataclass(slots=True)
@@ -102,7 +117,8 @@ class FineTuner:
 
     Every random draw is a function of the seed and the epoch, so a run continued from the state of
     its last finished epoch ends with the same bits as one that was never stopped, given the same
-    number of threads. The global random generator is left alone.
+    device and number of threads. The global random generators are left alone. It computes where
+    the module lies; states always hold tensors of the processor.
     """
 
     def __init__(
@@ -128,25 +144,32 @@ class FineTuner:
             rounds: Where this run lies among several.
 
         Raises:
-            RunError: If a name is unknown, a mask does not fit or there is nothing to train.
-            DataError: If the settings ask for flips and the inputs are no images.
+            RunError: If a name is unknown, a mask does not fit, there is nothing to train or the
+                device lacks the precision.
+            UnknownNameError: If a layer to freeze or an augmentation is unknown.
+            DataError: If the settings ask for changed images and the inputs are no images.
         """
         self._module = module
         self._settings = settings
         self._seed = seed
         self._rounds = rounds
+        self._device = device_of(module)
+        check_precision(settings.precision, self._device)
         self._validation = data.validation
-        self._train = _training_samples(data.train, settings, seed)
-        self._trained = _trained_parameters(module, trainable)
-        self._removed = _removed_weights(module, masks)
+        self._train = training_samples(data.train, settings, seed)
+        self._trained = trained_parameters(module, trainable, settings.freeze)
+        self._removed = removed_weights(module, masks)
         self._optimiser = make_optimiser(self._trained.values(), settings)
-        self._starts = _batch_starts(len(self._train), settings.batch_size)
+        self._starts = batch_starts(len(self._train), settings.batch_size)
+        self._watch = Watch(settings, is_asked=rounds.is_last or not rounds.gradual)
         self._epoch = 0
         self._in_epoch = False
         self._zero_removed()
 
     def run(self, should_stop: ShouldStop | None = None) -> Iterator[BatchProgress | EpochResult]:
         """Train the epochs that are left; closing the iterator stops.
+
+        At the end the module holds the weights of the best epoch, if the settings ask for them.
 
         Whatever happens, the module is in eval mode afterwards and its parameters require
         gradients as before.
@@ -166,14 +189,21 @@ class FineTuner:
         try:
             for name, parameter in self._module.named_parameters():
                 parameter.requires_grad_(name in self._trained)
-            while self._epoch < self._settings.epochs:
+            while self._epoch < self._settings.epochs and not self._watch.gave_up:
                 yield from self._run_epoch(layout, should_stop)
+            if self._watch.best_weights is not None:
+                self._module.load_state_dict(self._watch.best_weights)
         finally:
             self._change_layout(torch.contiguous_format)
             self._optimiser.zero_grad(set_to_none=True)
             for name, parameter in self._module.named_parameters():
                 parameter.requires_grad_(required[name])
             self._module.eval()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on why the run ended early, and which epoch's weights the module holds."""
+        return self._watch.remarks
 
     def state(self) -> TrainState:
         """Return a copy of all that the next epoch depends on: tensors and plain data only.
@@ -188,7 +218,7 @@ class FineTuner:
         optimiser = self._optimiser.state_dict()
         return {
             "epoch": self._epoch,
-            "module": {name: _copy(item) for name, item in self._module.state_dict().items()},
+            "module": self._weights(),
             "optimiser": {
                 "groups": [dict(group) for group in optimiser["param_groups"]],
                 "state": {
@@ -199,6 +229,7 @@ class FineTuner:
                     for index, values in optimiser["state"].items()
                 },
             },
+            "watch": self._watch.state(),
         }
 
     def load_state(self, state: TrainState) -> None:
@@ -214,6 +245,7 @@ class FineTuner:
                 {"param_groups": saved["groups"], "state": saved["state"]}
             )
             self._epoch = int(state["epoch"])
+            self._watch.load_state(state.get("watch", {}))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError(
                 "The saved state does not belong to this run: "
@@ -241,7 +273,7 @@ class FineTuner:
         epoch = self._rounds.n_epochs_done + self._epoch + 1
         order = torch.randperm(len(self._train), generator=generator(self._seed, "order", epoch))
         tally = _Tally()
-        self._module.train()
+        self._set_training()
         for batch, (start, end) in enumerate(self._starts):
             check_stop(should_stop)
             began = time.perf_counter()
@@ -250,6 +282,7 @@ class FineTuner:
             yield BatchProgress(epoch, batch + 1, len(self._starts), loss)
         result = self._finish_epoch(epoch, tally, should_stop)
         self._epoch += 1
+        self._watch.note(epoch, result.validation_loss, result.validation_accuracy, self._weights)
         self._in_epoch = False
         yield result
 
@@ -262,22 +295,19 @@ class FineTuner:
         layout: torch.memory_format,
     ) -> float:
         """Train on one batch and return its loss."""
-        inputs, labels = self._train.batch(indices)
-        if self._settings.horizontal_flip:
-            inputs = flipped(inputs, generator(self._seed, "flip", epoch, batch))
-        done, n_epochs = self._epoch, self._settings.epochs
-        if self._rounds.gradual:
-            done += self._rounds.n_epochs_done
-            n_epochs = self._rounds.n_epochs_total or self._rounds.n_epochs_done + n_epochs
-        n_batches = len(self._starts)
-        tally.rate = learning_rate(self._settings, done * n_batches + batch, n_epochs * n_batches)
+        inputs, labels = self._train.batch(indices, self._device)
+        inputs = self._changed(inputs, epoch, batch).contiguous(memory_format=layout)
+        tally.rate = self._rate(batch)
         for group in self._optimiser.param_groups:
             group["lr"] = tally.rate
         self._optimiser.zero_grad(set_to_none=True)
-        with seeded_globally(self._seed, "dropout", epoch, batch):
-            logits = logits_of(self._module, inputs.contiguous(memory_format=layout), labels)
-            loss = functional.cross_entropy(logits, labels)
+        with seeded_globally(self._seed, "dropout", epoch, batch, device=self._device):
+            with self._precision():
+                logits = logits_of(self._module, inputs, labels)
+            loss = self._loss(logits.float(), labels)
             loss.backward()  # type: ignore[no-untyped-call]
+        if self._settings.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._trained.values(), self._settings.gradient_clip)
         self._optimiser.step()
         self._zero_removed()
         value = loss.item()
@@ -290,6 +320,45 @@ class FineTuner:
         tally.right += int((logits.detach().argmax(dim=1) == labels).sum())
         tally.n += len(labels)
         return value
+
+    def _rate(self, batch: int) -> float:
+        """Return the learning rate of a batch (from 0) of the epoch that runs."""
+        done, n_epochs = self._epoch, self._settings.epochs
+        if self._rounds.gradual:
+            done += self._rounds.n_epochs_done
+            n_epochs = self._rounds.n_epochs_total or self._rounds.n_epochs_done + n_epochs
+        step = done * len(self._starts) + batch
+        return learning_rate(self._settings, step, n_epochs * len(self._starts), n_epochs)
+
+    def _changed(self, inputs: Tensor, epoch: int, batch: int) -> Tensor:
+        """Return the inputs as the augmentations of the settings change them."""
+        if self._settings.horizontal_flip:
+            inputs = flipped(inputs, generator(self._seed, "flip", epoch, batch))
+        black = -self._train.mean / self._train.std
+        for key, strength in self._settings.augmentations.items():
+            draw = generator(self._seed, key, epoch, batch)
+            inputs = AUGMENTATIONS[key].change(inputs, strength, draw, black)
+        return inputs
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self._settings.label_smoothing
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self._settings.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+    def _set_training(self) -> None:
+        """Put the module into training mode, except for what is frozen."""
+        self._module.train()
+        for path in self._settings.freeze:
+            for name, part in self._module.named_modules():
+                if name == path or name.startswith(path + "."):
+                    part.training = False
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: _copy(item) for name, item in self._module.state_dict().items()}
 
     def _finish_epoch(
         self, epoch: int, tally: _Tally, should_stop: ShouldStop | None
@@ -361,70 +430,6 @@ def finetune(
     yield from tuner.run()
 
 
-def _training_samples(split: Split, settings: Tuning, seed: int) -> Split:
-    """Return the samples to train on: all, or the first of a seeded permutation."""
-    if settings.horizontal_flip and split.inputs.ndim < 4:
-        raise DataError(
-            f"Horizontal flips need images; these inputs have the shape "
-            f"{tuple(split.inputs.shape[1:])}. Switch the flips off."
-        )
-    if len(split) < 2:
-        raise DataError("Training needs at least two samples.")
-    n = settings.train_samples
-    if n is None or n >= len(split):
-        return split
-    chosen = torch.randperm(len(split), generator=generator(seed, "samples"))[:n]
-    return Split(split.inputs[chosen], split.labels[chosen], split.scale, split.mean, split.std)
-
-
-def _trained_parameters(
-    module: nn.Module, trainable: Collection[str] | None
-) -> dict[str, nn.Parameter]:
-    """Return the parameters to train by name."""
-    parameters = dict(module.named_parameters())
-    if trainable is None:
-        chosen = {name: item for name, item in parameters.items() if item.requires_grad}
-    else:
-        unknown = sorted(set(trainable) - set(parameters))
-        if unknown:
-            raise RunError(f"The model has no parameter '{unknown[0]}' to train.")
-        chosen = {name: item for name, item in parameters.items() if name in set(trainable)}
-    if not chosen:
-        raise RunError(
-            "There is no parameter to train. Prune a layer, or train all layers of the model."
-        )
-    return chosen
-
-
-def _removed_weights(
-    module: nn.Module, masks: Mapping[str, Tensor]
-) -> list[tuple[nn.Parameter, Tensor]]:
-    """Return each masked parameter with a bool tensor that is True where a weight is removed."""
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    pairs = []
-    for name, mask in masks.items():
-        if name not in parameters:
-            raise RunError(f"The model has no parameter '{name}', for which there is a mask.")
-        if mask.shape != parameters[name].shape or mask.dtype is not torch.bool:
-            raise RunError(
-                f"The mask of '{name}' is {mask.dtype} {tuple(mask.shape)}; it must be torch.bool "
-                f"{tuple(parameters[name].shape)}."
-            )
-        pairs.append((parameters[name], ~mask))
-    return pairs
-
-
-def _batch_starts(n: int, batch_size: int) -> tuple[tuple[int, int], ...]:
-    """Return start and end of each batch; a single sample left over joins the last batch.
-
-    Batch norm cannot train on one sample.
-    """
-    starts = list(range(0, n, batch_size))
-    if n - starts[-1] == 1 and len(starts) > 1:
-        starts.pop()
-    return tuple(zip(starts, [*starts[1:], n], strict=True))
-
-
 def _has_convolution(module: nn.Module) -> bool:
     return any(isinstance(part, nn.Conv2d) for part in module.modules())
 
@@ -435,4 +440,5 @@ def _arranged(tensor: Tensor, layout: torch.memory_format) -> Tensor:
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
+    """Return a copy on the processor."""
+    return tensor.detach().to(CPU, copy=True, memory_format=torch.contiguous_format)

@@ -394,6 +394,32 @@ def test_an_unusable_output_folder_is_refused_before_any_work(refused, tmp_path)
     assert "cannot be used" in refused("run", write(tmp_path), "--out", tmp_path / "file" / "x")
 
 
+def test_the_options_of_fine_tuning_and_the_device_come_from_recipe_and_option(
+    call, refused, tmp_path
+):
+    tuning = {
+        "epochs": 2,
+        "train_samples": 200,
+        "learning_rate_schedule": "one_cycle",
+        "augmentations": {"crop": 1, "cutout": 2},
+        "label_smoothing": 0.1,
+        "gradient_clip": 1.0,
+        "freeze": ["fc1"],
+        "restore_best": True,
+        "patience": 5,
+    }
+    path = write(tmp_path, tuning=tuning)
+    code, out, err = call("run", path, "--out", tmp_path / "run", "--device", "cpu", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["environment"]["device"] == "cpu"
+    assert report["recipe"]["tuning"]["augmentations"] == {"crop": 1.0, "cutout": 2.0}
+    assert "are kept: its validation loss was the best" in err
+    words = refused("run", path, "--out", tmp_path / "other", "--device", "tpu")
+    assert "'tpu' is no device" in words
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_failed_run_leaves_no_empty_folder(call, tmp_path):
     assert call("run", write(tmp_path, criterion="l11"), "--out", tmp_path / "run")[0] == 2
     assert not (tmp_path / "run").exists()

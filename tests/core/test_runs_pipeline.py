@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pruning_core.errors import InvalidRecipeError, RunError, UnsupportedModelError
+from pruning_core.errors import InvalidRecipeError, PruningError, RunError, UnsupportedModelError
 from pruning_core.evaluation.stopping import StoppedError
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.result import RunResult
@@ -329,3 +329,44 @@ def test_the_seed_reaches_the_fine_tuning():
     one, two = (carried_out(recipe(seed=seed))[1] for seed in (0, 1))
     assert one.plan.fingerprint == two.plan.fingerprint
     assert weights(one) != weights(two)
+
+
+def test_best_weights_frozen_layers_and_an_early_end_go_through_rounds_and_are_told():
+    tuning = QUICK.model_copy(
+        update={
+            "epochs": 6,
+            "learning_rate": 0.1,
+            "optimiser": "sgd",
+            "patience": 1,
+            "restore_best": True,
+            "freeze": ("fc1",),
+            "augmentations": {"crop": 1.0},
+        }
+    )
+    wanted = recipe(
+        granularity="weight",
+        schedule=Schedule(rounds=2),
+        tuning=Tuning.model_validate(tuning.model_dump()),
+    )
+    events, whole = carried_out(wanted)
+    notes = [note.text for note in of_kind(events, Note)]
+    assert sum("are kept" in note for note in notes) == 2
+    dense = whole.model.module.state_dict()["fc1.weight"]
+    kept = whole.surgery.masks["fc1.weight"]
+    assert torch.equal(whole.surgery.module.state_dict()["fc1.weight"][kept], dense[kept])
+    assert whole.environment["device"] == "cpu"
+    for point in of_kind(events, Checkpoint)[1::3]:
+        _, result = carried_out(wanted, resume=point)
+        assert weights(result) == weights(whole)
+
+
+def test_names_in_the_tuning_are_checked_before_the_long_work() -> None:
+    for change, words in (
+        ({"freeze": ("fc9",)}, r"No layer to freeze is called 'fc9'"),
+        ({"augmentations": {"crops": 1.0}}, r"No augmentation is called 'crops'"),
+    ):
+        events = []
+        with pytest.raises(PruningError, match=words):
+            events.extend(execute(recipe(tuning={**QUICK.model_dump(), **change})))
+    with pytest.raises(RunError, match="'gpu' is no device"):
+        next(execute(recipe(), device="gpu"))

@@ -44,7 +44,9 @@ def test_a_new_run_is_queued_with_everything_needed_to_rebuild_it(store: Store) 
     assert (record.state, record.epoch, record.n_epochs, record.attempt) == ("queued", 0, 10, 0)
     assert record.fingerprint == recipe.fingerprint
     spec = read_spec(store.folder(record.id) / "spec.json")
-    assert (spec.id, spec.threads, spec.recipe) == (record.id, 3, recipe)
+    assert (spec.id, spec.threads, spec.recipe, spec.device) == (record.id, 3, recipe, "")
+    other = store.add(recipe, threads=3, device="cpu")
+    assert read_spec(store.folder(other.id) / "spec.json").device == "cpu"
 
 
 def test_the_state_folder_is_private_to_the_user(store: Store) -> None:

@@ -27,7 +27,7 @@ from pruning_core.tuning.finetune import (
     Rounds,
     finetune,
 )
-from pruning_core.tuning.optimiser import learning_rate
+from pruning_core.tuning.schedules import learning_rate
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,101 @@
+"""What a training needs before its first step: samples, trainable parameters, masks, batches."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.errors import DataError, RunError, UnknownNameError
+from pruning_core.loading.split import Split
+from pruning_core.planning.recipe import Tuning
+from pruning_core.tuning.augmentation import check_images
+from pruning_core.tuning.augmentations import check_augmentations
+from pruning_core.tuning.draws import generator
+
+
+def training_samples(split: Split, settings: Tuning, seed: int) -> Split:
+    """Return the samples to train on: all, or the first of a seeded permutation."""
+    check_augmentations(settings.augmentations)
+    if settings.horizontal_flip:
+        check_images(split.inputs, "Horizontal flips")
+    if settings.augmentations:
+        check_images(split.inputs, f"Augmentations ({', '.join(settings.augmentations)})")
+    if len(split) < 2:
+        raise DataError("Training needs at least two samples.")
+    n = settings.train_samples
+    if n is None or n >= len(split):
+        return split
+    chosen = torch.randperm(len(split), generator=generator(seed, "samples"))[:n]
+    return Split(split.inputs[chosen], split.labels[chosen], split.scale, split.mean, split.std)
+
+
+def trained_parameters(
+    module: nn.Module, trainable: Collection[str] | None, frozen: Collection[str] = ()
+) -> dict[str, nn.Parameter]:
+    """Return the parameters to train by name, none of them inside the modules ``frozen``."""
+    parameters = dict(module.named_parameters())
+    if trainable is None:
+        chosen = {name: item for name, item in parameters.items() if item.requires_grad}
+    else:
+        unknown = sorted(set(trainable) - set(parameters))
+        if unknown:
+            raise RunError(f"The model has no parameter '{unknown[0]}' to train.")
+        chosen = {name: item for name, item in parameters.items() if name in set(trainable)}
+    check_frozen(module, frozen)
+    chosen = {name: item for name, item in chosen.items() if not _is_inside(name, frozen)}
+    if not chosen:
+        raise RunError(
+            "There is no parameter to train. Prune a layer, train all layers of the model, or "
+            "freeze fewer."
+        )
+    return chosen
+
+
+def check_frozen(module: nn.Module, frozen: Collection[str]) -> None:
+    """Refuse names to freeze that the model does not have.
+
+    Raises:
+        UnknownNameError: With the nearest name.
+    """
+    owners = {name.rpartition(".")[0] for name, _ in module.named_parameters()} - {""}
+    for name in frozen:
+        if not has_parameters(module, name):
+            raise UnknownNameError("layer to freeze", name, owners)
+
+
+def has_parameters(module: nn.Module, path: str) -> bool:
+    """Tell whether ``module`` has parameters at or below the module path ``path``."""
+    return any(_is_inside(name, (path,)) for name, _ in module.named_parameters())
+
+
+def _is_inside(name: str, paths: Collection[str]) -> bool:
+    return any(name == path or name.startswith(path + ".") for path in paths)
+
+
+def removed_weights(
+    module: nn.Module, masks: Mapping[str, Tensor]
+) -> list[tuple[nn.Parameter, Tensor]]:
+    """Return each masked parameter with a bool tensor that is True where a weight is removed."""
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    pairs = []
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise RunError(f"The model has no parameter '{name}', for which there is a mask.")
+        if mask.shape != parameters[name].shape or mask.dtype is not torch.bool:
+            raise RunError(
+                f"The mask of '{name}' is {mask.dtype} {tuple(mask.shape)}; it must be torch.bool "
+                f"{tuple(parameters[name].shape)}."
+            )
+        pairs.append((parameters[name], ~mask.to(parameters[name].device)))
+    return pairs
+
+
+def batch_starts(n: int, batch_size: int) -> tuple[tuple[int, int], ...]:
+    """Return start and end of each batch; a single sample left over joins the last batch.
+
+    Batch norm cannot train on one sample.
+    """
+    starts = list(range(0, n, batch_size))
+    if n - starts[-1] == 1 and len(starts) > 1:
+        starts.pop()
+    return tuple(zip(starts, [*starts[1:], n], strict=True))
