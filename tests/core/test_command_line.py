@@ -411,9 +411,9 @@ def test_the_options_of_fine_tuning_and_the_device_come_from_recipe_and_option(
     path = write(tmp_path, tuning=tuning)
     code, out, err = call("run", path, "--out", tmp_path / "run", "--device", "cpu", "--json")
     assert code == 0
-    report = json.loads(out)
-    assert report["environment"]["device"] == "cpu"
-    assert report["recipe"]["tuning"]["augmentations"] == {"crop": 1.0, "cutout": 2.0}
+    assert json.loads(out)["environment"]["device"] == "cpu"
+    written = Recipe.from_json((tmp_path / "run" / "recipe.json").read_bytes())
+    assert written.tuning.augmentations == {"crop": 1.0, "cutout": 2.0}
     assert "are kept: its validation loss was the best" in err
     words = refused("run", path, "--out", tmp_path / "other", "--device", "tpu")
     assert "'tpu' is no device" in words
