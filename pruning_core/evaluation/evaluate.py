@@ -1,12 +1,13 @@
 """Measuring a classifier on one split."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.devices import device_of
@@ -16,7 +17,7 @@ from pruning_core.evaluation.stopping import ShouldStop, StoppedError, check_sto
 from pruning_core.loading.split import Split
 from pruning_core.modes import evaluating
 
-__all__ = ["ClassMetrics", "Evaluation", "StoppedError", "evaluate", "right_answers"]
+__all__ = ["ClassMetrics", "Evaluation", "StoppedError", "evaluate", "evaluate_calls", "right_answers"]
 
 _NORMAL_95 = 1.959963984540054
 
@@ -89,10 +90,32 @@ def evaluate(
         DataError: If the split is empty or does not fit the model.
         StoppedError: If ``should_stop`` says so.
     """
+    with evaluating(module):
+        return evaluate_calls(
+            module,
+            split,
+            device=device_of(module),
+            batch_size=batch_size,
+            should_stop=should_stop,
+        )
+
+
+def evaluate_calls(
+    call: Callable[[Tensor], object],
+    split: Split,
+    *,
+    device: torch.device | None = None,
+    batch_size: int = 500,
+    should_stop: ShouldStop | None = None,
+) -> Evaluation:
+    """Return how good a function from inputs ``[B, ...]`` to logits ``[B, classes]`` is.
+
+    The arguments and errors are those of :func:`evaluate`; another runtime is measured so.
+    ``device`` is where the inputs are put; None leaves them where the data are.
+    """
     if len(split) == 0:
         raise DataError("There is no sample to measure on. Choose a split with at least one.")
-    with evaluating(module):
-        confusion, loss = _measure(module, split, batch_size, should_stop)
+    confusion, loss = _measure(call, split, device, batch_size, should_stop)
     return from_confusion(confusion, loss)
 
 
@@ -180,17 +203,21 @@ def paired_interval(only_first: int, only_second: int, n: int) -> tuple[float, f
 
 
 def _measure(
-    module: nn.Module, split: Split, batch_size: int, should_stop: ShouldStop | None
+    call: Callable[[Tensor], object],
+    split: Split,
+    device: torch.device | None,
+    batch_size: int,
+    should_stop: ShouldStop | None,
 ) -> tuple[NDArray[np.int64], float]:
     """Return the confusion matrix ``[C, C]`` and the mean cross-entropy."""
-    confusion, device = torch.zeros(0, dtype=torch.int64), device_of(module)
+    confusion = torch.zeros(0, dtype=torch.int64)
     total = 0.0
     n_classes = 0
     with torch.inference_mode():
         for start in range(0, len(split), batch_size):
             check_stop(should_stop)
             inputs, labels = split.batch(slice(start, start + batch_size), device)
-            logits = logits_of(module, inputs, labels)
+            logits = logits_of(call, inputs, labels)
             if not n_classes:
                 n_classes = logits.shape[1]
                 confusion = torch.zeros(n_classes**2, dtype=torch.int64)

@@ -5,7 +5,7 @@ slows down or is shared hurts both alike. What is compared are the ratios of pai
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -19,6 +19,11 @@ from pruning_core.inputs import Inputs
 from pruning_core.modes import evaluating
 from pruning_core.tracing.network import Network
 
+BACKENDS: Final[Mapping[str, str]] = {
+    "pytorch": "PyTorch",
+    "compiled": "PyTorch, compiled",
+    "onnxruntime": "onnxruntime",
+}
 Times = NDArray[np.float64]
 Call = Callable[[], object]
 
@@ -48,17 +53,18 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Dense and pruned, measured in turns.
+    """Two networks (dense and pruned, or float and int8), measured in turns.
 
     Attributes:
         batch_size: Samples of one forward pass.
-        threads: Threads PyTorch computed with.
+        threads: Threads they computed with.
         n: Pairs measured.
         dense: The network before.
         pruned: The network after.
         ratio: Median of dense time / pruned time over the pairs.
         ratio_low: Lower end of its 95 % interval.
         ratio_high: Upper end.
+        backend: What computed: a key of ``BACKENDS``.
     """
 
     batch_size: int
@@ -69,6 +75,7 @@ class Comparison:
     ratio: float
     ratio_low: float
     ratio_high: float
+    backend: str = "pytorch"
 
     @property
     def verdict(self) -> Literal["faster", "slower", "no measurable gain"]:
@@ -109,16 +116,24 @@ def compare(
 
     with evaluating(dense), evaluating(pruned), torch.inference_mode():
         times = yield from measure_pairs(one(dense), one(pruned), seconds=seconds)
+    return comparison(times, batch_size=batch_size, threads=torch.get_num_threads())
+
+
+def comparison(
+    times: Times, *, batch_size: int, threads: int, backend: str = "pytorch"
+) -> Comparison:
+    """Return what pairs of seconds ``[n, 2]``, before and after, say."""
     ratio, low, high = paired_ratio(times)
     return Comparison(
         batch_size=batch_size,
-        threads=torch.get_num_threads(),
+        threads=threads,
         n=len(times),
         dense=_timing(times[:, 0]),
         pruned=_timing(times[:, 1]),
         ratio=ratio,
         ratio_low=low,
         ratio_high=high,
+        backend=backend,
     )
 
 

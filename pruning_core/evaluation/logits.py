@@ -1,22 +1,24 @@
 """Asking a classifier for logits, and checking that they fit the labels."""
 
-from torch import Tensor, nn
+from collections.abc import Callable
+
+from torch import Tensor
 
 from pruning_core.errors import DataError
 
 
-def logits_of(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+def logits_of(call: Callable[[Tensor], object], inputs: Tensor, labels: Tensor) -> Tensor:
     """Return the logits ``[B, classes]`` of ``inputs`` ``[B, ...]``.
 
     Args:
-        module: A classifier.
+        call: A classifier.
         inputs: One batch.
         labels: ``[B]``, only compared with the number of logits.
 
     Raises:
-        DataError: If the module does not return one logit for each class of the labels.
+        DataError: If the classifier does not return one logit for each class of the labels.
     """
-    logits = module(inputs)
+    logits = call(inputs)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):
         shown = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise DataError(

@@ -10,6 +10,7 @@ from pruning_core.planning.recipe import Recipe
 
 if TYPE_CHECKING:
     from pruning_core.evaluation.evaluate import Evaluation
+    from pruning_core.evaluation.latency import Comparison
     from pruning_core.loading.model import LoadedModel
     from pruning_core.planning.resolve import Plan
     from pruning_core.preview import Preview, Totals
@@ -57,6 +58,44 @@ class OnnxCheck:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Quantised:
+    """The int8 file of a run, measured against its float file; both in onnxruntime.
+
+    Attributes:
+        kind: Key in ``QUANTISERS``.
+        content: The int8 ONNX file; None when it was taken away.
+        float_bytes: Size of the float32 ONNX file.
+        int8_bytes: Size of the int8 one.
+        n_int8: Numbers it stores in one byte.
+        n_float: Numbers it stores as float32.
+        stored: Weights stored as int8 but multiplied as float32.
+        left: Weights (two axes or more) that stayed float32.
+        n_calibration: Samples whose activations were watched.
+        before: Test metrics of the float32 file; None without data.
+        after: Test metrics of the int8 file; None without data.
+        agreement: Share of the test samples that both files give the same answer; None without
+            data.
+        change: 95 % interval of the change of the accuracy, on the same samples; None without data.
+        speed: Both files measured in turns, float32 as ``dense`` and int8 as ``pruned``.
+    """
+
+    kind: str
+    content: bytes | None
+    float_bytes: int
+    int8_bytes: int
+    n_int8: int
+    n_float: int
+    stored: tuple[str, ...]
+    left: tuple[str, ...]
+    n_calibration: int
+    before: "Evaluation | None"
+    after: "Evaluation | None"
+    agreement: float | None
+    change: tuple[float, float] | None
+    speed: tuple["Comparison", ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RunResult:
     """Everything a finished run knows; ``exporting.exporter.write_files`` turns it into a folder.
 
@@ -79,6 +118,7 @@ class RunResult:
         samples: Real model inputs, float32 ``[N, ...]`` with N >= 7, for the ONNX check; None when
             there are no data (seeded random inputs are used then).
         onnx: The check of the ONNX file; None until it was written.
+        quantised: The int8 file and what it was measured to be; None when none was asked for.
         problems: Sentences about files that could not be written, by exporter key.
     """
 
@@ -99,6 +139,7 @@ class RunResult:
     rounds_kept: int = 1
     samples: Tensor | None = None
     onnx: OnnxCheck | None = None
+    quantised: Quantised | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
 
     def with_onnx(self, check: OnnxCheck) -> "RunResult":

@@ -38,14 +38,14 @@ def write_onnx(result: RunResult, path: Path) -> RunResult:
     Raises:
         ExportError: If an operator has no ONNX form, or the file differs from PyTorch by 1e-4.
     """
-    batches = [_batch(result, n) for n in BATCH_SIZES]
+    batches = [sample_batch(result, n) for n in BATCH_SIZES]
     call = result.model.inputs
     module, names = result.surgery.module, None
     if not call.is_flat:
         module, names = _Positional(module, call), call.names
     shared = [not carries for carries in call.carry_batch]
     with whole_file(path) as part:
-        export_onnx(module, _batch(result, _EXPORT_BATCH), part, names=names, shared=shared)
+        export_onnx(module, sample_batch(result, _EXPORT_BATCH), part, names=names, shared=shared)
         check = compare_onnx(part, module, batches)
     return result.with_onnx(check)
 
@@ -88,7 +88,7 @@ def export_onnx(
     axis = torch.export.Dim("batch")
     free = [None if same else {0: axis} for same in shared or [False] * len(inputs)]
     takes_any = isinstance(module, _Positional)
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 copy.deepcopy(module),
@@ -125,7 +125,6 @@ def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, 
         ExportError: If onnxruntime refuses the file, or a difference is 1e-4 or more of the
             largest output (of 1, where outputs are smaller).
     """
-    import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as native
 
     kinds = (kind for kind in vars(native).values() if isinstance(kind, type))
@@ -133,13 +132,8 @@ def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, 
         ValueError,
         *(kind for kind in kinds if issubclass(kind, Exception)),
     )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(path)
         names = [item.name for item in session.get_inputs()]
         expected = [_outputs(module, batch) for batch in batches]
         worst = _worst(
@@ -162,7 +156,27 @@ def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, 
     return OnnxCheck(worst, sum(len(batch[0]) for batch in batches))
 
 
-def _batch(result: RunResult, n: int) -> tuple[Tensor, ...]:
+def open_session(
+    path: Path, *, threads: int = 1, settings: Mapping[str, str] | None = None
+) -> Any:
+    """Return an ``onnxruntime.InferenceSession`` of a file, on the processor.
+
+    Args:
+        path: The file.
+        threads: Threads of one operator; operators run one after the other.
+        settings: Configuration entries of the session.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    for key, value in (settings or {}).items():
+        options.add_session_config_entry(key, value)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def sample_batch(result: RunResult, n: int) -> tuple[Tensor, ...]:
     """Return ``n`` samples: real ones when the run has some, else seeded random ones.
 
     Integers and booleans (token numbers, masks) are repeated from the example, so that they stay
@@ -208,8 +222,8 @@ def _worst(differences: Iterable[float]) -> float:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep PyTorch's progress lines, log records and warnings off both output streams."""
+def quiet() -> Iterator[None]:
+    """Keep other programs' progress lines, log records and warnings off both output streams."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
