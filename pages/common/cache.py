@@ -436,7 +436,10 @@ def sites(recipe: Recipe) -> "dict[str, Site]":
 
 
 def registry(name: str) -> Any:
-    """Return the registry called ``criteria``, ``granularities``, ``datasets`` or ``exporters``."""
+    """Return a registry.
+
+    It is ``criteria``, ``granularities``, ``datasets``, ``quantisers`` or ``exporters``.
+    """
     if name == "criteria":
         from pruning_core.scoring.criterion import CRITERIA
 
@@ -449,6 +452,10 @@ def registry(name: str) -> Any:
         from pruning_core.loading.dataset import DATASETS
 
         return DATASETS
+    if name == "quantisers":
+        from pruning_core.quantising.quantiser import QUANTISERS
+
+        return QUANTISERS
     from pruning_core.exporting.exporter import EXPORTERS
 
     return EXPORTERS

@@ -51,7 +51,14 @@ def downloads(record: Record) -> None:
     report = measured.report(record.id) or {}
     if report:
         st.markdown(headline(report))
-    entries = sorted(cache.registry("exporters").values(), key=lambda entry: entry.file_name)
+    entries = sorted(
+        (
+            entry
+            for entry in cache.registry("exporters").values()
+            if (folder / entry.file_name).is_file() or _is_expected(entry, report)
+        ),
+        key=lambda entry: entry.file_name,
+    )
     columns = st.columns(len(entries))
     for column, entry in zip(columns, entries, strict=True):
         path = folder / entry.file_name
@@ -108,6 +115,11 @@ def same_without_page(record: Record) -> None:
     with right:
         st.markdown("**Python**")
         st.code(PYTHON, language="python")
+
+
+def _is_expected(entry: Any, report: dict[str, Any]) -> bool:
+    """Tell whether a run that lacks this file should say why."""
+    return entry.key in (report.get("problems") or {}) or entry.key != "int8"
 
 
 def _note(key: str, report: dict[str, Any]) -> str:

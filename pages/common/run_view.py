@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts, measured, shell, state
+from pages.common import cache, charts, measured, quantising, shell, state
 from pages.common.format import count, duration, markdown, percent
 from pruning_core.errors import RunError
 from pruning_core.runs import dispatcher
@@ -232,11 +232,13 @@ def _results(run: str) -> None:
     moments = [name for name in _MOMENTS if (report["details"] or {}).get(name)]
     if not moments:
         st.info("No accuracy was measured, because neither the recipe nor the model names data.")
+        quantising.results(report)
         return
     n_test = report["n"][moments[-1]]
     source = markdown(f"{report['data']['title']}, {report['data']['source']}")
     st.markdown(f"**Measured** on {n_test:,} held-out test examples ({source})")
     st.dataframe(_metric_table(report, moments), hide_index=True, alt="Metrics before and after")
+    quantising.results(report)
     last = moments[-1]
     if last != "dense":
         _classes(report, last)

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import streamlit as st
 
-from pages.common import cache, edits, schedule, state
+from pages.common import cache, edits, quantising, schedule, state
 from pages.common.format import count, percent, plural
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.dispatcher import submit
@@ -37,6 +37,7 @@ def show() -> None:
     _settings(recipe)
     with st.expander("More settings"):
         _more(recipe)
+    quantising.settings()
     st.button(
         "Prune",
         type="primary",

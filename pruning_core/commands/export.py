@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         required=True,
         metavar="F",
-        help="safetensors, onnx, recipe, report or numbers",
+        help="safetensors, onnx, int8, recipe, report or numbers",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="file to write; by default the one in RUN_DIR"

@@ -15,7 +15,7 @@ from pruning_core.commands.options import (
     check_data_folder,
     recipe_of,
 )
-from pruning_core.commands.tables import layers_table, notes_text, totals_table
+from pruning_core.commands.tables import int8_text, layers_table, notes_text, totals_table
 from pruning_core.errors import RunError
 from pruning_core.exporting.wording import count, duration, percent, table
 
@@ -183,6 +183,7 @@ def _text(result: "RunResult", document: dict[str, Any], folder: Path) -> str:
         f"{document['model_title']} ({document['model']})",
         totals_table(document),
         _metrics_table(document),
+        int8_text(document["quantised"]) if document["quantised"] else "",
         layers_table(result.preview),
         notes_text(document["notes"]),
         "\n".join(f"Warning: {sentence}" for sentence in document["problems"].values()),

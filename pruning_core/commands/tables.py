@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from pruning_core.exporting.int8_table import HEADER, int8_rows, int8_sentences
 from pruning_core.exporting.wording import count, percent, ratio, table
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def encodings_table(sizes: Mapping[str, int | None]) -> str:
         for key, size in sizes.items()
     ]
     return table(("Weights written as", "Bytes", "of dense"), rows)
+
+
+def int8_text(found: dict[str, Any]) -> str:
+    """Return what was measured of the int8 file: a table and sentences."""
+    return "\n".join([table(HEADER, int8_rows(found)), *int8_sentences(found)])
 
 
 def notes_text(notes: Mapping[str, Sequence[str]]) -> str:

@@ -17,7 +17,14 @@ from pruning_core.evaluation.stopping import ShouldStop, StoppedError, check_sto
 from pruning_core.loading.split import Split
 from pruning_core.modes import evaluating
 
-__all__ = ["ClassMetrics", "Evaluation", "StoppedError", "evaluate", "evaluate_calls", "right_answers"]
+__all__ = [
+    "ClassMetrics",
+    "Evaluation",
+    "StoppedError",
+    "evaluate",
+    "evaluate_calls",
+    "right_answers",
+]
 
 _NORMAL_95 = 1.959963984540054
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pruning_core.exporting.result import RunResult
+from pruning_core.exporting.result import Quantised, RunResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pruning_core.evaluation.evaluate import Evaluation
+    from pruning_core.evaluation.latency import Comparison
     from pruning_core.preview import LayerCost, Totals
 
 DOCUMENT_VERSION: Final = 1
@@ -66,6 +67,7 @@ def run_document(result: RunResult) -> Document:
             "max_abs_difference": result.onnx.max_abs_difference if result.onnx else None,
             "n": result.onnx.n if result.onnx else None,
         },
+        "quantised": None if result.quantised is None else _quantised(result.quantised),
         "problems": dict(result.problems),
         "notes": {site: list(texts) for site, texts in result.plan.notes.items()},
         "thresholds": dict(result.plan.thresholds),
@@ -92,6 +94,22 @@ def layer_document(layer: "LayerCost") -> Document:
         "kind": layer.kind,
         "before": totals_document(layer.before),
         "after": totals_document(layer.after),
+    }
+
+
+def comparison_document(found: "Comparison") -> Document:
+    """Return two networks timed in turns: milliseconds before and after, and their ratio."""
+    return {
+        "backend": found.backend,
+        "batch_size": found.batch_size,
+        "threads": found.threads,
+        "n": found.n,
+        "before": plain(found.dense),
+        "after": plain(found.pruned),
+        "ratio": found.ratio,
+        "ratio_low": found.ratio_low,
+        "ratio_high": found.ratio_high,
+        "verdict": found.verdict,
     }
 
 
@@ -134,6 +152,25 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _quantised(found: Quantised) -> Document:
+    """Return what was measured of the int8 file; its bytes are a file of their own."""
+    names = ("kind", "float_bytes", "int8_bytes", "n_int8", "n_float", "stored", "left", "session")
+    sides = {"before": found.before, "after": found.after}
+    return {
+        **{name: getattr(found, name) for name in names},
+        "n_calibration": found.n_calibration,
+        **{
+            side: None
+            if metrics is None
+            else {metric: getattr(metrics, metric) for metric in METRICS} | _details(metrics)
+            for side, metrics in sides.items()
+        },
+        "agreement": found.agreement,
+        "change": found.change,
+        "speed": [comparison_document(speed) for speed in found.speed],
+    }
 
 
 def _details(found: "Evaluation") -> Document:

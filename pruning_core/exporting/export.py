@@ -28,7 +28,7 @@ def export(
     Args:
         run: A finished run, the folder it was written to, or what ``prune`` returned (perhaps
             fine-tuned since).
-        format: Key in ``EXPORTERS``: safetensors, onnx, recipe, report or numbers.
+        format: Key in ``EXPORTERS``: safetensors, onnx, int8, recipe, report or numbers.
         path: File or folder to write to; None means the run's own folder.
         model: Of a pruned network: the model it was pruned from.
         network: Of a pruned network: the trace of that model.

@@ -24,6 +24,7 @@ class Exporter:
             (the ONNX check) added; raises ExportError.
         optional: True when some networks have no such form; a run is complete without the file.
         last: True when the file reports on the other files, so that it must be written after them.
+        wanted: Tells whether a run has such a file at all.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Exporter:
     write: Callable[[RunResult, Path], RunResult]
     optional: bool = False
     last: bool = False
+    wanted: Callable[[RunResult], bool] = lambda _: True
 
 
 EXPORTERS: Final[Registry[Exporter]] = Registry("export format")
@@ -42,7 +44,7 @@ EXPORTERS: Final[Registry[Exporter]] = Registry("export format")
 Write = Callable[[RunResult, Path], RunResult]
 
 
-def exporter(
+def exporter(  # noqa: PLR0913 - a word for each field
     key: str,
     *,
     title: str,
@@ -51,12 +53,13 @@ def exporter(
     description: str,
     optional: bool = False,
     last: bool = False,
+    wanted: Callable[[RunResult], bool] = lambda _: True,
 ) -> Callable[[Write], Write]:
     """Register the decorated ``write(result, path)`` as the exporter called ``key``."""
 
     def register(write: Write) -> Write:
         entry = Exporter(
-            key, title, file_name, media_type, description, write, optional=optional, last=last
+            key, title, file_name, media_type, description, write, optional, last, wanted
         )
         EXPORTERS.add(key, entry)
         return write
@@ -75,6 +78,9 @@ def write_files(result: RunResult, folder: Path) -> RunResult:
     """
     for entry in sorted(EXPORTERS.values(), key=lambda entry: entry.last):
         path = folder / entry.file_name
+        if not entry.wanted(result):
+            path.unlink(missing_ok=True)
+            continue
         try:
             result = entry.write(result, path)
         except ExportError as error:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pruning_core.errors import ExportError, PruningError
 from pruning_core.evaluation.evaluate import Evaluation, from_confusion
+from pruning_core.evaluation.latency import Comparison, Timing
 from pruning_core.exporting.document import DOCUMENT_VERSION, STAGES, Document, unpack_mask
-from pruning_core.exporting.result import DataSummary, OnnxCheck, RunResult
+from pruning_core.exporting.result import DataSummary, OnnxCheck, Quantised, RunResult
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.loading.weights import read_weights
@@ -50,7 +51,8 @@ def open_run(folder: Path) -> RunResult:
     plan = _plan(recipe, document, folder)
     surgery = _load_weights(prune(model, network, plan), folder / "model.safetensors")
     try:
-        return _result(document, recipe, model, network, plan, surgery)
+        result = _result(document, recipe, model, network, plan, surgery)
+        return replace(result, quantised=_quantised(document, folder / "model.int8.onnx"))
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder / "report.json", error) from error
 
@@ -151,13 +153,46 @@ def _result(
     )
 
 
-def _evaluation(document: Document, stage: str) -> Evaluation | None:
-    """Return the test metrics of one stage; all of them follow from confusion and loss."""
-    details = document["details"][stage]
-    if details is None:
+def _quantised(document: Document, path: Path) -> Quantised | None:
+    """Return the int8 file and its numbers; None where the run made none."""
+    found = document.get("quantised")
+    if found is None:
         return None
-    confusion = np.asarray(details["confusion"], dtype=np.int64)
-    return from_confusion(confusion, _number(document["loss"][stage]))
+    sides = {
+        side: None if found[side] is None else _metrics(found[side], found[side]["loss"])
+        for side in ("before", "after")
+    }
+    return Quantised(
+        **found
+        | sides
+        | {
+            "content": path.read_bytes() if path.is_file() else None,
+            "stored": tuple(found["stored"]),
+            "left": tuple(found["left"]),
+            "change": None if found["change"] is None else tuple(found["change"]),
+            "speed": tuple(comparison_of(speed) for speed in found["speed"]),
+        }
+    )
+
+
+def comparison_of(found: Mapping[str, Any]) -> Comparison:
+    """Return what ``comparison_document`` wrote."""
+    return Comparison(
+        dense=Timing(**found["before"]),
+        pruned=Timing(**found["after"]),
+        **{name: found[name] for name in found if name not in {"before", "after", "verdict"}},
+    )
+
+
+def _evaluation(document: Document, stage: str) -> Evaluation | None:
+    """Return the test metrics of one stage."""
+    details = document["details"][stage]
+    return None if details is None else _metrics(details, document["loss"][stage])
+
+
+def _metrics(details: Mapping[str, Any], loss: float | None) -> Evaluation:
+    """Return test metrics; all of them follow from confusion and loss."""
+    return from_confusion(np.asarray(details["confusion"], dtype=np.int64), _number(loss))
 
 
 def _epoch(values: Mapping[str, Any]) -> EpochResult:

@@ -70,6 +70,7 @@ class Quantised:
         n_float: Numbers it stores as float32.
         stored: Weights stored as int8 but multiplied as float32.
         left: Weights (two axes or more) that stayed float32.
+        session: Settings of the onnxruntime session it was measured with.
         n_calibration: Samples whose activations were watched.
         before: Test metrics of the float32 file; None without data.
         after: Test metrics of the int8 file; None without data.
@@ -87,6 +88,7 @@ class Quantised:
     n_float: int
     stored: tuple[str, ...]
     left: tuple[str, ...]
+    session: Mapping[str, str]
     n_calibration: int
     before: "Evaluation | None"
     after: "Evaluation | None"

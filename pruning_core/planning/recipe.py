@@ -212,6 +212,29 @@ class Tuning(_Growing):
         return self
 
 
+class Quantisation(_Strict):
+    """An int8 ONNX file besides the float32 one.
+
+    ``kind`` is a key of ``QUANTISERS``; ``samples`` of the training split are watched where it
+    needs the range of activations.
+    """
+
+    kind: Name
+    samples: Annotated[int, Field(ge=1, le=2000)] = 256
+
+    @classmethod
+    def read(cls, *, kind: str, samples: int) -> "Quantisation":
+        """Return the settings, checked.
+
+        Raises:
+            InvalidRecipeError: If one of them is out of its bounds.
+        """
+        try:
+            return cls(kind=kind, samples=samples)
+        except ValidationError as error:
+            raise InvalidRecipeError(_sentence(error)) from None
+
+
 class Picks(_Strict):
     """Units of one layer that a person picked by hand: these stay, and those go."""
 
@@ -276,6 +299,7 @@ class Recipe(Part):
     calibration: Calibration = Calibration()
     schedule: Schedule = Schedule()
     tuning: Tuning = Tuning()
+    quantisation: Quantisation | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @model_validator(mode="after")
@@ -308,6 +332,8 @@ class Recipe(Part):
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the canonical JSON; equal recipes have equal fingerprints."""
         values = self.model_dump(mode="json", context={"decides": True})
+        if self.quantisation is None:
+            del values["quantisation"]  # so that recipes from before it keep their fingerprints
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -92,6 +92,7 @@ def quantise(
             n_float=n_float,
             stored=tuple(names.get(name, name) for name in stored if kind != "weights"),
             left=tuple(names.get(name, name) for name in left),
+            session=entry.session,
             n_calibration=n_calibration,
             before=before,
             after=after,
@@ -167,9 +168,7 @@ class _Files:
         )
 
 
-Measured = tuple[
-    Evaluation | None, Evaluation | None, float | None, tuple[float, float] | None
-]
+Measured = tuple[Evaluation | None, Evaluation | None, float | None, tuple[float, float] | None]
 
 
 def _measured(files: _Files, data: Dataset | None, should_stop: ShouldStop | None) -> Measured:

@@ -30,6 +30,7 @@ STAGES: Final[Mapping[str, str]] = {
     "tune": "fine-tuning",
     "validate": "holding the accuracy against the dense network's",
     "tuned": "testing the fine-tuned network",
+    "quantise": "quantising to int8 and measuring it",
     "export": "writing the files",
 }
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.devices import check_precision, chosen_device, placed
-from pruning_core.errors import RunError
+from pruning_core.errors import ExportError, RunError
 from pruning_core.evaluation.evaluate import Evaluation, evaluate
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.exporting.exporter import write_files
@@ -30,6 +30,7 @@ from pruning_core.loading.model import LoadedModel, check_fits, load_model
 from pruning_core.planning.recipe import Recipe, Tuning
 from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview
+from pruning_core.quantising.quantise import check_quantisation, quantise
 from pruning_core.runs import atomic
 from pruning_core.runs.checkpoint import Checkpoint, HeldState, PlanState
 from pruning_core.runs.counting import check_counts, counted
@@ -117,7 +118,7 @@ def execute(
             if run.fell:
                 yield from _hand_out_held(run, number)
                 break
-        yield Finished(_result(run))
+        yield from _finish(run)
     finally:
         torch.set_num_threads(threads_before)
 
@@ -208,6 +209,7 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
         if run.data is not None:
             check_fits(run.model, run.data.input_shape, run.data.key)
         check_frozen(run.model.module, recipe.tuning.freeze)
+        check_quantisation(recipe, run.data)
         run.present = run.model
         if recipe.schedule.weights == "rewind":
             run.start = initial_module(run.model)
@@ -550,6 +552,26 @@ def _checkpoint(run: _Run, number: int, tuner: FineTuner) -> Checkpoint:
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def _finish(run: _Run) -> Iterator[Event]:
+    """Quantise, if that was asked for, and hand the result over."""
+    wanted = run.recipe.quantisation
+    result = _result(run)
+    if wanted is not None:
+        yield run.started("quantise")
+        with run.stage("quantise"):
+            try:
+                result = quantise(
+                    result,
+                    wanted.kind,
+                    data=run.data,
+                    samples=wanted.samples,
+                    should_stop=run.should_stop,
+                )
+            except ExportError as error:
+                result = result.with_problem("int8", str(error))
+    yield Finished(result)
 
 
 def _result(run: _Run) -> RunResult:

@@ -20,6 +20,7 @@ LAYERS = (
     ("evaluation", "tuning"),
     ("figures",),
     ("exporting",),
+    ("quantising",),
     ("runs",),
     ("commands", "command_line"),
     ("__main__",),

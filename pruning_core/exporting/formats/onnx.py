@@ -156,9 +156,7 @@ def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, 
     return OnnxCheck(worst, sum(len(batch[0]) for batch in batches))
 
 
-def open_session(
-    path: Path, *, threads: int = 1, settings: Mapping[str, str] | None = None
-) -> Any:
+def open_session(path: Path, *, threads: int = 1, settings: Mapping[str, str] | None = None) -> Any:
     """Return an ``onnxruntime.InferenceSession`` of a file, on the processor.
 
     Args:

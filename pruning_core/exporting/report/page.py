@@ -5,6 +5,8 @@ from html import escape
 from typing import Any, Final
 
 from pruning_core.exporting.document import METRICS, STAGES, Document
+from pruning_core.exporting.int8_table import HEADER as INT8_HEADER
+from pruning_core.exporting.int8_table import int8_rows, int8_sentences
 from pruning_core.exporting.report.charts import Bar, Line, bar_chart, line_chart
 from pruning_core.exporting.report.style import CSS
 from pruning_core.exporting.wording import count, duration, percent, ratio
@@ -50,6 +52,7 @@ def render(document: Document, recipe: Recipe) -> str:
     sections = (
         _savings(document),
         _quality(document),
+        _int8(document),
         _curves(document),
         _classes(document),
         _layers(document),
@@ -156,6 +159,15 @@ def _quality(document: Document) -> str:
         _table(("", *(_STAGE_TITLES[stage] for stage in stages)), rows)
         + f"<p class='note'>Measured on {escape(where)}. Nothing was chosen on these samples.</p>",
     )
+
+
+def _int8(document: Document) -> str:
+    found = document["quantised"]
+    if found is None:
+        return ""
+    notes = "".join(f"<p class='note'>{escape(text)}</p>" for text in int8_sentences(found))
+    title = f"In int8 ({escape(found['kind'])}) {_MEASURED}"
+    return _section(title, _table(INT8_HEADER, int8_rows(found)) + notes)
 
 
 def _metric(document: Document, metric: str, stage: str) -> str:

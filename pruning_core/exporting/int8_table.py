@@ -1,0 +1,107 @@
+"""What was measured of an int8 file, as rows and sentences; every surface shows these."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pruning_core.exporting.wording import count, percent, ratio, size
+
+HEADER: Final = ("In onnxruntime", "float32", "int8", "Change")
+_MOST_NAMES: Final = 6
+
+Found = dict[str, Any]
+
+
+def int8_rows(found: Found) -> list[tuple[str, str, str, str]]:
+    """Return the rows under ``HEADER`` of ``quantised`` in a report.json."""
+    small, large = found["int8_bytes"], found["float_bytes"]
+    rows = [("File", size(large), size(small), f"{ratio(large, small)} smaller")]
+    before, after = found["before"], found["after"]
+    if before is not None and after is not None:
+        rows += _quality_rows(before, after, found["change"])
+    rows += [_speed_row(speed) for speed in found["speed"]]
+    return rows
+
+
+def int8_sentences(found: Found) -> list[str]:
+    """Return what a reader of the rows should know besides."""
+    texts = []
+    if found["agreement"] is not None:
+        texts.append(
+            f"Both files give the same answer to {percent(found['agreement'])} of "
+            f"{count(found['after']['n'])} test examples."
+        )
+    if found["n_calibration"]:
+        texts.append(
+            f"Ranges of activations were watched on {count(found['n_calibration'])} samples of the "
+            "training split."
+        )
+    if found["stored"]:
+        texts.append(
+            f"Stored as int8 but multiplied in float32, because this kind has no fast int8 "
+            f"operator for them: {_listed(found['stored'])}."
+        )
+    if found["left"]:
+        texts.append(f"Still float32: {_listed(found['left'])}.")
+    if found["session"]:
+        options = ", ".join(f"{key}={value}" for key, value in found["session"].items())
+        texts.append(
+            f"Measured with the onnxruntime session setting {options}: stored weights are turned "
+            "into float32 once, when the file is opened, and not at every call."
+        )
+    return texts
+
+
+def speed_words(speed: Found) -> str:
+    """Say a ratio of times: ``1.45x faster (1.40 to 1.50)``, or that there is no gain."""
+    interval = f"{speed['ratio_low']:.2f} to {speed['ratio_high']:.2f}"
+    if speed["verdict"] == "slower":
+        return f"{1 / speed['ratio']:.2f}x slower (ratio {interval})"
+    if speed["verdict"] == "faster":
+        return f"{speed['ratio']:.2f}x faster ({interval})"
+    return f"no measurable gain (ratio {interval})"
+
+
+def milliseconds(timing: Found) -> str:
+    """Return a median with its quartiles: ``0.23 ms (0.22 to 0.25)``."""
+    low, high = timing["low_ms"], timing["high_ms"]
+    return f"{timing['median_ms']:.3g} ms ({low:.3g} to {high:.3g})"
+
+
+def _quality_rows(
+    before: Found, after: Found, change: Sequence[float]
+) -> list[tuple[str, str, str, str]]:
+    low, high = (f"{100 * end:+.2f}" for end in change)
+    points = 100 * (after["accuracy"] - before["accuracy"])
+    intervals = [
+        "{} to {}".format(*map(percent, side["accuracy_interval"])) for side in (before, after)
+    ]
+    return [
+        (
+            f"Test accuracy, n = {count(after['n'])}",
+            percent(before["accuracy"]),
+            percent(after["accuracy"]),
+            f"{points:+.2f} points ({low} to {high})",
+        ),
+        ("95 % interval", intervals[0], intervals[1], ""),
+        ("F1 (macro)", percent(before["f1"]), percent(after["f1"]), ""),
+        ("Loss (cross-entropy)", _loss(before["loss"]), _loss(after["loss"]), ""),
+    ]
+
+
+def _speed_row(speed: Found) -> tuple[str, str, str, str]:
+    threads = "1 thread" if speed["threads"] == 1 else f"{speed['threads']} threads"
+    return (
+        f"Batch of {speed['batch_size']}, {threads}",
+        milliseconds(speed["before"]),
+        milliseconds(speed["after"]),
+        speed_words(speed),
+    )
+
+
+def _loss(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    return shown if len(names) <= _MOST_NAMES else f"{shown}, ... ({len(names)} in all)"
