@@ -74,7 +74,7 @@ def quantise(
         given, source, target = (
             Path(folder) / name for name in ("float.onnx", "ready.onnx", "int8.onnx")
         )
-        result = write_onnx(result, given)
+        write_onnx(result, given)
         check_stop(should_stop)
         n_calibration = min(samples, len(data.calibration)) if data and entry.needs_data else 0
         stored = _carried_out(entry, (given, source, target), result, data, n_calibration)

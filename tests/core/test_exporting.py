@@ -63,6 +63,7 @@ def measured():
         granularity="unit",
         target={"kind": "ratio", "value": 0.3},
         tuning={"epochs": 2},
+        quantisation={"kind": "weights"},
     )
     return list(execute(recipe))[-1].result
 
@@ -239,7 +240,7 @@ def test_a_network_without_onnx_form_gets_all_other_files_and_a_sentence(measure
 
 
 def test_every_format_describes_itself():
-    assert list(EXPORTERS) == ["numbers", "onnx", "recipe", "report", "safetensors"]
+    assert list(EXPORTERS) == ["int8", "numbers", "onnx", "recipe", "report", "safetensors"]
     assert len({entry.file_name for entry in EXPORTERS.values()}) == len(EXPORTERS)
     for entry in EXPORTERS.values():
         assert entry.title
