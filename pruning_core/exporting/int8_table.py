@@ -64,7 +64,7 @@ def speed_words(speed: Found) -> str:
 def milliseconds(timing: Found) -> str:
     """Return a median with its quartiles: ``0.23 ms (0.22 to 0.25)``."""
     low, high = timing["low_ms"], timing["high_ms"]
-    return f"{timing['median_ms']:.3g} ms ({low:.3g} to {high:.3g})"
+    return f"{timing['median_ms']:#.3g} ms ({low:#.3g} to {high:#.3g})"
 
 
 def _quality_rows(

@@ -270,7 +270,7 @@ def test_rows_say_sizes_points_and_times_in_words():
     assert rows[4][1:3] == ("not finite", "0.2500")
     assert rows[5][0] == "Batch of 1, 1 thread"
     assert rows[5][1:] == (
-        "0.5 ms (0.4 to 0.6)", "0.4 ms (0.3 to 0.5)", "1.25x faster (1.20 to 1.30)"
+        "0.500 ms (0.400 to 0.600)", "0.400 ms (0.300 to 0.500)", "1.25x faster (1.20 to 1.30)"
     )  # fmt: skip
     slow = speed | {"ratio": 0.5, "verdict": "slower"}
     assert speed_words(slow).startswith("2.00x slower")
