@@ -74,7 +74,7 @@ def check_precision(precision: str, device: torch.device) -> None:
     Raises:
         RunError: Naming the device.
     """
-    if precision == "float32" or _has_bfloat16(device):
+    if precision == "float32" or supports_bfloat16(device.type):
         return
     raise RunError(
         f"Mixed precision (bfloat16) does not pay on the device '{device.type}' of this machine: "
@@ -82,8 +82,9 @@ def check_precision(precision: str, device: torch.device) -> None:
     )
 
 
-def _has_bfloat16(device: torch.device) -> bool:
-    match device.type:
+def supports_bfloat16(device: str) -> bool:
+    """Tell whether ``device`` computes bfloat16 by instructions of its own."""
+    match device:
         case "cuda":
             supported = torch.cuda.is_bf16_supported(including_emulation=False)
         case "mps":

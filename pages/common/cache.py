@@ -436,10 +436,7 @@ def sites(recipe: Recipe) -> "dict[str, Site]":
 
 
 def registry(name: str) -> Any:
-    """Return a registry.
-
-    It is ``criteria``, ``granularities``, ``datasets``, ``quantisers`` or ``exporters``.
-    """
+    """Return the registry of that name, e.g. ``criteria``; ``exporters`` when there is none."""
     if name == "criteria":
         from pruning_core.scoring.criterion import CRITERIA
 
@@ -456,9 +453,34 @@ def registry(name: str) -> Any:
         from pruning_core.quantising.quantiser import QUANTISERS
 
         return QUANTISERS
+    if name == "augmentations":
+        from pruning_core.tuning.augmentations import AUGMENTATIONS
+
+        return AUGMENTATIONS
     from pruning_core.exporting.exporter import EXPORTERS
 
     return EXPORTERS
+
+
+@st.cache_resource(show_spinner=False)
+def devices() -> tuple[str, ...]:
+    """Return the devices of this machine; the one that ``PRUNING_STUDIO_DEVICE`` names is first.
+
+    Raises:
+        PruningError: If it names none of them.
+    """
+    from pruning_core.devices import available, chosen_device
+
+    usual = chosen_device().type
+    return (usual, *(name for name in available() if name != usual))
+
+
+@st.cache_resource(show_spinner=False)
+def has_bfloat16(device: str) -> bool:
+    """Tell whether mixed precision pays on a device of this machine."""
+    from pruning_core.devices import supports_bfloat16
+
+    return supports_bfloat16(device)
 
 
 def class_names(key: str) -> tuple[str, ...]:

@@ -12,6 +12,12 @@ from pruning_core.planning.recipe import Quantisation
 _NONE: Final = ""
 
 
+def in_words() -> str:
+    """Say which int8 file is written."""
+    wanted = state.recipe().quantisation
+    return f"int8, {cache.registry('quantisers')[wanted.kind].title.lower()}" if wanted else "none"
+
+
 def settings() -> None:
     """Draw the choice of an int8 file, and the settings of the chosen kind."""
     wanted = state.recipe().quantisation

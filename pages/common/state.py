@@ -28,6 +28,7 @@ _PAST: Final = "past_recipes"
 _FUTURE: Final = "undone_recipes"
 _LAYER: Final = "layer"
 _RUN: Final = "run"
+_DEVICE: Final = "_device"
 _VIEW: Final = "shown_view"
 _GOOD: Final = "_good_recipe"
 _SHOWN: Final = "_shown_values"
@@ -262,6 +263,16 @@ def run_id() -> str:
 def show_run(identifier: str) -> None:
     """Show the run ``identifier``; empty shows none."""
     st.session_state[_RUN] = identifier
+
+
+def device() -> str:
+    """Return where runs started here compute; empty leaves it to the server."""
+    return str(st.session_state.get(_DEVICE, ""))
+
+
+def choose_device(name: str) -> None:
+    """Let runs started from now on compute on the device ``name``."""
+    st.session_state[_DEVICE] = name
 
 
 def shown_run_differs() -> bool:

@@ -49,7 +49,7 @@ def test_devices_that_do_not_exist_or_are_not_here_are_refused(monkeypatch):
 
 
 def test_mixed_precision_is_refused_where_the_processor_has_no_instructions(monkeypatch):
-    monkeypatch.setattr(devices, "_has_bfloat16", lambda device: False)
+    monkeypatch.setattr(devices, "supports_bfloat16", lambda device: False)
     check_precision("float32", torch.device("cpu"))
     with pytest.raises(RunError, match=r"does not pay on the device 'cpu'.*to float32"):
         check_precision("bfloat16", torch.device("cpu"))

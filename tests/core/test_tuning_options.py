@@ -310,9 +310,7 @@ def test_frozen_layers_keep_weights_and_statistics(digits):
 
 def test_layers_to_freeze_that_do_not_exist_are_refused(digits):
     module = initial_module("cnn_digits", 3)
-    with pytest.raises(
-        UnknownNameError, match=r"is called .conv..*conv1, conv2"
-    ):
+    with pytest.raises(UnknownNameError, match=r"is called .conv..*conv1, conv2"):
         FineTuner(module, digits, Tuning(freeze=("conv",)), seed=0)
     owners = tuple({name.partition(".")[0] for name, _ in module.named_parameters()})
     with pytest.raises(RunError, match="or freeze fewer"):
@@ -320,7 +318,7 @@ def test_layers_to_freeze_that_do_not_exist_are_refused(digits):
 
 
 def test_mixed_precision_computes_layers_in_bfloat16_and_keeps_float32_weights(digits, monkeypatch):
-    monkeypatch.setattr(devices, "_has_bfloat16", lambda device: True)
+    monkeypatch.setattr(devices, "supports_bfloat16", lambda device: True)
     module = initial_module("mlp_digits", 3)
     kinds = set()
     module.fc1.register_forward_hook(

@@ -29,9 +29,9 @@ AUGMENTATIONS.add(
     "crop",
     Augmentation(
         key="crop",
-        title="Shift (crop with padding)",
-        description="Moves each image by up to so many pixels in both directions; what becomes "
-        "free is black.",
+        title="Shift",
+        description="Moves each image by up to so many pixels in both directions: a random crop "
+        "after padding with black.",
         source="He et al. 2015 (ResNet), arXiv:1512.03385, section 4.2",
         unit="pixels",
         usual=2,

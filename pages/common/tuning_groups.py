@@ -1,0 +1,369 @@
+"""The settings of fine-tuning beyond the first few, in groups; each says what is set inside."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import streamlit as st
+
+from pages.common import cache, edits, state
+from pages.common.format import count, markdown
+from pruning_core.planning.recipe import Recipe, Tuning
+
+_SCHEDULES: Final = {
+    "cosine": "Falls to zero (cosine)",
+    "constant": "Constant",
+    "step": "Falls in steps",
+    "one_cycle": "Up and down (one cycle)",
+}
+_LAYERS: Final = {"all": "All layers", "pruned": "Layers that lost something"}
+_WATCHED: Final = {"loss": "Loss", "accuracy": "Accuracy"}
+_PRECISIONS: Final = {"float32": "float32", "bfloat16": "bfloat16 (mixed)"}
+_DEVICES: Final = {"cpu": "Processor", "cuda": "NVIDIA or AMD GPU", "mps": "Apple GPU"}
+_MANY_LAYERS: Final = 3
+
+
+def show(recipe: Recipe) -> None:
+    """Draw every group."""
+    with group("Learning rate", _rate_in_words(recipe.tuning)):
+        _rate(recipe.tuning)
+    with group("Optimiser", _optimiser_in_words(recipe.tuning)):
+        _optimiser(recipe.tuning)
+    with group("Training data", _data_in_words(recipe.tuning)):
+        _data(recipe)
+    with group("Trained layers", _layers_in_words(recipe.tuning)):
+        _trained(recipe)
+    with group("Early stop, best epoch", _watch_in_words(recipe.tuning)):
+        _watch(recipe.tuning)
+    with group("Device, precision", _device_in_words(recipe.tuning)):
+        _device(recipe.tuning)
+
+
+@contextmanager
+def group(title: str, inside: str) -> Iterator[None]:
+    """Draw an expander that stays open or closed when its line changes."""
+    key = "group_" + "".join(letter for letter in title.lower() if letter.isalpha())
+    with st.expander(f"**{title}** · {inside}", key=key, type="compact"):
+        yield
+
+
+def _rate(tuning: Tuning) -> None:
+    left, right = st.columns(2)
+    shape = tuning.learning_rate_schedule
+    left.selectbox(
+        "Rate over time",
+        list(_SCHEDULES),
+        format_func=_SCHEDULES.__getitem__,
+        help="What the learning rate does during the epochs of a round.",
+        **bound("learning_rate_schedule", shape),
+    )
+    right.number_input(
+        "Warm-up steps",
+        min_value=0,
+        max_value=10**6,
+        value=None,
+        help="Batches in which the rate rises to its full value."
+        + (" 0 means 30 % of all." if shape == "one_cycle" else ""),
+        **bound("warmup_steps", tuning.warmup_steps),
+    )
+    if shape != "step":
+        return
+    left.text_input(
+        "Falls after epochs",
+        placeholder="e.g. 10, 15",
+        help="Epochs after which the rate is multiplied by the factor; empty means regularly.",
+        **state.bound(
+            "tuning_step_milestones", ", ".join(map(str, tuning.step_milestones)), _set_milestones
+        ),
+    )
+    right.number_input(
+        "Or every … epochs",
+        min_value=1,
+        max_value=1000,
+        value=None,
+        disabled=bool(tuning.step_milestones),
+        **bound("step_every", tuning.step_every),
+    )
+    left.number_input(
+        "Factor",
+        min_value=0.0,
+        max_value=1.0,
+        step=0.1,
+        value=None,
+        help="Above 0 and below 1.",
+        **bound("step_factor", tuning.step_factor),
+    )
+
+
+def _set_milestones(text: str) -> None:
+    words = text.replace(",", " ").split()
+    numbers = [int(word) if word.isascii() and word.isdigit() else word for word in words]
+    _write(step_milestones=tuple(numbers))
+
+
+def _rate_in_words(tuning: Tuning) -> str:
+    words = {
+        "cosine": "falls to zero",
+        "constant": "constant",
+        "step": f"falls by {tuning.step_factor:g} in steps",
+        "one_cycle": "up and down",
+    }[tuning.learning_rate_schedule]
+    warm = f", {count(tuning.warmup_steps)} warm-up steps" if tuning.warmup_steps else ""
+    return words + warm
+
+
+def _optimiser(tuning: Tuning) -> None:
+    left, right = st.columns(2)
+    left.number_input(
+        "Weight decay",
+        min_value=0.0,
+        max_value=1.0,
+        format="%.2g",
+        step=1e-4,
+        value=None,
+        **bound("weight_decay", tuning.weight_decay),
+    )
+    right.number_input(
+        "Momentum",
+        min_value=0.0,
+        max_value=1.0,
+        step=0.05,
+        disabled=tuning.optimiser != "sgd",
+        value=None,
+        help="Of SGD (Nesterov); Adam and AdamW have their own.",
+        **bound("momentum", tuning.momentum),
+    )
+    left.number_input(
+        "Clip gradients at",
+        min_value=0.0,
+        max_value=1e6,
+        step=0.5,
+        value=None,
+        placeholder="off",
+        help="Gradients that are longer than this (the norm of all of them) are scaled down to it.",
+        **bound("gradient_clip", tuning.gradient_clip, may_be_empty=True),
+    )
+    right.number_input(
+        "Label smoothing",
+        min_value=0.0,
+        max_value=1.0,
+        step=0.05,
+        value=None,
+        help="Share of each label that is spread over all classes; 0 is off, 0.1 is usual.",
+        **bound("label_smoothing", tuning.label_smoothing),
+    )
+
+
+def _optimiser_in_words(tuning: Tuning) -> str:
+    parts = [
+        f"momentum {tuning.momentum:g}" if tuning.optimiser == "sgd" else "",
+        f"weight decay {tuning.weight_decay:g}" if tuning.weight_decay else "",
+        f"clipped at {tuning.gradient_clip:g}" if tuning.gradient_clip else "",
+        f"labels smoothed by {tuning.label_smoothing:g}" if tuning.label_smoothing else "",
+    ]
+    return _joined(parts, "nothing special")
+
+
+def _data(recipe: Recipe) -> None:
+    tuning = recipe.tuning
+    st.number_input(
+        "Training examples",
+        min_value=2,
+        placeholder="all",
+        help="Drawn once from the training split; empty means all.",
+        value=None,
+        **bound("train_samples", tuning.train_samples, may_be_empty=True),
+    )
+    known = cache.registry("augmentations")
+    no_images = not takes_images(recipe)
+    why = "These inputs are no images." if no_images else "Drawn anew for every batch."
+    st.checkbox(
+        "Mirror images at random",
+        disabled=no_images,
+        help=why,
+        **bound("horizontal_flip", tuning.horizontal_flip),
+    )
+    st.multiselect(
+        "Change images at random",
+        list(known),
+        format_func=lambda key: known[key].title,
+        placeholder="no images" if no_images else "not changed",
+        disabled=no_images,
+        help=why + " " + " ".join(f"{item.title}: {item.description}" for item in known.values()),
+        **state.bound(
+            "tuning_augmentations",
+            [key for key in known if key in tuning.augmentations],
+            _choose_augmentations,
+        ),
+    )
+    columns = st.columns(2)
+    chosen = [key for key in tuning.augmentations if key in known]
+    for place, key in enumerate(chosen):
+        item = known[key]
+        columns[place % 2].number_input(
+            f"{item.title}, {item.unit}",
+            min_value=1.0 if item.whole else 0.1,
+            max_value=float(item.high),
+            step=1.0,
+            format="%g",
+            value=None,
+            help=item.description,
+            **state.bound(f"augmentation_{key}", tuning.augmentations[key], _set_strength(key)),
+        )
+
+
+def takes_images(recipe: Recipe) -> bool:
+    """Tell whether the model of the recipe reads images."""
+    return cache.network(recipe.model).example_inputs[0].ndim == 4
+
+
+def _choose_augmentations(keys: list[str]) -> None:
+    known, present = cache.registry("augmentations"), state.recipe().tuning.augmentations
+    _write(augmentations={key: present.get(key, float(known[key].usual)) for key in keys})
+
+
+def _set_strength(key: str) -> Callable[[float], None]:
+    def write(strength: float) -> None:
+        _write(augmentations={**state.recipe().tuning.augmentations, key: strength})
+
+    return write
+
+
+def _data_in_words(tuning: Tuning) -> str:
+    known = cache.registry("augmentations")
+    n = tuning.train_samples
+    parts = [
+        "all examples" if n is None else f"{count(n)} examples",
+        "mirrored" if tuning.horizontal_flip else "",
+        *(
+            f"{markdown(known[key].title.partition(' (')[0].lower() if key in known else key)} "
+            f"{strength:g}"
+            for key, strength in tuning.augmentations.items()
+        ),
+    ]
+    return _joined(parts, "")
+
+
+def _trained(recipe: Recipe) -> None:
+    tuning = recipe.tuning
+    st.selectbox(
+        "Trained layers",
+        list(_LAYERS),
+        format_func=_LAYERS.__getitem__,
+        **bound("layers", tuning.layers),
+    )
+    owners = [layer.name for layer in cache.network(recipe.model).layers if layer.n_params]
+    others = [name for name in tuning.freeze if name not in owners]
+    st.multiselect(
+        "Frozen layers",
+        [*owners, *others],
+        placeholder="none",
+        help="Left alone: neither their weights nor their running statistics change.",
+        **state.bound(
+            "tuning_freeze", list(tuning.freeze), lambda names: _write(freeze=tuple(names))
+        ),
+    )
+
+
+def _layers_in_words(tuning: Tuning) -> str:
+    n = len(tuning.freeze)
+    if 0 < n <= _MANY_LAYERS:
+        frozen = f"{', '.join(map(markdown, tuning.freeze))} frozen"
+    else:
+        frozen = f"{n} frozen" if n else ""
+    return _joined(["all" if tuning.layers == "all" else "only those that lost", frozen], "")
+
+
+def _watch(tuning: Tuning) -> None:
+    watches = tuning.patience is not None or tuning.restore_best
+    st.checkbox(
+        "Keep the weights of the best epoch",
+        help="Each round hands on the weights of its best epoch on validation data, not the last.",
+        **bound("restore_best", tuning.restore_best),
+    )
+    left, right = st.columns(2)
+    left.number_input(
+        "Stop after … epochs without gain",
+        min_value=1,
+        max_value=1000,
+        value=None,
+        placeholder="never",
+        help="Ends a round early when so many epochs brought no improvement on validation data.",
+        **bound("patience", tuning.patience, may_be_empty=True),
+    )
+    right.number_input(
+        "Smallest gain that counts",
+        min_value=0.0,
+        max_value=10.0,
+        format="%.3g",
+        step=0.001,
+        value=None,
+        disabled=tuning.patience is None,
+        help="In nats of loss, or as a share of accuracy: 0.001 is 0.1 percentage points.",
+        **bound("min_delta", tuning.min_delta),
+    )
+    left.selectbox(
+        "Judged by validation",
+        list(_WATCHED),
+        format_func=_WATCHED.__getitem__,
+        disabled=not watches,
+        **bound("watched", tuning.watched),
+    )
+
+
+def _watch_in_words(tuning: Tuning) -> str:
+    if tuning.patience is None and not tuning.restore_best:
+        return "all epochs, last weights"
+    n = tuning.patience
+    epochs = "1 epoch" if n == 1 else f"{n} epochs"
+    parts = [
+        "all epochs" if n is None else f"stops after {epochs} without gain",
+        f"best {tuning.watched}" if tuning.restore_best else "last weights",
+    ]
+    return _joined(parts, "")
+
+
+def _device(tuning: Tuning) -> None:
+    left, right = st.columns(2)
+    here = cache.devices()
+    names = {"": f"Automatic ({_DEVICES[here[0]].lower()})"} | {key: _DEVICES[key] for key in here}
+    left.selectbox(
+        "Device",
+        list(names),
+        format_func=names.__getitem__,
+        disabled=len(here) == 1,
+        help="Where this machine trains and measures. It is no part of the recipe: the same file "
+        "runs on any machine. Other devices give other rounding, so not the same bits."
+        + (" This machine has only its processor." if len(here) == 1 else ""),
+        **state.bound("device", state.device(), state.choose_device),
+    )
+    supported = cache.has_bfloat16(state.device() or here[0])
+    right.selectbox(
+        "Precision",
+        list(_PRECISIONS),
+        format_func=_PRECISIONS.__getitem__,
+        disabled=not supported and tuning.precision == "float32",
+        help="bfloat16 computes layers with half the bits and keeps the weights in float32."
+        + ("" if supported else " This device has no instructions for it."),
+        **bound("precision", tuning.precision),
+    )
+
+
+def _device_in_words(tuning: Tuning) -> str:
+    name = state.device() or cache.devices()[0]
+    return f"{_DEVICES[name].lower() if name == 'cpu' else _DEVICES[name]}, {tuning.precision}"
+
+
+def bound(field: str, value: Any, *, may_be_empty: bool = False) -> state.Bound:
+    """Tie a widget to one field of the fine-tuning settings."""
+    return state.bound(
+        f"tuning_{field}", value, lambda new: _write(**{field: new}), may_be_empty=may_be_empty
+    )
+
+
+def _write(**changes: Any) -> None:
+    state.set_recipe(edits.with_tuning(state.recipe(), **changes))
+
+
+def _joined(parts: list[str], nothing: str) -> str:
+    return ", ".join(part for part in parts if part) or nothing

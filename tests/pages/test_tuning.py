@@ -1,0 +1,107 @@
+"""The Run page: the options of fine-tuning."""
+
+import pytest
+
+from pages.common import cache, tuning_groups
+from pruning_core.planning.recipe import Recipe, Tuning
+from pruning_core.runs.store import Store, read_spec
+from pruning_core.tuning.augmentations import AUGMENTATIONS
+from tests.pages.test_pages import visit, widget
+from tests.pages.test_runs import labels
+
+RECIPE = Recipe(model="bundled:cnn_digits")
+
+
+def tuning(app) -> Tuning:
+    return app.session_state["recipe"].tuning
+
+
+def lines(app) -> dict[str, str]:
+    """What the groups say is set inside, by their titles."""
+    pairs = [item.label.split("** · ") for item in app.expander if "** · " in item.label]
+    return {title.removeprefix("**"): inside for title, inside in pairs}
+
+
+def test_every_option_reaches_the_recipe_and_its_group_says_so(app):
+    visit(app, "pages/run.py", RECIPE)
+    assert lines(app)["Optimiser"] == "nothing special"
+    widget(app.selectbox, "Rate over time").set_value("step").run()
+    widget(app.text_input, "Falls after epochs").set_value("4, 8 12").run()
+    widget(app.number_input, "Factor").set_value(0.5).run()
+    widget(app.number_input, "Warm-up steps").set_value(50).run()
+    widget(app.number_input, "Clip gradients at").set_value(1.0).run()
+    widget(app.number_input, "Label smoothing").set_value(0.1).run()
+    widget(app.multiselect, "Change images at random").set_value(["crop", "cutout"]).run()
+    widget(app.number_input, "Cutout, pixels").set_value(3.0).run()
+    widget(app.multiselect, "Frozen layers").set_value(["conv1", "bn1"]).run()
+    widget(app.checkbox, "Keep the weights of the best epoch").check().run()
+    widget(app.number_input, "Stop after … epochs without gain").set_value(4).run()
+    widget(app.number_input, "Smallest gain that counts").set_value(0.01).run()
+    widget(app.selectbox, "Judged by validation").set_value("accuracy").run()
+    assert tuning(app) == Tuning(
+        learning_rate_schedule="step",
+        step_milestones=(4, 8, 12),
+        step_factor=0.5,
+        warmup_steps=50,
+        gradient_clip=1.0,
+        label_smoothing=0.1,
+        augmentations={"crop": AUGMENTATIONS["crop"].usual, "cutout": 3.0},
+        freeze=("conv1", "bn1"),
+        restore_best=True,
+        patience=4,
+        min_delta=0.01,
+        watched="accuracy",
+    )
+    said = lines(app)
+    assert said["Learning rate"] == "falls by 0.5 in steps, 50 warm-up steps"
+    assert said["Optimiser"] == "clipped at 1, labels smoothed by 0.1"
+    assert said["Training data"] == "all examples, shift 2, cutout 3"
+    assert said["Trained layers"] == "all, conv1, bn1 frozen"
+    assert said["Early stop, best epoch"] == "stops after 4 epochs without gain, best accuracy"
+    widget(app.number_input, "Clip gradients at").set_value(None).run()
+    widget(app.number_input, "Stop after … epochs without gain").set_value(None).run()
+    assert (tuning(app).gradient_clip, tuning(app).patience) == (None, None)
+    assert not app.error
+
+
+@pytest.mark.parametrize("words", ["8, 4", "soon", "1.5", "0"])
+def test_epochs_that_make_no_sense_get_a_sentence_and_change_nothing(app, words):
+    visit(app, "pages/run.py", RECIPE.replace(tuning={"learning_rate_schedule": "step"}))
+    widget(app.text_input, "Falls after epochs").set_value(words).run()
+    assert "milestones" in app.error[0].value
+    assert tuning(app).step_milestones == ()
+    assert widget(app.text_input, "Falls after epochs").value == ""
+
+
+def test_what_cannot_work_is_disabled_and_says_why(app, monkeypatch):
+    monkeypatch.setattr(cache, "has_bfloat16", lambda device: False)
+    visit(app, "pages/run.py", RECIPE)
+    assert widget(app.number_input, "Momentum").disabled
+    assert widget(app.number_input, "Smallest gain that counts").disabled
+    assert widget(app.selectbox, "Judged by validation").disabled
+    assert widget(app.selectbox, "Device").disabled
+    assert "only its processor" in widget(app.selectbox, "Device").help
+    assert widget(app.selectbox, "Precision").disabled
+    assert "no instructions" in widget(app.selectbox, "Precision").help
+    widget(app.selectbox, "Optimiser").set_value("sgd").run()
+    assert not widget(app.number_input, "Momentum").disabled
+    assert "Falls after epochs" not in labels(app.text_input)
+
+
+def test_what_is_no_image_is_not_mirrored_or_turned(app, monkeypatch):
+    monkeypatch.setattr(tuning_groups, "takes_images", lambda recipe: False)
+    visit(app, "pages/run.py", RECIPE)
+    assert widget(app.checkbox, "Mirror images at random").disabled
+    assert widget(app.multiselect, "Change images at random").disabled
+
+
+def test_a_run_computes_on_the_device_that_was_chosen(app, monkeypatch):
+    monkeypatch.setattr(cache, "devices", lambda: ("cuda", "cpu"))
+    monkeypatch.setattr("pruning_core.runs.dispatcher.dispatch", lambda *_, **__: None)
+    visit(app, "pages/run.py", RECIPE)
+    assert lines(app)["Device, precision"] == "NVIDIA or AMD GPU, float32"
+    widget(app.selectbox, "Device").set_value("cpu").run()
+    before = app.session_state["recipe"]
+    widget(app.button, "Prune").click().run()
+    spec = read_spec(Store().folder(app.session_state["run"]) / "spec.json")
+    assert (spec.device, spec.recipe) == ("cpu", before)
