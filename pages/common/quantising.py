@@ -14,8 +14,8 @@ _NONE: Final = ""
 
 def in_words() -> str:
     """Say which int8 file is written."""
-    wanted = state.recipe().quantisation
-    return f"int8, {cache.registry('quantisers')[wanted.kind].title.lower()}" if wanted else "none"
+    wanted, kinds = state.recipe().quantisation, cache.registry("quantisers")
+    return markdown(kinds[wanted.kind].title) if wanted and wanted.kind in kinds else "none"
 
 
 def settings() -> None:
