@@ -290,6 +290,21 @@ def test_plans_are_compared_also_where_they_prune_different_things(page, server)
         assert dialog.locator("[data-testid=stException]").count() == 0
 
 
+def test_undo_takes_back_what_is_being_typed_before_the_plan(page, server):
+    open_plan(page, server.url, "mlp_digits")
+    Pointer(page).number("Count", "100")
+    until(lambda: removed(page), lambda n: n == 100)
+    search = page.get_by_role("searchbox", name="Search layers")
+    search.click()
+    page.keyboard.type("fc")
+    page.keyboard.press("Control+z")
+    until(search.input_value, lambda text: text != "fc")
+    assert removed(page) == 100
+    number_field(page, "Count").click()
+    page.keyboard.press("Control+z")
+    until(lambda: removed(page), lambda n: n == 0)
+
+
 def test_undo_and_snapshots_change_every_page_at_once(page, server):
     hands = Pointer(page)
     open_plan(page, server.url, "mlp_digits")

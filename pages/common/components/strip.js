@@ -12,6 +12,16 @@ for (const kind of ["pointerdown", "pointerup", "keydown", "input", "change"]) {
   window.addEventListener(kind, () => { lastInput = performance.now(); }, { capture: true });
 }
 
+// Ctrl+Z takes back a step of the plan, but first what is being typed and is no step yet.
+let typed = null;
+window.addEventListener("input", (event) => { typed = event.composedPath()[0]; }, { capture: true });
+window.addEventListener("change", () => { typed = null; }, { capture: true });
+window.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") typed = null;
+  const undoes = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
+  if (undoes && typed === event.composedPath()[0]) event.stopImmediatePropagation();
+}, { capture: true });
+
 function quantity(item, instance) {
   const box = element("div", "item");
   const head = element("div", "head");
