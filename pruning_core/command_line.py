@@ -11,14 +11,34 @@ import traceback
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from pruning_core.commands import explain, export, inspect, models, preview, quantise, restore, run
+from pruning_core.commands import (
+    explain,
+    export,
+    inspect,
+    models,
+    preview,
+    quantise,
+    restore,
+    run,
+    sensitivity,
+)
 from pruning_core.errors import PruningError
 
 DONE: Final = 0
 OUR_FAULT: Final = 1
 WRONG_INPUT: Final = 2
 STOPPED: Final = 130
-COMMANDS: Final = (models, inspect, preview, explain, run, export, quantise, restore)
+COMMANDS: Final = (
+    models,
+    inspect,
+    preview,
+    explain,
+    sensitivity,
+    run,
+    export,
+    quantise,
+    restore,
+)
 MAX_MESSAGE: Final = 1000
 
 

@@ -1,7 +1,7 @@
 """What a click means for the recipe: pure functions from a recipe to the next one."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from pruning_core.errors import InvalidRecipeError
@@ -145,6 +145,12 @@ def with_ratio(recipe: Recipe, sites: Collection[str], ratio: float) -> Recipe:
     pins = [pin for pin in recipe.pins if pin not in sites or pin in recipe.layers]
     own = dict.fromkeys(sites, Ratio(value=ratio))
     return recipe.replace(layers={**recipe.layers, **own}, pins=tuple(pins))
+
+
+def with_ratios(recipe: Recipe, ratios: Mapping[str, float]) -> Recipe:
+    """Give each layer a ratio of its own, 0 to below 1; pinned layers are left as they are."""
+    own = {site: Ratio(value=share) for site, share in ratios.items() if site not in recipe.pins}
+    return recipe.replace(layers={**recipe.layers, **own})
 
 
 def with_pins(recipe: Recipe, sites: Collection[str], plan: "Plan") -> Recipe:

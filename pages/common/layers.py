@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pages.common import cache, charts, edits, inbox, layer_rows, state
+from pages.common import cache, charts, edits, inbox, layer_rows, scanning, state
 from pages.common.components import mount_layers
 from pruning_core.errors import InvalidRecipeError
 
@@ -39,9 +39,15 @@ def data(plan: "Plan", counted: "Preview") -> dict[str, Any]:
             table,
             coupled,
             layer_rows.shared_groups(network),
+            sensitivity=_sensitivity(recipe),
             time_shares=cache.time_shares(recipe.model),
         ),
     }
+
+
+def _sensitivity(recipe: "Recipe") -> layer_rows.Sensitivity | None:
+    scan = scanning.found(recipe)
+    return None if scan is None else scan.curves
 
 
 def _act(wish: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import pruning_core
 from pruning_core.planning.recipe import Recipe
 
-Kind = Literal["accuracy", "latency", "files", "shares", "drop", "time"]
+Kind = Literal["accuracy", "latency", "files", "shares", "drop", "time", "scan"]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 _QUICK: Final = frozenset({"accuracy"})
@@ -37,10 +37,10 @@ class Question:
     Attributes:
         kind: ``accuracy`` (what-if), ``latency`` (dense and pruned in turns), ``files`` (bytes
             by encoding), ``shares`` (time of each layer), ``drop`` and ``time`` (searches for
-            a ratio).
+            a ratio), ``scan`` (sensitivity of every layer; see ``runs/scans.py``).
         recipe: What to measure.
         plan: Fingerprint of the plan, so that page and process speak of the same one; empty for
-            ``shares``, ``drop`` and ``time``.
+            ``shares``, ``drop``, ``time`` and ``scan``.
         settings: What else decides the answer.
     """
 
@@ -176,6 +176,7 @@ class _Job:
     question: Question
     owner: str
     number: int
+    fraction: float = 0.0
     cancelled: bool = False
 
 
@@ -263,16 +264,18 @@ class _Lane:
         with self._bench.quiet(job.question):
             if job.cancelled:
                 return
-            self._tell(
-                job,
-                Outcome(
-                    "running", text="" if self._process else "starting the process that measures"
-                ),
-            )
+            if job.fraction == 0:
+                text = "" if self._process else "starting the process that measures"
+                self._tell(job, Outcome("running", text=text))
             try:
                 outcome = self._converse(job)
             except OSError as error:
                 outcome = Outcome("failed", text=f"Nothing can be measured now: {error.strerror}.")
+        if outcome.is_pending:  # the next part comes after those who wait
+            job.fraction = outcome.fraction
+            with self._change:
+                if not job.cancelled:
+                    self._jobs.append(job)
         self._tell(job, outcome)
 
     def _tell(self, job: _Job, outcome: Outcome) -> None:
@@ -305,6 +308,8 @@ class _Lane:
                 self._tell(
                     job, Outcome("running", fraction=message["progress"], text=message["text"])
                 )
+            elif "part" in message:
+                return Outcome("running", fraction=message["part"], text=message["text"])
             elif "answer" in message:
                 return Outcome("done", fraction=1.0, answer=message["answer"])
             else:

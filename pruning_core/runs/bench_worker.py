@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict
 from typing import Any, Final, TextIO, TypeVar
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from pruning_core.encodings import stored_sizes
 from pruning_core.errors import DataError, PruningError, RunError
-from pruning_core.evaluation import latency, search, whatif
+from pruning_core.evaluation import latency, search, sensitivity, whatif
 from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.stopping import StoppedError, check_stop
 from pruning_core.loading.dataset import Dataset, load_dataset
@@ -30,6 +31,7 @@ from pruning_core.loading.permitted import is_permitted
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import resolve
+from pruning_core.runs import scans
 from pruning_core.runs.environment import processor
 from pruning_core.runs.process import default_threads
 from pruning_core.scoring.score import Scores, score
@@ -43,10 +45,20 @@ Answer = dict[str, Any]
 
 _MODELS_KEPT: Final = 2
 _SEARCH_SECONDS: Final = 0.6
+_PART_SECONDS: Final = 2.0
 _NOT_SCORED_BY: Final = frozenset(
     {"target", "scope", "layers", "pins", "picks", "min_kept", "round_to", "tuning", "schedule"}
 )
 _log: Final = logging.getLogger("pruning_core.runs.bench_worker")
+
+
+class UnfinishedError(Exception):
+    """A part of a long answer is done; whoever asks asks again for the next one."""
+
+    def __init__(self, share: float, text: str) -> None:
+        super().__init__(text)
+        self.share = share
+        self.text = text
 
 
 class Subject:
@@ -119,6 +131,7 @@ class Bench:
     def __init__(self, is_cancelled: Callable[[], bool]) -> None:
         self._is_cancelled = is_cancelled
         self._subjects: dict[tuple[Any, ...], Subject] = {}
+        self._scans: dict[int, Generator[tuple[float, sensitivity.Point], None, None]] = {}
         self._kinds: Mapping[str, Callable[[Mapping[str, Any], Recipe, Report], Answer]] = {
             "accuracy": self._accuracy,
             "latency": self._latency,
@@ -126,6 +139,7 @@ class Bench:
             "shares": self._shares,
             "drop": self._drop,
             "time": self._time,
+            "scan": self._scan,
         }
 
     def answer(self, question: Mapping[str, Any], report: Report) -> Answer:
@@ -258,6 +272,33 @@ class Bench:
             "threads": torch.get_num_threads(),
         }
 
+    def _scan(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
+        """Measure a few points of a sensitivity scan; the rest is asked for again."""
+        steps = self._scans.pop(question["id"], None) or self._points(recipe)
+        began = time.monotonic()
+        for share, point in steps:
+            text = f"{point.site or '(model)'} without {100 * point.ratio:.0f} %"
+            if time.monotonic() - began > _PART_SECONDS:
+                self._scans[question["id"]] = steps
+                raise UnfinishedError(share, text)
+            report(share, text)
+        return {}
+
+    def _points(self, recipe: Recipe) -> Generator[tuple[float, sensitivity.Point], None, None]:
+        subject = self._subject(recipe)
+        first = sensitivity.alone(recipe, "", 0.0)
+        data = subject.data(first)
+        quick, _ = subject.samples(first, subject.plan(first), data)
+        return scans.carry_out(
+            first,
+            subject.model,
+            subject.network,
+            subject.scores(first),
+            data,
+            n=min(scans.EXAMPLES, quick or whatif.SAMPLES[-1]),
+            should_stop=self._is_cancelled,
+        )
+
     def _searched(self, steps: search.Searching, report: Report, unit: str, about: int) -> Answer:
         """Carry a search out, reporting each plan it measured; ``about`` so many are usual."""
         told = 0
@@ -328,6 +369,8 @@ def _reply(bench: Bench, question: Mapping[str, Any], answers: TextIO) -> None:
         answer = bench.answer(question, lambda share, text: say(progress=share, text=text))
     except StoppedError:
         say(cancelled=True)
+    except UnfinishedError as part:
+        say(part=part.share, text=part.text)
     except PruningError as error:
         say(error=str(error))
     except MemoryError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import streamlit as st
 
 from pages.common import state
-from pages.common.views import criteria, everything, layer
+from pages.common.views import criteria, everything, layer, sensitivity
 
 if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
@@ -20,6 +20,7 @@ VIEWS: Final[Mapping[str, ModuleType]] = {
     "layer": layer,
     "all": everything,
     "criteria": criteria,
+    "sensitivity": sensitivity,
 }
 
 

@@ -1,0 +1,85 @@
+"""The sensitivity scan of the pages: begun by a button, carried on beside them, kept on disk."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import streamlit as st
+
+from pages.common import cache, measuring
+from pruning_core.planning.recipe import Recipe
+from pruning_core.runs.bench import Outcome, Question
+
+if TYPE_CHECKING:
+    from pruning_core.runs.scans import Scan
+
+_RUNNING: Final = "_scan"
+_SHOWN: Final = "_scan_points"
+
+
+def start(recipe: Recipe) -> None:
+    """Begin to measure what is missing, or go on."""
+    question = _question(recipe)
+    measuring.bench().forget(question)
+    measuring.bench().ask(question)
+    st.session_state[_RUNNING] = question
+
+
+def cancel() -> None:
+    """Stop; what was measured is kept."""
+    question = st.session_state.pop(_RUNNING, None)
+    if question is not None:
+        measuring.bench().cancel(question)
+
+
+def outcome(recipe: Recipe) -> Outcome | None:
+    """Return how far the scan of ``recipe`` is; None when nobody began it since the server did."""
+    return measuring.bench().look(_question(recipe))
+
+
+def found(recipe: Recipe) -> "Scan | None":
+    """Return what is known of the scan of ``recipe``; None when nothing is."""
+    from pruning_core.runs.scans import path_of
+
+    model = cache.model(recipe.model)
+    data = recipe.data or model.data
+    if data is None:
+        return None
+    path = path_of(recipe, model.weights_sha256, data)
+    return _read(str(path), path.stat().st_size) if path.is_file() else None
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _read(path: str, n_bytes: int) -> "Scan | None":  # noqa: ARG001
+    """Read a scan; its file only grows, so one of the same size holds the same."""
+    from pruning_core.runs.scans import read
+
+    return read(Path(path))
+
+
+def is_running() -> bool:
+    """Tell whether a scan of this visitor goes on, or has news :func:`news` did not tell yet."""
+    return _RUNNING in st.session_state
+
+
+def news() -> bool:
+    """Tell whether there is more to show than when it was asked last; once after the end, too."""
+    question: Question | None = st.session_state.get(_RUNNING)
+    if question is None:
+        return False
+    state = measuring.bench().look(question)
+    known = found(question.recipe)
+    shown = (0 if known is None else len(known.points), state)
+    if state is None or not state.is_pending:
+        del st.session_state[_RUNNING]
+    changed = shown != st.session_state.get(_SHOWN)
+    st.session_state[_SHOWN] = shown
+    return changed
+
+
+def _question(recipe: Recipe) -> Question:
+    """Return the question; recipes that differ only in what they remove ask the same."""
+    from pruning_core.evaluation.sensitivity import alone
+
+    plain = Recipe(model=recipe.model)
+    same = alone(recipe, "", 0.0).replace(tuning=plain.tuning, schedule=plain.schedule)
+    return Question("scan", same.replace(scope=plain.scope))
