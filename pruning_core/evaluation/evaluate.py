@@ -1,8 +1,8 @@
 """Measuring a classifier on one split."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,6 +12,16 @@ from torch.nn import functional
 
 from pruning_core.devices import device_of
 from pruning_core.errors import DataError
+from pruning_core.evaluation.intervals import (
+    RESAMPLES,
+    Interval,
+    basic_interval,
+    mean_interval,
+    paired_interval,
+    resampled_calibration,
+    resampled_scores,
+    wilson_interval,
+)
 from pruning_core.evaluation.logits import logits_of
 from pruning_core.evaluation.stopping import ShouldStop, StoppedError, check_stop
 from pruning_core.loading.split import Split
@@ -23,10 +33,26 @@ __all__ = [
     "StoppedError",
     "evaluate",
     "evaluate_calls",
+    "paired_interval",
     "right_answers",
+    "wilson_interval",
 ]
 
-_NORMAL_95 = 1.959963984540054
+TOP: Final = 5
+BINS: Final = 15
+_BOOTSTRAP: Final = f"basic bootstrap over samples, {RESAMPLES:,} resamples, seed 0"
+INTERVAL_METHODS: Final[Mapping[str, str]] = {
+    "accuracy": "Wilson",
+    "top5": "Wilson",
+    "precision": _BOOTSTRAP,
+    "recall": _BOOTSTRAP,
+    "f1": _BOOTSTRAP,
+    "loss": "normal",
+    "calibration_error": _BOOTSTRAP,
+    "precision of a class": "Wilson",
+    "recall of a class": "Wilson",
+    "f1 of a class": _BOOTSTRAP,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +65,7 @@ class ClassMetrics:
         recall: Of the samples of this class, the share called so.
         f1: Harmonic mean of the two.
         n: Samples of this class.
+        intervals: 95 % intervals of ``precision``, ``recall`` and ``f1``; empty when not full.
     """
 
     label: int
@@ -46,6 +73,7 @@ class ClassMetrics:
     recall: float
     f1: float
     n: int
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +89,12 @@ class Evaluation:
         n: Samples measured.
         per_class: One entry for each logit, in order.
         confusion: ``[classes, classes]``, rows are true labels, columns are answers.
+        top5: Share of samples whose class is among the five largest logits; None where there are
+            no more than five classes.
+        calibration_error: Expected difference of confidence and accuracy, in 15 bins of equal
+            width (Guo et al. 2017, arXiv:1706.04599); None where logits are not finite.
+        intervals: 95 % intervals by the name of the metric, by the methods of
+            ``INTERVAL_METHODS``; empty when not full.
     """
 
     accuracy: float
@@ -71,6 +105,9 @@ class Evaluation:
     n: int
     per_class: tuple[ClassMetrics, ...]
     confusion: NDArray[np.int64]
+    top5: float | None = None
+    calibration_error: float | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
@@ -84,6 +121,7 @@ def evaluate(
     *,
     batch_size: int = 500,
     should_stop: ShouldStop | None = None,
+    full: bool = False,
 ) -> Evaluation:
     """Return how good ``module`` is on all of ``split``; the module is left in its old mode.
 
@@ -92,6 +130,7 @@ def evaluate(
         split: What to measure on; at least one sample.
         batch_size: Samples per forward pass.
         should_stop: Asked before every batch.
+        full: Also top-5 accuracy, the calibration error, and the interval of everything.
 
     Raises:
         DataError: If the split is empty or does not fit the model.
@@ -104,6 +143,7 @@ def evaluate(
             device=device_of(module),
             batch_size=batch_size,
             should_stop=should_stop,
+            full=full,
         )
 
 
@@ -114,6 +154,7 @@ def evaluate_calls(
     device: torch.device | None = None,
     batch_size: int = 500,
     should_stop: ShouldStop | None = None,
+    full: bool = False,
 ) -> Evaluation:
     """Return how good a function from inputs ``[B, ...]`` to logits ``[B, classes]`` is.
 
@@ -122,8 +163,16 @@ def evaluate_calls(
     """
     if len(split) == 0:
         raise DataError("There is no sample to measure on. Choose a split with at least one.")
-    confusion, loss = _measure(call, split, device, batch_size, should_stop)
-    return from_confusion(confusion, loss)
+    answers = _answers(
+        call,
+        split,
+        device=device,
+        batch_size=batch_size,
+        should_stop=should_stop,
+        full=full,
+    )
+    found = from_confusion(_confusion(answers), float(answers.losses.double().mean()))
+    return _thorough(found, answers) if full else found
 
 
 def right_answers(
@@ -181,58 +230,125 @@ def from_confusion(confusion: NDArray[np.int64], loss: float) -> Evaluation:
     )
 
 
-def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share ``0 <= share <= 1`` of ``n`` samples.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answers:
+    """What a classifier said of each of ``N`` samples.
 
-    Wilson 1927, doi:10.1080/01621459.1927.10502953.
+    Attributes:
+        n_classes: Logits of one sample.
+        labels: ``[N]``.
+        named: ``[N]`` its answers.
+        losses: ``[N]`` cross-entropy in nats.
+        confidence: ``[N]`` the largest probability.
+        n_top5: Samples whose label is among the five largest logits; None when not counted.
     """
-    square = _NORMAL_95**2
-    centre = (share + square / (2 * n)) / (1 + square / n)
-    spread = math.sqrt(share * (1 - share) / n + square / (4 * n * n))
-    half = _NORMAL_95 * spread / (1 + square / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+
+    n_classes: int
+    labels: Tensor
+    named: Tensor
+    losses: Tensor
+    confidence: Tensor
+    n_top5: int | None
 
 
-def paired_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of (second share - first share) on the same samples.
-
-    Args:
-        only_first: Samples that only the first classifier names correctly.
-        only_second: Samples that only the second one does.
-        n: All samples, at least 1.
-
-    Agresti and Min 2005, doi:10.1002/sim.1781: the Wald interval with 1/2 added to each cell.
-    """
-    total, change = n + 2, only_second - only_first
-    spread = math.sqrt(only_first + only_second + 1 - change**2 / total)
-    centre, half = change / total, _NORMAL_95 * spread / total
-    return max(-1.0, centre - half), min(1.0, centre + half)
-
-
-def _measure(
+def _answers(
     call: Callable[[Tensor], object],
     split: Split,
+    *,
     device: torch.device | None,
     batch_size: int,
     should_stop: ShouldStop | None,
-) -> tuple[NDArray[np.int64], float]:
-    """Return the confusion matrix ``[C, C]`` and the mean cross-entropy."""
-    confusion = torch.zeros(0, dtype=torch.int64)
-    total = 0.0
-    n_classes = 0
+    full: bool,
+) -> _Answers:
+    """Ask the classifier about every sample."""
+    found: list[tuple[Tensor, ...]] = []
+    n_classes, n_top5 = 0, 0
     with torch.inference_mode():
         for start in range(0, len(split), batch_size):
             check_stop(should_stop)
             inputs, labels = split.batch(slice(start, start + batch_size), device)
             logits = logits_of(call, inputs, labels)
-            if not n_classes:
-                n_classes = logits.shape[1]
-                confusion = torch.zeros(n_classes**2, dtype=torch.int64)
-            total += functional.cross_entropy(logits, labels, reduction="sum").item()
-            cells = labels * n_classes + logits.argmax(dim=1)
-            confusion += torch.bincount(cells, minlength=n_classes**2).cpu()
-    matrix: NDArray[np.int64] = confusion.reshape(n_classes, n_classes).numpy()
-    return matrix, total / len(split)
+            n_classes = logits.shape[1]
+            losses = functional.cross_entropy(logits, labels, reduction="none")
+            confidence = logits.softmax(dim=1).amax(dim=1)
+            found.append((labels, logits.argmax(dim=1), losses, confidence))
+            if full and n_classes > TOP:
+                n_top5 += _among_top(logits, labels)
+    labels, named, losses, confidence = (
+        torch.cat(parts).cpu() for parts in zip(*found, strict=True)
+    )
+    counts_top = full and n_classes > TOP
+    return _Answers(n_classes, labels, named, losses, confidence, n_top5 if counts_top else None)
+
+
+def _among_top(logits: Tensor, labels: Tensor) -> int:
+    """Return how many labels are among the five largest logits."""
+    from torchmetrics.functional.classification import multiclass_accuracy
+
+    share = multiclass_accuracy(
+        logits, labels, logits.shape[1], top_k=TOP, average="micro", validate_args=False
+    )
+    return round(float(share) * len(labels))
+
+
+def _confusion(answers: _Answers) -> NDArray[np.int64]:
+    """Return ``[C, C]``, rows are true labels, columns are answers."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    found: NDArray[np.int64] = multiclass_confusion_matrix(
+        answers.named, answers.labels, answers.n_classes, validate_args=False
+    ).numpy()
+    return found
+
+
+def _thorough(plain: Evaluation, answers: _Answers) -> Evaluation:
+    """Add top-5, the calibration error and the intervals of everything."""
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    n, right = plain.n, answers.named == answers.labels
+    loss = mean_interval(answers.losses.double().numpy())
+    intervals = {"accuracy": plain.accuracy_interval, "loss": loss}
+    top5 = None if answers.n_top5 is None else answers.n_top5 / n
+    if top5 is not None:
+        intervals["top5"] = wilson_interval(top5, n)
+    error = None
+    if bool(answers.confidence.isfinite().all()):
+        error = float(
+            binary_calibration_error(
+                answers.confidence, right.long(), n_bins=BINS, validate_args=False
+            )
+        )
+        drawn = resampled_calibration(answers.confidence.double().numpy(), right.numpy(), BINS)
+        (intervals["calibration_error"],) = basic_interval(np.array([error]), drawn[:, None])
+    scores = resampled_scores(plain.confusion)
+    names = ("precision", "recall", "f1")
+    macro = np.array([getattr(plain, name) for name in names])
+    intervals |= zip(names, basic_interval(macro, np.nanmean(scores, axis=2)), strict=True)
+    return replace(
+        plain,
+        top5=top5,
+        calibration_error=error,
+        intervals=intervals,
+        per_class=_class_intervals(plain, scores[:, 2]),
+    )
+
+
+def _class_intervals(plain: Evaluation, f1: NDArray[np.float64]) -> tuple[ClassMetrics, ...]:
+    """Return the metrics of each class with their intervals; ``f1`` is ``[RESAMPLES, C]``."""
+    answered = plain.confusion.sum(axis=0)
+    estimates = np.array([item.f1 for item in plain.per_class])
+    of_f1 = basic_interval(estimates, np.nan_to_num(f1))
+    return tuple(
+        replace(
+            item,
+            intervals={
+                "precision": wilson_interval(item.precision, int(answered[item.label])),
+                "recall": wilson_interval(item.recall, item.n),
+                "f1": of_f1[item.label],
+            },
+        )
+        for item in plain.per_class
+    )
 
 
 def _divided(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
