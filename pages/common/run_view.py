@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts, measured, quantising, shell, state
+from pages.common import cache, charts, measured, run_numbers, shell, state
 from pages.common.format import count, duration, markdown, percent
 from pruning_core.errors import RunError
 from pruning_core.runs import dispatcher
@@ -23,13 +23,6 @@ _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "cancelled": ("cancelled", "gray"),
     "done": ("done", "green"),
     "failed": ("failed", "red"),
-}
-_METRICS: Final[Mapping[str, str]] = {
-    "accuracy": "Accuracy",
-    "precision": "Precision (mean over classes)",
-    "recall": "Recall (mean over classes)",
-    "f1": "F1 (mean over classes)",
-    "loss": "Loss (cross-entropy)",
 }
 _MOMENTS: Final[Mapping[str, str]] = {
     "dense": "Dense",
@@ -229,36 +222,10 @@ def _results(run: str) -> None:
     if report is None:
         st.warning("The report of this run is missing. Start the run again to get its numbers.")
         return
+    run_numbers.show(report)
     moments = [name for name in _MOMENTS if (report["details"] or {}).get(name)]
-    if not moments:
-        st.info("No accuracy was measured, because neither the recipe nor the model names data.")
-        quantising.results(report)
-        return
-    n_test = report["n"][moments[-1]]
-    source = markdown(f"{report['data']['title']}, {report['data']['source']}")
-    st.markdown(f"**Measured** on {n_test:,} held-out test examples ({source})")
-    st.dataframe(_metric_table(report, moments), hide_index=True, alt="Metrics before and after")
-    quantising.results(report)
-    last = moments[-1]
-    if last != "dense":
-        _classes(report, last)
-
-
-def _metric_table(report: dict[str, Any], moments: list[str]) -> dict[str, list[str]]:
-    """Return one row a metric, one column a moment, and the interval of the accuracy."""
-    table = {"Metric": [*_METRICS.values(), "Accuracy, 95 % interval"]}
-    for moment in moments:
-        values = [report[metric][moment] for metric in _METRICS]
-        low, high = report["details"][moment]["accuracy_interval"]
-        table[_MOMENTS[moment]] = [
-            "not finite"
-            if value is None
-            else f"{value:.4f}"
-            if name == "loss"
-            else percent(value, 2)
-            for name, value in zip(_METRICS, values, strict=True)
-        ] + [f"{percent(low, 2)} to {percent(high, 2)}"]
-    return table
+    if moments and moments[-1] != "dense":
+        _classes(report, moments[-1])
 
 
 def _classes(report: dict[str, Any], last: str) -> None:

@@ -17,6 +17,12 @@ from pruning_core.commands.options import (
 )
 from pruning_core.commands.tables import int8_text, layers_table, notes_text, totals_table
 from pruning_core.errors import RunError
+from pruning_core.exporting.metric_table import (
+    HOW,
+    STAGE_TITLES,
+    measured_stages,
+    metric_rows,
+)
 from pruning_core.exporting.wording import count, duration, percent, table
 
 if TYPE_CHECKING:
@@ -28,12 +34,6 @@ if TYPE_CHECKING:
 NAME = "run"
 HELP = "prune, fine-tune, measure, and write weights, ONNX, recipe and reports"
 RUN_FILE: Final = "report.json"
-_METRICS: Final = (
-    ("accuracy", "Accuracy"),
-    ("precision", "Precision (macro)"),
-    ("recall", "Recall (macro)"),
-    ("f1", "F1 (macro)"),
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,16 +194,8 @@ def _text(result: "RunResult", document: dict[str, Any], folder: Path) -> str:
 
 
 def _metrics_table(document: dict[str, Any]) -> str:
-    stages = [stage for stage, value in document["accuracy"].items() if value is not None]
+    stages = measured_stages(document)
     if not stages:
         return "No accuracy was measured: the model names no data set (see --data)."
-    rows = [
-        (title, *(percent(document[key][stage]) for stage in stages)) for key, title in _METRICS
-    ]
-    rows.append(("Loss (cross-entropy)", *(_loss(document["loss"][stage]) for stage in stages)))
-    rows.append(("Test samples n", *(count(document["n"][stage]) for stage in stages)))
-    return table(("", *(stage.capitalize() for stage in stages)), rows)
-
-
-def _loss(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4f}"
+    header = ("", *(STAGE_TITLES[stage] for stage in stages))
+    return f"{table(header, metric_rows(document))}\n{HOW}"

@@ -49,9 +49,7 @@ INTERVAL_METHODS: Final[Mapping[str, str]] = {
     "f1": _BOOTSTRAP,
     "loss": "normal",
     "calibration_error": _BOOTSTRAP,
-    "precision of a class": "Wilson",
-    "recall of a class": "Wilson",
-    "f1 of a class": _BOOTSTRAP,
+    "each class": "Wilson; F1 by the share right of samples that are of the class or called so",
 }
 
 
@@ -320,34 +318,46 @@ def _thorough(plain: Evaluation, answers: _Answers) -> Evaluation:
         )
         drawn = resampled_calibration(answers.confidence.double().numpy(), right.numpy(), BINS)
         (intervals["calibration_error"],) = basic_interval(np.array([error]), drawn[:, None])
-    scores = resampled_scores(plain.confusion)
-    names = ("precision", "recall", "f1")
-    macro = np.array([getattr(plain, name) for name in names])
-    intervals |= zip(names, basic_interval(macro, np.nanmean(scores, axis=2)), strict=True)
+    intervals |= _macro_intervals(plain)
     return replace(
         plain,
         top5=top5,
         calibration_error=error,
         intervals=intervals,
-        per_class=_class_intervals(plain, scores[:, 2]),
+        per_class=tuple(_with_intervals(item, plain.confusion) for item in plain.per_class),
     )
 
 
-def _class_intervals(plain: Evaluation, f1: NDArray[np.float64]) -> tuple[ClassMetrics, ...]:
-    """Return the metrics of each class with their intervals; ``f1`` is ``[RESAMPLES, C]``."""
-    answered = plain.confusion.sum(axis=0)
-    estimates = np.array([item.f1 for item in plain.per_class])
-    of_f1 = basic_interval(estimates, np.nan_to_num(f1))
-    return tuple(
-        replace(
-            item,
-            intervals={
-                "precision": wilson_interval(item.precision, int(answered[item.label])),
-                "recall": wilson_interval(item.recall, item.n),
-                "f1": of_f1[item.label],
-            },
-        )
-        for item in plain.per_class
+def _macro_intervals(plain: Evaluation) -> dict[str, Interval]:
+    """Return the intervals of macro precision, recall and F1.
+
+    Where no sample was wrong, drawing samples anew says nothing; the accuracy's interval stands.
+    """
+    names = ("precision", "recall", "f1")
+    if plain.accuracy == 1:
+        return dict.fromkeys(names, plain.accuracy_interval)
+    estimates = np.array([getattr(plain, name) for name in names])
+    drawn = np.nanmean(resampled_scores(plain.confusion), axis=2)
+    return dict(zip(names, basic_interval(estimates, drawn), strict=True))
+
+
+def _with_intervals(item: ClassMetrics, confusion: NDArray[np.int64]) -> ClassMetrics:
+    """Return the metrics of a class with their intervals.
+
+    F1 is ``2q / (1 + q)`` with q the share that is right of all samples which are of the class or
+    were called so, and so are the ends of its interval.
+    """
+    right, answered = int(confusion[item.label, item.label]), int(confusion[:, item.label].sum())
+    either = item.n + answered - right
+    share = right / either if either else 0.0
+    low, high = (2 * end / (1 + end) for end in wilson_interval(share, either))
+    return replace(
+        item,
+        intervals={
+            "precision": wilson_interval(item.precision, answered),
+            "recall": wilson_interval(item.recall, item.n),
+            "f1": (low, high),
+        },
     )
 
 

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from pruning_core.preview import LayerCost, Totals
 
 DOCUMENT_VERSION: Final = 1
-METRICS: Final = ("accuracy", "precision", "recall", "f1", "loss", "n")
+METRICS: Final = (
+    "accuracy",
+    "top5",
+    "precision",
+    "recall",
+    "f1",
+    "calibration_error",
+    "loss",
+    "n",
+)
 STAGES: Final = ("dense", "pruned", "tuned")
 
 Document = dict[str, Any]
@@ -177,6 +186,7 @@ def _details(found: "Evaluation") -> Document:
     low, high = found.accuracy_interval
     return {
         "accuracy_interval": [low, high],
+        "intervals": plain(found.intervals),
         "per_class": [plain(item) for item in found.per_class],
         "confusion": plain(found.confusion),
     }

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pruning_core.errors import ExportError, PruningError
 from pruning_core.evaluation.evaluate import Evaluation, from_confusion
+from pruning_core.evaluation.intervals import Interval
 from pruning_core.evaluation.latency import Comparison, Timing
-from pruning_core.exporting.document import DOCUMENT_VERSION, STAGES, Document, unpack_mask
+from pruning_core.exporting.document import DOCUMENT_VERSION, METRICS, STAGES, Document, unpack_mask
 from pruning_core.exporting.result import DataSummary, OnnxCheck, Quantised, RunResult
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import LoadedModel, load_model
@@ -159,7 +160,7 @@ def _quantised(document: Document, path: Path) -> Quantised | None:
     if found is None:
         return None
     sides = {
-        side: None if found[side] is None else _metrics(found[side], found[side]["loss"])
+        side: None if found[side] is None else _metrics(found[side], found[side])
         for side in ("before", "after")
     }
     return Quantised(
@@ -187,12 +188,33 @@ def comparison_of(found: Mapping[str, Any]) -> Comparison:
 def _evaluation(document: Document, stage: str) -> Evaluation | None:
     """Return the test metrics of one stage."""
     details = document["details"][stage]
-    return None if details is None else _metrics(details, document["loss"][stage])
+    if details is None:
+        return None
+    values = {name: document.get(name, {}).get(stage) for name in METRICS}
+    return _metrics(details, values)
 
 
-def _metrics(details: Mapping[str, Any], loss: float | None) -> Evaluation:
-    """Return test metrics; all of them follow from confusion and loss."""
-    return from_confusion(np.asarray(details["confusion"], dtype=np.int64), _number(loss))
+def _metrics(details: Mapping[str, Any], values: Mapping[str, Any]) -> Evaluation:
+    """Return test metrics; those of older reports have no intervals but that of the accuracy."""
+    confusion = np.asarray(details["confusion"], dtype=np.int64)
+    found = from_confusion(confusion, _number(values["loss"]))
+    return replace(
+        found,
+        top5=values.get("top5"),
+        calibration_error=values.get("calibration_error"),
+        intervals=_intervals(details),
+        per_class=tuple(
+            replace(item, intervals=_intervals(stored))
+            for item, stored in zip(found.per_class, details["per_class"], strict=True)
+        ),
+    )
+
+
+def _intervals(stored: Mapping[str, Any]) -> dict[str, Interval]:
+    return {
+        name: (_number(low), _number(high))
+        for name, (low, high) in stored.get("intervals", {}).items()
+    }
 
 
 def _epoch(values: Mapping[str, Any]) -> EpochResult:

@@ -176,7 +176,9 @@ def _measured(files: _Files, data: Dataset | None, should_stop: ShouldStop | Non
     if data is None:
         return None, None, None, None
     callers = [_Caller(session) for session in files.sessions()]
-    before, after = (evaluate_calls(call, data.test, should_stop=should_stop) for call in callers)
+    before, after = (
+        evaluate_calls(call, data.test, should_stop=should_stop, full=True) for call in callers
+    )
     first, second = (torch.cat(call.answers) for call in callers)
     was_right, is_right = first == data.test.labels, second == data.test.labels
     lost, won = int((was_right & ~is_right).sum()), int((~was_right & is_right).sum())

@@ -509,7 +509,7 @@ def _measure(run: _Run, moment: Moment, number: int) -> Iterator[Event]:
     yield run.started(moment, number)
     module = run.model.module if moment == "dense" else run.surgery.module
     with run.stage(moment), placed(module, run.device):
-        evaluation = evaluate(module, run.data.test, should_stop=run.should_stop)
+        evaluation = evaluate(module, run.data.test, should_stop=run.should_stop, full=True)
     match moment:
         case "dense":
             run.dense = evaluation

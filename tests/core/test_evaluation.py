@@ -7,9 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 from torch import nn
+from torchmetrics.functional.classification import (
+    multiclass_calibration_error,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from pruning_core.errors import DataError, RunError
-from pruning_core.evaluation.evaluate import StoppedError, evaluate, wilson_interval
+from pruning_core.evaluation import intervals
+from pruning_core.evaluation.evaluate import (
+    INTERVAL_METHODS,
+    StoppedError,
+    evaluate,
+    wilson_interval,
+)
 from pruning_core.loading.split import Split
 
 
@@ -136,3 +148,113 @@ def test_data_that_does_not_fit_the_model_is_refused(module, labels, words):
 def test_an_empty_split_is_refused():
     with pytest.raises(DataError, match="no sample to measure on"):
         evaluate(Answers(), split_of(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)))
+
+
+@given(
+    n=st.integers(20, 60),
+    n_classes=st.integers(3, 9),
+    seed=st.integers(0, 10**6),
+    batch_size=st.integers(1, 70),
+)
+@settings(max_examples=25, deadline=None)
+def test_top_5_and_calibration_agree_with_scikit_learn_and_torchmetrics(
+    n, n_classes, seed, batch_size
+):
+    rng = np.random.default_rng(seed)
+    logits = (3 * rng.normal(size=(n, n_classes))).astype(np.float32)
+    labels = rng.integers(0, n_classes, n)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intervals, "RESAMPLES", 20)
+        measured = evaluate(Answers(), split_of(logits, labels), batch_size=batch_size, full=True)
+    if n_classes <= 5:
+        assert measured.top5 is None
+        assert "top5" not in measured.intervals
+    else:
+        expected = metrics.top_k_accuracy_score(labels, logits, k=5, labels=range(n_classes))
+        assert measured.top5 == pytest.approx(expected)
+    probabilities = torch.softmax(torch.from_numpy(logits), dim=1)
+    error = multiclass_calibration_error(
+        probabilities, torch.from_numpy(labels), n_classes, n_bins=15, norm="l1"
+    )
+    assert measured.calibration_error == pytest.approx(float(error), abs=1e-6)
+    theirs = [
+        function(
+            torch.from_numpy(logits), torch.from_numpy(labels), n_classes, average=average
+        ).numpy()
+        for function in (multiclass_precision, multiclass_recall, multiclass_f1_score)
+        for average in ("macro", "none")
+    ]
+    ours = [
+        value
+        for name in ("precision", "recall", "f1")
+        for value in (getattr(measured, name), [getattr(c, name) for c in measured.per_class])
+    ]
+    for mine, expected in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(expected, abs=1e-6)
+
+
+def test_calibration_worked_by_hand():
+    # Confidence 0.8 five times and right three times; confidence 0.6 five times, always right.
+    first, second = float(np.log(4)), float(np.log(1.5))
+    logits = [[first, 0.0]] * 5 + [[second, 0.0]] * 5
+    measured = evaluate(Answers(), split_of(logits, [0, 0, 0, 1, 1] + [0] * 5), full=True)
+    assert measured.calibration_error == pytest.approx(0.5 * 0.2 + 0.5 * 0.4)
+
+
+def test_every_metric_has_an_interval_around_it_and_the_method_is_named():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 7, 400)
+    logits = rng.normal(size=(400, 7)).astype(np.float32)
+    logits[np.arange(400), labels] += 2
+    measured = evaluate(Answers(), split_of(logits, labels), full=True)
+    for name, (low, high) in measured.intervals.items():
+        assert low < getattr(measured, name) < high, name
+        assert INTERVAL_METHODS[name]
+    assert set(measured.intervals) == {
+        *("accuracy", "top5", "precision", "recall", "f1", "loss", "calibration_error")
+    }
+    for item in measured.per_class:
+        for name, (low, high) in item.intervals.items():
+            assert low < getattr(item, name) < high, name
+    again = evaluate(Answers(), split_of(logits, labels), full=True, batch_size=7)
+    assert again.intervals["f1"] == measured.intervals["f1"]
+    assert again.intervals["calibration_error"] == pytest.approx(
+        measured.intervals["calibration_error"]
+    )
+
+
+def test_the_interval_of_macro_f1_is_as_wide_as_that_of_samples_drawn_anew():
+    """The spread of macro F1 over many fresh test sets of the same kind, next to one interval."""
+    rng = np.random.default_rng(2)
+
+    def drawn(n=500):
+        labels = rng.integers(0, 3, n)
+        named = np.where(rng.random(n) < 0.8, labels, rng.integers(0, 3, n))
+        return labels, named
+
+    fresh = [metrics.f1_score(*drawn(), average="macro") for _ in range(400)]
+    spread = np.percentile(fresh, 97.5) - np.percentile(fresh, 2.5)
+    labels, named = drawn()
+    measured = evaluate(Answers(), split_of(np.eye(3, dtype=np.float32)[named], labels), full=True)
+    low, high = measured.intervals["f1"]
+    assert high - low == pytest.approx(spread, rel=0.15)
+
+
+def test_a_network_that_diverged_has_no_calibration_error():
+    measured = evaluate(Answers(), split_of([[float("nan"), 0.0]] * 3, [0, 1, 1]), full=True)
+    assert measured.calibration_error is None
+    assert "calibration_error" not in measured.intervals
+
+
+def test_the_interval_of_f1_is_that_of_its_share_and_never_empty():
+    # Class 0: 8 right, 1 missed, 1 called so in error: q = 8/10, F1 = 16/18.
+    labels, named = [0] * 9 + [1] * 9, [0] * 8 + [1] + [0] + [1] * 8
+    measured = evaluate(Answers(), split_of(np.eye(2, dtype=np.float32)[named], labels), full=True)
+    low, high = wilson_interval(0.8, 10)
+    assert measured.per_class[0].f1 == pytest.approx(16 / 18)
+    assert measured.per_class[0].intervals["f1"] == pytest.approx(
+        (2 * low / (1 + low), 2 * high / (1 + high))
+    )
+    perfect = evaluate(Answers(), split_of(np.eye(2, dtype=np.float32)[labels], labels), full=True)
+    assert perfect.intervals["f1"] == perfect.accuracy_interval
+    assert perfect.per_class[0].intervals["f1"][0] < 0.9

@@ -65,3 +65,36 @@ def test_the_table_shows_float32_beside_int8():
     said = " ".join(item.value for item in app.caption).replace("\\", "")
     assert "same answer to 99.50 % of 1,000" in said
     assert "Still float32: pos_embed" in said
+
+
+def test_a_run_shows_every_metric_with_its_interval_and_every_class():
+    def page(report):
+        from pages.common import run_numbers
+
+        run_numbers.show(report)
+
+    side = {"dense": 0.9, "pruned": 0.8}
+    item = {"label": 0, "n": 100, "precision": 0.9, "recall": 0.9, "f1": 0.9, "intervals": {}}
+    details = {
+        "accuracy_interval": [0.85, 0.93],
+        "intervals": {"f1": [0.8, 0.95]},
+        "per_class": [item, item | {"label": 1}],
+        "confusion": [[90, 10], [10, 90]],
+    }
+    report = {
+        "accuracy": side,
+        "f1": side,
+        "n": {"dense": 200, "pruned": 200},
+        "data": {"key": "digits", "title": "Digits", "source": "bundled subset"},
+        "details": {"dense": details, "pruned": details, "tuned": None},
+    }
+    app = AppTest.from_function(page, args=(report,), default_timeout=60).run()
+    assert not app.exception
+    metrics, classes, confusion = (table.value for table in app.dataframe)
+    assert metrics["Dense"][0] == "90.00 % (85.00 to 93.00)"
+    assert list(classes["Class"]) == ["0", "1"]
+    assert list(confusion["1"]) == [10, 90]
+    assert any("Wilson" in item.value for item in app.caption)
+    nothing = report | {"accuracy": {"dense": None}}
+    app = AppTest.from_function(page, args=(nothing,), default_timeout=60).run()
+    assert "No accuracy was measured" in app.info[0].value

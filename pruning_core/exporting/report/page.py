@@ -4,9 +4,16 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
-from pruning_core.exporting.document import METRICS, STAGES, Document
+from pruning_core.exporting.document import STAGES, Document
 from pruning_core.exporting.int8_table import HEADER as INT8_HEADER
 from pruning_core.exporting.int8_table import int8_rows, int8_sentences
+from pruning_core.exporting.metric_table import (
+    CLASS_HEADER,
+    HOW,
+    STAGE_TITLES,
+    class_rows,
+    metric_rows,
+)
 from pruning_core.exporting.report.charts import Bar, Line, bar_chart, line_chart
 from pruning_core.exporting.report.style import CSS
 from pruning_core.exporting.wording import count, duration, percent, ratio
@@ -20,15 +27,7 @@ SAVINGS: Final = (
     ("bytes", "Bytes as safetensors"),
 )
 MOST_ROWS: Final = 40
-_STAGE_TITLES: Final = {"dense": "Dense", "pruned": "Pruned", "tuned": "Fine-tuned"}
-_METRIC_TITLES: Final = {
-    "accuracy": "Accuracy",
-    "precision": "Precision (macro)",
-    "recall": "Recall (macro)",
-    "f1": "F1 (macro)",
-    "loss": "Loss (cross-entropy)",
-    "n": "Test samples n",
-}
+MOST_CLASSES: Final = 20
 _DATA_TITLES: Final = {
     "title": "Data set",
     "source": "Copy of the data",
@@ -140,24 +139,13 @@ def _quality(document: Document) -> str:
     stages = [stage for stage in STAGES if document["accuracy"][stage] is not None]
     if not stages:
         return _section("What it costs", "<p>Not measured: the run had no data.</p>")
-    rows = [
-        (_METRIC_TITLES[metric], *(_metric(document, metric, stage) for stage in stages))
-        for metric in METRICS
-    ]
-    intervals = [document["details"][stage]["accuracy_interval"] for stage in stages]
-    rows.insert(
-        1,
-        (
-            "95 % interval (Wilson)",
-            *(f"{percent(low)} to {percent(high)}" for low, high in intervals),
-        ),
-    )
     data = document["data"] or {}
     where = f"{data.get('title', '')}, {data.get('source', '')}, held-out test split"
     return _section(
         f"What it costs {_MEASURED}",
-        _table(("", *(_STAGE_TITLES[stage] for stage in stages)), rows)
-        + f"<p class='note'>Measured on {escape(where)}. Nothing was chosen on these samples.</p>",
+        _table(("", *(STAGE_TITLES[stage] for stage in stages)), metric_rows(document))
+        + f"<p class='note'>Measured on {escape(where)}. Nothing was chosen on these samples. "
+        f"{HOW}</p>",
     )
 
 
@@ -168,15 +156,6 @@ def _int8(document: Document) -> str:
     notes = "".join(f"<p class='note'>{escape(text)}</p>" for text in int8_sentences(found))
     title = f"In int8 ({escape(found['kind'])}) {_MEASURED}"
     return _section(title, _table(INT8_HEADER, int8_rows(found)) + notes)
-
-
-def _metric(document: Document, metric: str, stage: str) -> str:
-    value = document[metric][stage]
-    if value is None:
-        return "not finite"
-    if metric == "n":
-        return count(value)
-    return f"{value:.4f}" if metric == "loss" else percent(value)
 
 
 def _curves(document: Document) -> str:
@@ -225,8 +204,29 @@ def _classes(document: Document) -> str:
         )
         for index, classes in enumerate(zip(*per_stage, strict=True))
     ]
-    header = ("Class", "n", *(f"{_STAGE_TITLES[stage]} recall" for stage in stages))
-    return _section(f"Who pays: recall of each class {_MEASURED}", _table(header, rows))
+    header = ("Class", "n", *(f"{STAGE_TITLES[stage]} recall" for stage in stages))
+    last = stages[-1]
+    return (
+        _section(f"Who pays: recall of each class {_MEASURED}", _table(header, rows))
+        + _section(
+            f"Every class, {STAGE_TITLES[last].lower()} {_MEASURED}",
+            f"<div class='wide'>{_table(CLASS_HEADER, class_rows(document, last, names))}</div>",
+        )
+        + _confusion(details[last]["confusion"], names, STAGE_TITLES[last].lower())
+    )
+
+
+def _confusion(counts: Sequence[Sequence[int]], names: Sequence[str], stage: str) -> str:
+    """Return the confusion matrix as a table; none where it would be too wide to read."""
+    if len(counts) > MOST_CLASSES:
+        return ""
+    titles = [names[place] if place < len(names) else str(place) for place in range(len(counts))]
+    rows = [(name, *map(count, row)) for name, row in zip(titles, counts, strict=True)]
+    return _section(
+        f"Confusion matrix, {stage} {_MEASURED}",
+        f"<div class='wide'>{_table(('True class', *titles), rows)}</div>"
+        "<p class='note'>Test samples: rows are true classes, columns are answers.</p>",
+    )
 
 
 def _layers(document: Document) -> str:
