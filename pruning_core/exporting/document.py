@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pruning_core.evaluation.evaluate import INTERVAL_METHODS
 from pruning_core.exporting.result import Quantised, RunResult
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def run_document(result: RunResult) -> Document:
             stage: None if found is None else _details(found)
             for stage, found in evaluations.items()
         },
+        "interval_methods": dict(INTERVAL_METHODS),
         "layers": [layer_document(layer) for layer in result.preview.layers],
         "rounds_kept": result.rounds_kept,
         "epochs": [plain(epoch) for epoch in result.epochs],
