@@ -244,7 +244,7 @@ def test_run_prints_progress_to_stderr_and_only_the_report_to_stdout(call, tmp_p
 
 def test_run_for_people_names_the_metrics_and_the_files(call, tmp_path):
     out = call("run", write(tmp_path), "--out", tmp_path / "run")[1]
-    for words in ("Accuracy", "Test samples n", "Dense", "Pruned", "Tuned", "model.onnx"):
+    for words in ("Accuracy", "Test samples n", "Dense", "Pruned", "Fine-tuned", "model.onnx"):
         assert words in out
 
 
