@@ -21,6 +21,7 @@ from pruning_core.commands import (
     restore,
     run,
     sensitivity,
+    tickets,
 )
 from pruning_core.errors import PruningError
 
@@ -35,6 +36,7 @@ COMMANDS: Final = (
     explain,
     sensitivity,
     run,
+    tickets,
     export,
     quantise,
     restore,

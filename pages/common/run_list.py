@@ -51,7 +51,10 @@ def table(records: tuple[Record, ...]) -> dict[str, list[object]]:
     return {
         "Started": list(started),
         "State": [record.state for record in records],
-        "What": [record.title for record in records],
+        "What": [
+            f"{record.label}: {record.title}" if record.label else record.title
+            for record in records
+        ],
         "Epochs": [
             f"{record.epoch} of {record.n_epochs}"
             if record.is_finished

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts, measured, run_numbers, shell, state
+from pages.common import cache, charts, measured, run_group, run_numbers, shell, state
 from pages.common.format import count, duration, markdown, percent
 from pruning_core.errors import RunError
 from pruning_core.runs import dispatcher
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "queued": ("waiting", "gray"),
     "running": ("running", "blue"),
+    "pausing": ("pausing", "orange"),
+    "paused": ("paused", "orange"),
     "cancelling": ("stopping", "orange"),
     "cancelled": ("cancelled", "gray"),
     "done": ("done", "green"),
@@ -34,7 +36,7 @@ _MOMENTS: Final[Mapping[str, str]] = {
 def show(run: str) -> None:
     """Draw a run; while it is active, this part of the page refreshes itself every second."""
     try:
-        active = not dispatcher.poll(run).is_finished
+        active = _is_active(dispatcher.poll(run))
     except RunError as error:
         st.error(markdown(str(error)))
         return
@@ -44,13 +46,20 @@ def show(run: str) -> None:
         _live(run, was_active=False)
 
 
+def _is_active(record: "Record") -> bool:
+    """Tell whether anything will still change: the run, or one that was started with it."""
+    return any(
+        not one.is_finished and one.state != "paused" for one in run_group.records_of(record)
+    )
+
+
 def _live(run: str, *, was_active: bool) -> None:
     """Draw the present state of a run."""
     from pruning_core.runs.view import read_run
 
     with shell.shows_errors():
         record = dispatcher.poll(run)
-        if was_active and record.is_finished:
+        if was_active and not _is_active(record):
             st.rerun()
         try:
             view = read_run(run)
@@ -58,6 +67,8 @@ def _live(run: str, *, was_active: bool) -> None:
             st.error(markdown(str(error)))
             _stop_or_delete(record)
             return
+        if record.group_id:
+            run_group.show(run_group.records_of(record), run)
         _head(view)
         _accuracies(view)
         for note in view.notes:
@@ -84,7 +95,9 @@ def _head(view: "RunView") -> None:
             _reuse(view)
         _stop_or_delete(record)
     st.caption(markdown(record.title))
-    if not record.is_finished:
+    if record.state == "paused":
+        st.progress(view.fraction or 0.0, text=f"Paused after epoch {record.epoch}")
+    elif not record.is_finished:
         st.progress(view.fraction or 0.0, text=_doing(view))
     elif record.started and record.finished:
         took = duration(record.finished - record.started)
@@ -101,14 +114,32 @@ def _stop_or_delete(record: "Record") -> None:
             key="delete_run",
             on_click=lambda: state.attempt(lambda: _delete(record.id)),
         )
+        return
+    if record.state == "paused":
+        st.button(
+            "Resume",
+            icon=":material/play_arrow:",
+            key="resume_run",
+            help=f"Goes on after epoch {record.epoch}, when it is its turn.",
+            on_click=lambda: state.attempt(lambda: _resume(record.id)),
+        )
     else:
         st.button(
-            "Cancel",
-            icon=":material/stop:",
-            key="cancel_run",
-            disabled=record.state == "cancelling",
-            on_click=lambda: state.attempt(lambda: _cancel(record.id)),
+            "Pause",
+            icon=":material/pause:",
+            key="pause_run",
+            disabled=record.state not in {"queued", "running"},
+            help="Frees the processor for another run. What is finished is kept; the epoch that "
+            "has begun is done again.",
+            on_click=lambda: state.attempt(lambda: _pause(record.id)),
         )
+    st.button(
+        "Cancel",
+        icon=":material/stop:",
+        key="cancel_run",
+        disabled=record.state == "cancelling",
+        on_click=lambda: state.attempt(lambda: _cancel(record.id)),
+    )
 
 
 def _reuse(view: "RunView") -> None:
@@ -266,6 +297,14 @@ def _classes(report: dict[str, Any], last: str) -> None:
 
 def _cancel(run: str) -> None:
     dispatcher.cancel(run)
+
+
+def _pause(run: str) -> None:
+    dispatcher.pause(run)
+
+
+def _resume(run: str) -> None:
+    dispatcher.resume(run)
 
 
 def _delete(run: str) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from pages.common import cache, quantising, schedule, state, tuning_groups
 from pages.common.format import count, percent, plural
 from pruning_core.planning.recipe import Recipe
-from pruning_core.runs.dispatcher import submit
+from pruning_core.runs.dispatcher import submit, submit_group
 
 _OPTIMISERS: Final = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 
@@ -44,6 +44,14 @@ def show() -> None:
         tuning_groups.show(recipe)
         with tuning_groups.group("Quantisation", quantising.in_words()):
             quantising.settings()
+    st.button(
+        "Lottery-ticket bench",
+        icon=":material/confirmation_number:",
+        width="stretch",
+        help="Four runs of this plan, drawn in one figure: trained weights, weights rewound to the "
+        "beginning, fresh random weights, and a random mask rewound.",
+        on_click=lambda: state.attempt(_submit_tickets),
+    )
 
 
 def _settings(recipe: Recipe) -> None:
@@ -82,6 +90,15 @@ def _settings(recipe: Recipe) -> None:
         help="The highest rate; the group below says what it does over time.",
         **tuning_groups.bound("learning_rate", tuning.learning_rate),
     )
+
+
+def _submit_tickets() -> None:
+    """Queue the four runs of the lottery-ticket bench and show the first."""
+    from pruning_core.runs.tickets import ticket_recipes
+
+    recipe = state.recipe()
+    recipes = ticket_recipes(recipe, cache.model(recipe.model))
+    state.show_run(submit_group(recipes, device=state.device())[0])
 
 
 def _submit() -> None:

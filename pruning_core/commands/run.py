@@ -47,16 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the files; made if needed",
     )
+    add_device(parser)
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write into DIR even if it holds another run or other files",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``, where to train and measure."""
     parser.add_argument(
         "--device",
         metavar="NAME",
         help="where to train and measure: cpu, cuda, mps or auto (the fastest there is); default: "
         "the variable PRUNING_STUDIO_DEVICE, else auto",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="write into DIR even if it holds another run or other files",
     )
 
 
@@ -68,8 +73,8 @@ def answer(arguments: argparse.Namespace) -> Answer:
         from pruning_core.exporting.document import run_document
         from pruning_core.runs.pipeline import write_run
 
-        finished = _execute(recipe, _data(recipe, arguments), arguments.device)
-        _tell("writing the files ...")
+        finished = carried_out(recipe, chosen_data(recipe, arguments), arguments.device)
+        tell("writing the files ...")
         result = write_run(finished, folder)
         document = run_document(result)
         return Answer(document, _text(result, document, folder))
@@ -114,7 +119,7 @@ def _holds_run_of(folder: Path, recipe: "Recipe") -> bool:
     return isinstance(report, dict) and report.get("recipe_fingerprint") == recipe.fingerprint
 
 
-def _data(recipe: "Recipe", arguments: argparse.Namespace) -> "Dataset | None":
+def chosen_data(recipe: "Recipe", arguments: argparse.Namespace) -> "Dataset | None":
     """Return the data set in the given folder; None lets the run choose."""
     if arguments.data_folder is None:
         return None
@@ -125,18 +130,19 @@ def _data(recipe: "Recipe", arguments: argparse.Namespace) -> "Dataset | None":
     return None if key is None else load_dataset(key, folder=arguments.data_folder)
 
 
-def _execute(recipe: "Recipe", data: "Dataset | None", device: str | None) -> "RunResult":
+def carried_out(recipe: "Recipe", data: "Dataset | None", device: str | None) -> "RunResult":
+    """Carry the recipe out, with its progress on stderr."""
     from pruning_core.runs.events import Finished
     from pruning_core.runs.pipeline import execute
 
     for event in execute(recipe, data=data, device=device):
         if isinstance(event, Finished):
             return event.result
-        _tell(progress_line(event))
+        tell(progress_line(event))
     raise RuntimeError("the pipeline ended without a result")
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
     """Write a line of progress to stderr, if there is something to say."""
     if line:
         sys.stderr.write(line + "\n")

@@ -65,7 +65,9 @@ class Attempt:
             self._note(f"Damaged and therefore not used: {', '.join(damaged)}.")
         if self._number > 1:
             where = f"on after epoch {resume.epoch}" if resume else "back to the beginning"
-            self._note(f"The worker before this one ended early; going {where}.")
+            paused = self._store.get(self._spec.id).paused_attempt == self._number - 1
+            why = "Resumed" if paused else "The worker before this one ended early"
+            self._note(f"{why}; going {where}.")
         events = execute(
             self._spec.recipe,
             allow_python=is_permitted(self._spec.recipe.model),

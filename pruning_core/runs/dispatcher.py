@@ -1,4 +1,4 @@
-"""Submit, poll, cancel, delete: runs as worker processes of their own, which outlive the page.
+"""Submit, poll, pause, cancel, delete: runs as processes of their own, which outlive the page.
 
 There is no supervising process. Whoever submits, polls or finishes calls :func:`dispatch`, which
 under a file lock finds dead workers, queues their runs again and starts queued ones. So a run
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ import pruning_core
 from pruning_core.errors import RunError
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic, process
-from pruning_core.runs.store import Record, Store, read_spec
+from pruning_core.runs.store import WORKING, Record, Store, new_id, read_spec
 
 STARTS_WITHOUT_EPOCH: Final = 3
 MIN_FREE_BYTES: Final = 200_000_000
@@ -42,15 +42,49 @@ def submit(recipe: Recipe, *, device: str = "", store: Store | None = None) -> s
         RunError: If the queue is full or the disk nearly is.
     """
     store = store or Store()
+    _check_disk(store)
+    record = store.add(recipe, threads=process.default_threads(), device=device)
+    dispatch(store)
+    return record.id
+
+
+def submit_group(
+    recipes: Mapping[str, Recipe], *, device: str = "", store: Store | None = None
+) -> tuple[str, ...]:
+    """Queue runs that belong together, all or none; return their ids.
+
+    Args:
+        recipes: By label, which tells the runs of the group apart.
+        device: See :func:`submit`.
+        store: The runs; None means those of this server.
+
+    Raises:
+        RunError: If the queue has no room for all of them, or the disk is nearly full.
+    """
+    store = store or Store()
+    _check_disk(store)
+    store.check_room(len(recipes))
+    group_id, threads = new_id(time.time()), process.default_threads()
+    records = [
+        store.add(recipe, threads=threads, device=device, group_id=group_id, label=label)
+        for label, recipe in recipes.items()
+    ]
+    dispatch(store)
+    return tuple(record.id for record in records)
+
+
+def _check_disk(store: Store) -> None:
+    """Refuse to start a run when there is next to no room for its files.
+
+    Raises:
+        RunError: If less than ``MIN_FREE_BYTES`` are free.
+    """
     free = shutil.disk_usage(store.root).free
     if free < MIN_FREE_BYTES:
         raise RunError(
             f"Only {free / 1e6:.0f} MB are free where runs are kept; a run needs at least "
             f"{MIN_FREE_BYTES / 1e6:.0f} MB. Delete old runs or make room."
         )
-    record = store.add(recipe, threads=process.default_threads(), device=device)
-    dispatch(store)
-    return record.id
 
 
 def poll(run_id: str, *, store: Store | None = None) -> Record:
@@ -81,6 +115,29 @@ def cancel(run_id: str, *, store: Store | None = None) -> Record:
     """
     store = store or Store()
     record = store.ask_to_cancel(run_id)
+    dispatch(store)
+    return store.get(record.id)
+
+
+def pause(run_id: str, *, store: Store | None = None) -> Record:
+    """Ask a run to stop for now: its checkpoints stay, its worker ends, another run may start.
+
+    The epoch that has begun is done again when the run is resumed. Raises as :func:`cancel` does.
+    """
+    store = store or Store()
+    record = store.ask_to_pause(run_id)
+    dispatch(store)
+    return store.get(record.id)
+
+
+def resume(run_id: str, *, store: Store | None = None) -> Record:
+    """Let a paused run go on after its last finished epoch, when it is its turn.
+
+    Raises:
+        RunError: If there is no such run, or the queue is full.
+    """
+    store = store or Store()
+    record = store.resume(run_id)
     dispatch(store)
     return store.get(record.id)
 
@@ -135,7 +192,7 @@ def dispatch(store: Store, *, limit: int | None = None, spawn: Spawn = spawn_wor
     """
     limit = job_limit() if limit is None else limit
     with atomic.exclusive(store.root / "dispatcher.lock"):
-        active = store.in_state("running", "cancelling")
+        active = store.in_state(*WORKING)
         _reap({(record.id, record.attempt) for record in active})
         for record in active:
             _see_to(store, record)
@@ -147,7 +204,7 @@ def dispatch(store: Store, *, limit: int | None = None, spawn: Spawn = spawn_wor
 def _see_to(store: Store, record: Record) -> None:
     """Act on one active run: leave a living worker alone, otherwise move the run on."""
     alive = process.is_alive(record.pid, record.mark)
-    if alive and record.state == "cancelling":
+    if alive and record.state in {"cancelling", "pausing"}:
         asked = record.cancel_asked or 0.0
         if time.time() - asked > _CANCEL_GRACE_SECONDS and record.pid and record.mark:
             process.kill(record.pid, record.mark)
@@ -156,6 +213,8 @@ def _see_to(store: Store, record: Record) -> None:
         return
     if record.state == "cancelling":
         store.finish(record.id, record.attempt, "cancelled")
+    elif record.state == "pausing":
+        store.pause(record.id, record.attempt)
     elif record.stalled >= STARTS_WITHOUT_EPOCH:
         where = f"epoch {record.epoch + 1}" if record.n_epochs else "the end"
         store.finish(

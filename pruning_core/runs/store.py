@@ -10,8 +10,9 @@ State folder (``PRUNING_STUDIO_STATE``, else the XDG state home)::
     runs/<id>/export/                     the files to download
 
 A run moves ``queued -> running -> done | failed``; ``queued -> cancelled``; ``running ->
-cancelling -> cancelled``; and ``running -> queued`` when its worker died. Every change a worker
-makes carries its attempt number, so that a worker that was given up can change nothing any more.
+cancelling -> cancelled``; ``running -> pausing -> paused -> queued``; and ``running -> queued``
+when its worker died. Every change a worker makes carries its attempt number, so that a worker that
+was given up can change nothing any more.
 """
 
 import json
@@ -21,9 +22,9 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,11 +32,17 @@ from pruning_core.errors import PruningError, RunError
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic
 
-State = Literal["queued", "running", "cancelling", "cancelled", "done", "failed"]
+State = Literal[
+    "queued", "running", "pausing", "paused", "cancelling", "cancelled", "done", "failed"
+]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 QUEUE_LIMIT: Final = 20
+FORK_FILE: Final = "fork.ckpt"
 FINISHED: Final[frozenset[str]] = frozenset({"cancelled", "done", "failed"})
+WORKING: Final[tuple[State, ...]] = ("running", "pausing", "cancelling")
+"""A run in one of these has a worker, or had one that died."""
+_WORKING: Final = "('running', 'pausing', 'cancelling')"
 _ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -46,9 +53,20 @@ CREATE TABLE IF NOT EXISTS runs (
     started REAL, finished REAL, error TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, created, id);
-CREATE INDEX IF NOT EXISTS runs_by_recipe ON runs (fingerprint, state);
 CREATE TABLE IF NOT EXISTS notices (time REAL NOT NULL, text TEXT NOT NULL) STRICT;
 """
+_ADDED: Final[Mapping[int, str]] = {
+    2: """
+ALTER TABLE runs ADD COLUMN group_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN label TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN parent TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN parent_epoch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN paused_attempt INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX runs_by_recipe ON runs (fingerprint, state);
+CREATE INDEX runs_by_group ON runs (group_id)
+"""
+}
+"""What each later version of the schema added; the first is ``_SCHEMA``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,11 @@ class Record:
         started: When its first worker was started, Unix seconds; None before.
         finished: When it ended, Unix seconds; None before.
         error: Why it failed, or what a finished run could not write; empty otherwise.
+        group_id: What runs that were started together have in common; empty for a single run.
+        label: What tells it apart in its group.
+        parent: The run it was forked from; empty otherwise.
+        parent_epoch: After which epoch of that run.
+        paused_attempt: The attempt that was last paused; 0 before any was.
     """
 
     id: str
@@ -90,11 +113,33 @@ class Record:
     started: float | None
     finished: float | None
     error: str
+    group_id: str
+    label: str
+    parent: str
+    parent_epoch: int
+    paused_attempt: int
 
     @property
     def is_finished(self) -> bool:
         """True when nothing will happen to the run any more."""
         return self.state in FINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Where a run goes on from.
+
+    Attributes:
+        parent: The run whose checkpoint it is.
+        epoch: After which epoch.
+        n_epochs: Epochs of the new run in all, those of the parent included.
+        checkpoint: The file.
+    """
+
+    parent: str
+    epoch: int
+    n_epochs: int
+    checkpoint: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +152,11 @@ class Spec:
         threads: Threads torch uses, the same in every attempt (other counts give other bits).
         recipe: The recipe.
         device: Where it computes, the same in every attempt; empty asks the worker's environment.
+        group_id: See :class:`Record`.
+        label: See :class:`Record`.
+        parent: See :class:`Record`; its checkpoint lies in the folder as ``FORK_FILE``.
+        parent_epoch: See :class:`Record`.
+        n_epochs: Epochs in all; None means those of the recipe.
     """
 
     id: str
@@ -114,6 +164,11 @@ class Spec:
     threads: int
     recipe: Recipe
     device: str = ""
+    group_id: str = ""
+    label: str = ""
+    parent: str = ""
+    parent_epoch: int = 0
+    n_epochs: int | None = None
 
     def to_json(self) -> str:
         """Return the document that :func:`read_spec` reads."""
@@ -123,6 +178,11 @@ class Spec:
             "created": self.created,
             "threads": self.threads,
             "device": self.device,
+            "group_id": self.group_id,
+            "label": self.label,
+            "parent": self.parent,
+            "parent_epoch": self.parent_epoch,
+            "n_epochs": self.n_epochs,
             "recipe": self.recipe.model_dump(mode="json"),
         }
         return json.dumps(document, indent=2) + "\n"
@@ -137,12 +197,18 @@ def read_spec(path: Path) -> Spec:
     try:
         document = json.loads(path.read_bytes())
         recipe = Recipe.from_json(json.dumps(document["recipe"]))
+        n_epochs = document.get("n_epochs")
         return Spec(
             str(document["id"]),
             float(document["created"]),
             int(document["threads"]),
             recipe,
-            str(document.get("device", "")),
+            device=str(document.get("device", "")),
+            group_id=str(document.get("group_id", "")),
+            label=str(document.get("label", "")),
+            parent=str(document.get("parent", "")),
+            parent_epoch=int(document.get("parent_epoch", 0)),
+            n_epochs=None if n_epochs is None else int(n_epochs),
         )
     except (OSError, ValueError, KeyError, TypeError, PruningError) as error:
         raise RunError(
@@ -224,19 +290,40 @@ class Store:
             raise RunError(f"No run is called '{run_id[:60]}'. Choose one from the list of runs.")
         return self.root / "runs" / run_id
 
-    def add(self, recipe: Recipe, *, threads: int, device: str = "") -> Record:
+    def add(
+        self,
+        recipe: Recipe,
+        *,
+        threads: int,
+        device: str = "",
+        group_id: str = "",
+        label: str = "",
+        fork: Fork | None = None,
+    ) -> Record:
         """Write the run's ``spec.json`` and queue it; afterwards it cannot get lost.
+
+        Args:
+            recipe: What to do.
+            threads: Threads to compute with.
+            group_id: See :class:`Record`.
+            label: See :class:`Record`.
+            fork: What it goes on from; None for a run from the beginning.
 
         Raises:
             RunError: If the queue is full or the disk refuses.
         """
         now = time.time()
-        spec = Spec(new_id(now), now, threads, recipe, device)
+        spec = Spec(new_id(now), now, threads, recipe, device, group_id=group_id, label=label)
+        if fork is not None:
+            spec = replace(
+                spec, parent=fork.parent, parent_epoch=fork.epoch, n_epochs=fork.n_epochs
+            )
         folder = self.folder(spec.id)
-        if self.n_in("queued") >= QUEUE_LIMIT:
-            raise _queue_is_full()
+        self.check_room(1)
         try:
             folder.mkdir(mode=0o700)
+            if fork is not None:
+                atomic.write_bytes(folder / FORK_FILE, fork.checkpoint.read_bytes())
             atomic.write_bytes(folder / "spec.json", spec.to_json().encode())
             with self._write() as connection:
                 (waiting,) = connection.execute(
@@ -251,6 +338,15 @@ class Store:
                 raise RunError(f"The run could not be queued: {error.strerror}.") from error
             raise
         return self.get(spec.id)
+
+    def check_room(self, n_runs: int) -> None:
+        """Refuse to queue more runs than the queue takes.
+
+        Raises:
+            RunError: If fewer than ``n_runs`` places are free.
+        """
+        if self.n_in("queued") + n_runs > QUEUE_LIMIT:
+            raise _queue_is_full()
 
     def get(self, run_id: str) -> Record:
         """Return the record of a run.
@@ -274,6 +370,10 @@ class Store:
             "WHERE fingerprint = ? AND state = 'done' ORDER BY created DESC, id DESC", fingerprint
         )
 
+    def group(self, group_id: str) -> tuple[Record, ...]:
+        """Return the runs of one group, the oldest first."""
+        return self._select("WHERE group_id = ? ORDER BY created, id", group_id)
+
     def in_state(self, *states: State) -> tuple[Record, ...]:
         """Return the records in any of ``states``, the oldest first."""
         marks = ", ".join("?" * len(states))
@@ -296,7 +396,7 @@ class Store:
         """
         with self._write() as connection:
             (active,) = connection.execute(
-                "SELECT count(*) FROM runs WHERE state IN ('running', 'cancelling')"
+                f"SELECT count(*) FROM runs WHERE state IN {_WORKING}"
             ).fetchone()
             if active >= limit:
                 return None
@@ -362,7 +462,7 @@ class Store:
         with self._write() as connection:
             changed = connection.execute(
                 "UPDATE runs SET state = ?, error = ?, finished = ?, pid = NULL, mark = NULL "
-                "WHERE id = ? AND attempt = ? AND state IN ('queued', 'running', 'cancelling')",
+                "WHERE id = ? AND attempt = ? AND state NOT IN ('done', 'failed', 'cancelled')",
                 (state, error, now, run_id, attempt),
             ).rowcount
         return bool(changed)
@@ -378,19 +478,60 @@ class Store:
         return bool(changed)
 
     def ask_to_cancel(self, run_id: str) -> Record:
-        """Cancel a queued run at once, mark a running one for its worker; others stay as they are.
+        """Cancel a run without worker at once, mark a working one; others stay as they are.
 
         Raises:
             RunError: If there is no such run.
         """
         record = self.get(run_id)
-        if record.state == "queued" and self.finish(run_id, record.attempt, "cancelled"):
+        waits = record.state in {"queued", "paused"}
+        if waits and self.finish(run_id, record.attempt, "cancelled"):
             return self.get(run_id)
         with self._write() as connection:
             connection.execute(
                 "UPDATE runs SET state = 'cancelling', cancel_asked = ? "
-                "WHERE id = ? AND state = 'running'",
+                "WHERE id = ? AND state IN ('running', 'pausing')",
                 (time.time(), run_id),
+            )
+        return self.get(run_id)
+
+    def ask_to_pause(self, run_id: str) -> Record:
+        """Pause a queued run at once, mark a running one for its worker; others stay as they are.
+
+        Raises:
+            RunError: If there is no such run.
+        """
+        with self._write() as connection:
+            connection.execute(
+                "UPDATE runs SET state = CASE state WHEN 'queued' THEN 'paused' ELSE 'pausing' END,"
+                " cancel_asked = ? WHERE id = ? AND state IN ('queued', 'running')",
+                (time.time(), run_id),
+            )
+        return self.get(run_id)
+
+    def pause(self, run_id: str, attempt: int) -> bool:
+        """Let go of the worker of a run that was asked to pause; False when it was not."""
+        with self._write() as connection:
+            changed = connection.execute(
+                "UPDATE runs SET state = 'paused', pid = NULL, mark = NULL, paused_attempt = ?2 "
+                "WHERE id = ?1 AND attempt = ?2 AND state = 'pausing'",
+                (run_id, attempt),
+            ).rowcount
+        return bool(changed)
+
+    def resume(self, run_id: str) -> Record:
+        """Queue a paused run again; others stay as they are.
+
+        Raises:
+            RunError: If there is no such run, or the queue is full.
+        """
+        if self.get(run_id).state == "paused":
+            self.check_room(1)
+        with self._write() as connection:
+            connection.execute(
+                "UPDATE runs SET state = 'queued', stage = 'wait', stalled = 0, "
+                "cancel_asked = NULL WHERE id = ? AND state = 'paused'",
+                (run_id,),
             )
         return self.get(run_id)
 
@@ -424,7 +565,7 @@ class Store:
         with self._write() as connection:
             changed = connection.execute(
                 f"UPDATE runs SET {assignment} WHERE id = ?{place + 1} AND attempt = ?{place + 2} "
-                "AND state IN ('running', 'cancelling')",
+                f"AND state IN {_WORKING}",
                 (*values, run_id, attempt),
             ).rowcount
         return bool(changed)
@@ -487,11 +628,11 @@ class Store:
                 f"this program knows {SCHEMA_VERSION}). Update the program, or set "
                 "PRUNING_STUDIO_STATE to another folder."
             )
-        if version == SCHEMA_VERSION:
+        if version:
             _check_whole(connection)
         else:
             connection.execute("PRAGMA journal_mode = WAL")
-            _create(connection)
+        _bring_up_to_date(connection, version)
 
     def _rebuild(self) -> None:
         """Move the damaged database aside and write a new one from the runs' folders."""
@@ -503,7 +644,7 @@ class Store:
         specs = sorted((self.root / "runs").glob("*/spec.json"))
         with closing(self._connect()) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            _create(connection)
+            _bring_up_to_date(connection, 0)
             connection.execute("BEGIN IMMEDIATE")
             n_found = sum(_restore(connection, path) for path in specs)
             connection.execute(
@@ -518,9 +659,15 @@ class Store:
             connection.execute("COMMIT")
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Make the tables, or add what the versions after ``version`` added."""
+    if version == SCHEMA_VERSION:
+        return
+    statements = [] if version else _SCHEMA.split(";")
+    for number in range(max(version, 1) + 1, SCHEMA_VERSION + 1):
+        statements += _ADDED[number].split(";")
     connection.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA.split(";"):
+    for statement in statements:
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
@@ -536,15 +683,20 @@ def _check_whole(connection: sqlite3.Connection) -> None:
 def _insert(connection: sqlite3.Connection, spec: Spec, state: State) -> None:
     recipe = spec.recipe
     connection.execute(
-        "INSERT INTO runs (id, created, title, fingerprint, n_epochs, state, stage) "
-        "VALUES (?, ?, ?, ?, ?, ?, 'wait')",
+        "INSERT INTO runs (id, created, title, fingerprint, n_epochs, state, stage, group_id, "
+        "label, parent, parent_epoch, epoch) VALUES (?, ?, ?, ?, ?, ?, 'wait', ?, ?, ?, ?, ?)",
         (
             spec.id,
             spec.created,
             title_of(recipe),
             recipe.fingerprint,
-            epochs_of(recipe),
+            epochs_of(recipe) if spec.n_epochs is None else spec.n_epochs,
             state,
+            spec.group_id,
+            spec.label,
+            spec.parent,
+            spec.parent_epoch,
+            spec.parent_epoch,
         ),
     )
 

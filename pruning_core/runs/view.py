@@ -12,7 +12,7 @@ from pruning_core.planning.recipe import Recipe
 from pruning_core.preview import Totals
 from pruning_core.runs.events import STAGES, Moment, RoundFinished
 from pruning_core.runs.log import Entry, read_log
-from pruning_core.runs.store import Record, Store, read_spec
+from pruning_core.runs.store import WORKING, Record, Store, read_spec
 from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 LOG_LINES: Final = 200
@@ -182,7 +182,7 @@ def _fraction(record: Record, batches: Sequence[BatchProgress]) -> float | None:
     if record.n_epochs == 0:
         return None
     done = float(record.epoch)
-    if batches and record.state in {"running", "cancelling"}:
+    if batches and record.state in WORKING:
         done = max(done, batches[-1].epoch - 1 + batches[-1].batch / batches[-1].n_batches)
     return min(1.0, done / record.n_epochs)
 

@@ -45,7 +45,9 @@ def main(arguments: list[str]) -> int:
         watch.leave()
         if error:
             log.add("error", text=error)
-        if store.finish(run_id, attempt, state, error) and state == "done":
+        if state == "cancelled" and store.pause(run_id, attempt):
+            log.add("note", text="Paused.")
+        elif store.finish(run_id, attempt, state, error) and state == "done":
             for checkpoint in folder.glob("epoch_*.ckpt"):
                 checkpoint.unlink(missing_ok=True)
     dispatch(store)
@@ -56,8 +58,9 @@ class Watch:
     """A thread that sees the wish to stop, also while the main thread is deep in one operation.
 
     Attributes:
-        stop: Set when the run was cancelled or this attempt given up. A main thread that does not
-            end by itself soon after is ended: every file is whole or absent, so nothing is lost.
+        stop: Set when the run was cancelled or paused, or this attempt given up. A main thread
+            that does not end by itself soon after is ended: every file is whole or absent, so
+            nothing is lost.
     """
 
     def __init__(self, store: Store, run_id: str, attempt: int) -> None:
@@ -84,7 +87,8 @@ class Watch:
             return
         _log.info("stopped in the middle of an operation")
         with contextlib.suppress(PruningError, OSError):
-            self._store.finish(self._id, self._attempt, "cancelled")
+            if not self._store.pause(self._id, self._attempt):
+                self._store.finish(self._id, self._attempt, "cancelled")
             dispatch(self._store)
         os._exit(0)
 

@@ -10,6 +10,7 @@ from pruning_core.figures.bars import MAX_LAYERS, share_bars
 from pruning_core.figures.canvas import alt_text
 from pruning_core.figures.changes import confusion_change, recall_change
 from pruning_core.figures.curves import accuracy_curves, loss_curves
+from pruning_core.figures.group import group_curves
 from pruning_core.figures.heatmap import importance_heatmap, pool_max, pool_share
 from pruning_core.figures.histogram import accumulate, bin_scores, count_in, score_histogram
 from pruning_core.figures.matrix import layer_matrix, parameters_of
@@ -33,6 +34,7 @@ FIGURES = {
         [f"layer {i}" for i in range(500)], np.arange(500) + 1, c, quantity="parameters"
     ),
     "loss": lambda c: loss_curves(np.array([2.0, 1.0]), np.array([1.5, 0.9]), 5, c),
+    "group": lambda c: group_curves({"kept": SHARES, "fresh": SHARES[:0]}, 20, c),
     "rounds": lambda c: round_curve(SHARES, SHARES[::-1], [True] * SHARES.size, 20, c),
     "accuracy": lambda c: accuracy_curves(SHARES, SHARES, 10, c, levels={"dense": 0.9}),
     "recall": lambda c: recall_change(CLASSES, SHARES, SHARES[::-1], c, after_name="fine-tuned"),
@@ -261,3 +263,12 @@ def test_a_round_that_fell_is_marked_by_its_shape_and_named():
     assert figure.layout.title.text == "Accuracy fell too far in round 2; round 1 held it"
     first = round_curve(np.array([0.3]), np.array([0.7]), [False], 5, LIGHT)
     assert "no round held it" in alt_text(first)
+
+
+def test_runs_of_a_group_are_told_apart_without_colour_and_the_title_says_who_is_ahead():
+    levels = {"a": [0.5, 0.6], "b": [0.5, 0.9, 0.1], "c": [0.5, 0.7], "d": [0.5, 0.8]}
+    curves = {name: np.array(values) for name, values in levels.items()}
+    figure = group_curves(curves, 3, LIGHT)
+    assert len({(line.line.dash, line.marker.symbol) for line in figure.data}) == 4
+    assert figure.layout.title.text == "After epoch 2: b ahead with 90.00 %"
+    assert "Not every run" in alt_text(group_curves({"a": np.array([])}, 3, LIGHT))

@@ -204,3 +204,17 @@ def test_a_full_disk_is_said_before_a_run_is_queued(
     with pytest.raises(RunError, match=r"MB are free where runs are kept"):
         dispatcher.submit(RECIPE, store=store)
     assert store.all() == ()
+
+
+def test_a_run_whose_worker_died_while_it_was_to_pause_is_paused(
+    store: Store, workers: Workers
+) -> None:
+    record = store.add(RECIPE, threads=1)
+    dispatch(store, limit=1, spawn=workers)
+    store.ask_to_pause(record.id)
+    kill(workers.children[0])
+    dispatch(store, limit=1, spawn=workers)
+    assert store.get(record.id).state == "paused"
+    assert store.resume(record.id).state == "queued"
+    dispatch(store, limit=1, spawn=workers)
+    assert (store.get(record.id).attempt, store.get(record.id).stalled) == (2, 1)

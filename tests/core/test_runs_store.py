@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -167,7 +168,7 @@ def test_a_newer_schema_is_refused_and_left_alone(store: Store) -> None:
     with sqlite3.connect(store.root / "jobs.sqlite3") as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(RunError, match=r"newer version \(schema 7; this program knows 1\)"):
+    with pytest.raises(RunError, match=r"newer version \(schema 7; this program knows 2\)"):
         Store(store.root)
 
 
@@ -307,3 +308,18 @@ def test_a_run_being_cancelled_still_takes_its_place(store):
     store.add(RECIPE, threads=1)
     store.ask_to_cancel(record.id)
     assert store.claim(1) is None
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    record = store.add(RECIPE, threads=1)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as connection:
+        for index in ("runs_by_recipe", "runs_by_group"):
+            connection.execute(f"DROP INDEX {index}")
+        for column in ("group_id", "label", "parent", "parent_epoch", "paused_attempt"):
+            connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    again = Store(tmp_path)
+    assert again.get(record.id) == record
+    assert again.notices() == ()

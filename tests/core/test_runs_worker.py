@@ -21,7 +21,7 @@ from pruning_core.runs.checkpoint import checkpoint_files
 from pruning_core.runs.events import Finished
 from pruning_core.runs.log import Log, read_log
 from pruning_core.runs.pipeline import execute
-from pruning_core.runs.store import Record, Store
+from pruning_core.runs.store import WORKING, Record, Store
 from pruning_core.runs.view import read_run
 
 RECIPE = Recipe(
@@ -37,7 +37,7 @@ LONG = RECIPE.replace(tuning=Tuning(epochs=1000))
 def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "state")
     yield store
-    for record in store.in_state("running", "cancelling"):
+    for record in store.in_state(*WORKING):
         if record.pid and record.mark:
             process.kill(record.pid, record.mark)
 
@@ -260,3 +260,46 @@ def test_progress_and_time_left_are_read_from_the_log(
     assert view.fraction == 0.25
     assert view.examples_per_second == 90
     assert view.seconds_left == pytest.approx(30 * 0.5)
+
+
+def test_a_paused_run_frees_its_worker_and_ends_with_the_same_bits(
+    store: Store, tmp_path: Path
+) -> None:
+    run_id = dispatcher.submit(RECIPE, store=store)
+    working = wait_for_epoch(store, run_id, 3)
+    dispatcher.pause(run_id, store=store)
+    until(lambda: dispatcher.poll(run_id, store=store).state == "paused", 3)
+    until(lambda: not process.is_alive(working.pid, working.mark), 5)
+    paused = store.get(run_id)
+    assert (paused.pid, paused.is_finished, paused.epoch >= 3) == (None, False, True)
+    assert checkpoint_files(store.folder(run_id))
+
+    other = RECIPE.replace(tuning=Tuning(epochs=1))
+    assert wait_for_end(store, dispatcher.submit(other, store=store)).state == "done"
+    assert dispatcher.poll(run_id, store=store).state == "paused"
+
+    dispatcher.resume(run_id, store=store)
+    record = wait_for_end(store, run_id)
+    assert (record.state, record.attempt) == ("done", 2)
+    (finished,) = [event for event in execute(RECIPE) if isinstance(event, Finished)]
+    write_safetensors(finished.result, tmp_path / "model.safetensors")
+    written = store.folder(run_id) / "export" / "model.safetensors"
+    assert sha256(written) == sha256(tmp_path / "model.safetensors")
+    notes = read_run(run_id, store=store).notes
+    assert any(note.startswith("Resumed; going on after epoch") for note in notes)
+
+
+def test_a_run_that_is_being_paused_can_be_cancelled_and_a_waiting_one_is_paused_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "dispatch", lambda store: None)
+    first, second = (dispatcher.submit(RECIPE, store=store) for _ in range(2))
+    claimed = store.claim(1)
+    assert claimed is not None
+    waiting = second if claimed.id == first else first
+    assert dispatcher.pause(waiting, store=store).state == "paused"
+    assert dispatcher.pause(claimed.id, store=store).state == "pausing"
+    assert dispatcher.cancel(claimed.id, store=store).state == "cancelling"
+    assert not store.pause(claimed.id, 1)
+    assert dispatcher.cancel(waiting, store=store).state == "cancelled"
+    assert dispatcher.resume(waiting, store=store).state == "cancelled"

@@ -2,7 +2,9 @@
 
 import pytest
 
-from pruning_core.planning.recipe import Recipe, Schedule
+from pruning_core.planning.recipe import Ratio, Recipe, Schedule, Tuning
+from pruning_core.runs import dispatcher
+from pruning_core.runs.store import Store
 from tests.pages.test_pages import visit, widget
 
 RECIPE = Recipe(model="bundled:mlp_digits")
@@ -49,3 +51,45 @@ def test_an_empty_limit_means_none(app, value):
     visit(app, "pages/run.py", limited)
     widget(app.number_input, "Largest drop, points").set_value(value).run()
     assert schedule(app).max_drop == value
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Runs stay in the queue: no worker is started."""
+    monkeypatch.setattr(dispatcher, "dispatch", lambda store: None)
+
+
+def test_one_click_starts_the_four_runs_of_the_ticket_bench(app, waits):
+    visit(app, "pages/run.py", RECIPE.replace(target=Ratio(value=0.8)))
+    widget(app.button, "Lottery-ticket bench").click().run()
+    assert not app.exception
+    records = Store().all()
+    assert len({record.group_id for record in records}) == 1
+    assert [metric.label for metric in app.metric[:4]] == [
+        *("trained weights", "rewound", "re-initialised", "random mask")
+    ]
+    assert [metric.value for metric in app.metric[:4]] == ["queued"] * 4
+    shown = app.session_state["run"]
+    widget(app.button, "Show").click().run()
+    assert app.session_state["run"] in {record.id for record in records} - {shown}
+
+
+def test_a_bench_that_means_nothing_says_so(app, waits):
+    visit(app, "pages/run.py", RECIPE.replace(tuning=Tuning(epochs=0)))
+    widget(app.button, "Lottery-ticket bench").click().run()
+    assert "untrained" in app.error[0].value
+    assert Store().all() == ()
+
+
+def test_a_run_is_paused_resumed_and_cancelled(app, waits):
+    visit(app, "pages/run.py", RECIPE)
+    widget(app.button, "Prune").click().run()
+    run = app.session_state["run"]
+    widget(app.button, "Pause").click().run()
+    assert Store().get(run).state == "paused"
+    widget(app.button, "Resume").click().run()
+    assert Store().get(run).state == "queued"
+    widget(app.button, "Pause").click().run()
+    widget(app.button, "Cancel").click().run()
+    assert Store().get(run).state == "cancelled"
+    assert not app.exception
