@@ -305,6 +305,7 @@ class Store:
         Args:
             recipe: What to do.
             threads: Threads to compute with.
+            device: See :class:`Spec`.
             group_id: See :class:`Record`.
             label: See :class:`Record`.
             fork: What it goes on from; None for a run from the beginning.
