@@ -5,6 +5,7 @@ and read-only. PyTorch is imported by the first call that needs it, not by the p
 """
 
 import gc
+import importlib
 import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -436,30 +437,20 @@ def sites(recipe: Recipe) -> "dict[str, Site]":
 
 
 def registry(name: str) -> Any:
-    """Return the registry of that name, e.g. ``criteria``; ``exporters`` when there is none."""
-    if name == "criteria":
-        from pruning_core.scoring.criterion import CRITERIA
+    """Return the registry of that name, e.g. ``criteria``."""
+    module, attribute = _REGISTRIES[name]
+    return getattr(importlib.import_module(f"pruning_core.{module}"), attribute)
 
-        return CRITERIA
-    if name == "granularities":
-        from pruning_core.granularities import GRANULARITIES
 
-        return GRANULARITIES
-    if name == "datasets":
-        from pruning_core.loading.dataset import DATASETS
-
-        return DATASETS
-    if name == "quantisers":
-        from pruning_core.quantising.quantiser import QUANTISERS
-
-        return QUANTISERS
-    if name == "augmentations":
-        from pruning_core.tuning.augmentations import AUGMENTATIONS
-
-        return AUGMENTATIONS
-    from pruning_core.exporting.exporter import EXPORTERS
-
-    return EXPORTERS
+_REGISTRIES: Final = {
+    "criteria": ("scoring.criterion", "CRITERIA"),
+    "granularities": ("granularities", "GRANULARITIES"),
+    "datasets": ("loading.dataset", "DATASETS"),
+    "quantisers": ("quantising.quantiser", "QUANTISERS"),
+    "augmentations": ("tuning.augmentations", "AUGMENTATIONS"),
+    "penalties": ("tuning.sparsity", "PENALTIES"),
+    "exporters": ("exporting.exporter", "EXPORTERS"),
+}
 
 
 @st.cache_resource(show_spinner=False)

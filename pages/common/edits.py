@@ -126,6 +126,12 @@ def with_tuning(recipe: Recipe, **changes: object) -> Recipe:
     return recipe.replace(tuning=recipe.tuning.model_dump() | changes)
 
 
+def with_sparse(recipe: Recipe, **changes: object) -> Recipe:
+    """Change settings of the sparse training, which the recipe has."""
+    before = recipe.sparse.model_dump() if recipe.sparse else {}
+    return recipe.replace(sparse=before | changes)
+
+
 def with_schedule(recipe: Recipe, **changes: object) -> Recipe:
     """Change how many rounds there are, and how pruning is spread over them."""
     return recipe.replace(schedule=recipe.schedule.model_dump() | changes)

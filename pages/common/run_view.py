@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts, measured, run_group, run_numbers, shell, state
+from pages.common import cache, charts, measured, run_group, run_numbers, run_sparse, shell, state
 from pages.common.format import count, duration, markdown, percent
 from pruning_core.errors import RunError
 from pruning_core.runs import dispatcher
@@ -77,6 +77,7 @@ def _live(run: str, *, was_active: bool) -> None:
             st.warning(markdown(record.error))
         if view.epochs or (record.n_epochs and not record.is_finished):
             _curves(view)
+        run_sparse.show(view)
         if len(view.rounds) > 1:
             _rounds(view)
         if record.state == "done":

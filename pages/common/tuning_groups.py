@@ -21,10 +21,13 @@ _WATCHED: Final = {"loss": "Loss", "accuracy": "Accuracy"}
 _PRECISIONS: Final = {"float32": "float32", "bfloat16": "bfloat16 (mixed)"}
 _DEVICES: Final = {"cpu": "Processor", "cuda": "NVIDIA or AMD GPU", "mps": "Apple GPU"}
 _MANY_LAYERS: Final = 3
+_NONE: Final = ""
 
 
 def show(recipe: Recipe) -> None:
     """Draw every group."""
+    with group("Sparse training first", _sparse_in_words(recipe)):
+        _sparse(recipe)
     with group("Learning rate", _rate_in_words(recipe.tuning)):
         _rate(recipe.tuning)
     with group("Optimiser", _optimiser_in_words(recipe.tuning)):
@@ -45,6 +48,78 @@ def group(title: str, inside: str) -> Iterator[None]:
     key = "group_" + "".join(letter for letter in title.lower() if letter.isalpha())
     with st.expander(f"**{title}** · {inside}", key=key, type="compact"):
         yield
+
+
+def _sparse(recipe: Recipe) -> None:
+    known = cache.registry("penalties")
+    chosen = recipe.sparse
+    st.selectbox(
+        "Pulled to zero",
+        [_NONE, *known],
+        format_func=lambda key: known[key].title if key else "Nothing",
+        help="Before it is rated, the dense network is trained with a penalty on these, so that "
+        "what it can do without becomes zero. The histogram moves on the right meanwhile.",
+        **state.bound("sparse_kind", chosen.kind if chosen else _NONE, _choose_sparse),
+    )
+    if chosen is None or chosen.kind not in known:
+        return
+    st.caption(markdown(known[chosen.kind].description))
+    left, right = st.columns(2)
+    left.number_input(
+        "Strength of the penalty",
+        min_value=0.0,
+        max_value=1000.0,
+        format="%.2g",
+        step=chosen.strength / 2,
+        value=None,
+        help="Its factor in the loss: more makes more zeros and costs accuracy. "
+        f"{known[chosen.kind].usual:g} is a start.",
+        **_sparse_bound("strength", chosen.strength),
+    )
+    right.number_input(
+        "Sparse epochs",
+        min_value=1,
+        max_value=1000,
+        value=None,
+        **_sparse_bound("epochs", chosen.epochs),
+    )
+    left.number_input(
+        "Its learning rate",
+        min_value=0.0,
+        max_value=10.0,
+        format="%.2g",
+        step=(chosen.learning_rate or recipe.tuning.learning_rate) / 2,
+        value=None,
+        placeholder="as fine-tuning",
+        help="Constant; empty means that of the fine-tuning.",
+        **_sparse_bound("learning_rate", chosen.learning_rate, may_be_empty=True),
+    )
+
+
+def _choose_sparse(kind: str) -> None:
+    if not kind:
+        state.set_recipe(state.recipe().replace(sparse=None))
+        return
+    usual = float(cache.registry("penalties")[kind].usual)
+    state.set_recipe(edits.with_sparse(state.recipe(), kind=kind, strength=usual))
+
+
+def _sparse_bound(field: str, value: Any, *, may_be_empty: bool = False) -> state.Bound:
+    return state.bound(
+        f"sparse_{field}",
+        value,
+        lambda new: state.set_recipe(edits.with_sparse(state.recipe(), **{field: new})),
+        may_be_empty=may_be_empty,
+    )
+
+
+def _sparse_in_words(recipe: Recipe) -> str:
+    sparse, known = recipe.sparse, cache.registry("penalties")
+    if sparse is None:
+        return "none"
+    title = known[sparse.kind].title if sparse.kind in known else sparse.kind
+    epochs = "1 epoch" if sparse.epochs == 1 else f"{sparse.epochs} epochs"
+    return f"{markdown(title.partition(' (')[0].lower())}, {epochs}"
 
 
 def _rate(tuning: Tuning) -> None:

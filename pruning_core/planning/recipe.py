@@ -212,6 +212,32 @@ class Tuning(_Growing):
         return self
 
 
+class Sparse(_Strict):
+    """Sparse training: before it is rated, the dense network learns to do with less.
+
+    ``kind`` is a key of ``PENALTIES``: what is pulled to zero. ``strength`` is the factor of the
+    penalty in the loss. ``learning_rate`` None means that of the tuning, whose optimiser, batches
+    and augmentation are used as well. Early stop and best epoch are not, and the rate is constant
+    after the warm-up, so that the penalty pulls to the end.
+    """
+
+    kind: Name = "l1"
+    strength: Annotated[float, Field(gt=0, le=1000)] = 1e-4
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
+
+    def settings(self, tuning: Tuning) -> Tuning:
+        """Return the settings of the training, given those of the fine-tuning."""
+        plain = Tuning()
+        unused = ("layers", "patience", "restore_best")
+        own = {
+            "epochs": self.epochs,
+            "learning_rate": self.learning_rate or tuning.learning_rate,
+            "learning_rate_schedule": "constant",
+        }
+        return tuning.model_copy(update=own | {name: getattr(plain, name) for name in unused})
+
+
 class Quantisation(_Strict):
     """An int8 ONNX file besides the float32 one.
 
@@ -249,7 +275,7 @@ class Picks(_Strict):
         return self
 
 
-class Part(_Strict):
+class Part(_Growing):
     """What is pruned, how it is rated, and how much of it goes.
 
     ``layers`` holds targets of single layers (site names); ``pins`` names layers which the global
@@ -291,12 +317,15 @@ class Recipe(Part):
     each with another granularity. All of them are rated and decided on the dense network.
     """
 
+    _later: ClassVar[frozenset[str]] = frozenset({"sparse", "quantisation"})
+
     version: Literal[1] = RECIPE_VERSION
     model: Name
     data: Name | None = None
     input_shape: tuple[Annotated[int, Field(ge=1, le=10**6)], ...] | None = None
     also: Annotated[tuple[Part, ...], Field(max_length=20)] = ()
     calibration: Calibration = Calibration()
+    sparse: Sparse | None = None
     schedule: Schedule = Schedule()
     tuning: Tuning = Tuning()
     quantisation: Quantisation | None = None
@@ -312,6 +341,14 @@ class Recipe(Part):
                 "targets instead"
             )
         return self
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the entries alone: what is remembered beside them (:attr:`parts`) leads back."""
+        if not isinstance(other, Recipe):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in type(self).model_fields)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @cached_property
     def parts(self) -> Mapping[str, "Recipe"]:
@@ -332,8 +369,6 @@ class Recipe(Part):
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the canonical JSON; equal recipes have equal fingerprints."""
         values = self.model_dump(mode="json", context={"decides": True})
-        if self.quantisation is None:
-            del values["quantisation"]  # so that recipes from before it keep their fingerprints
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -348,6 +383,11 @@ class Recipe(Part):
         """Epochs of fine-tuning over all rounds."""
         rounds = self.schedule.rounds
         return (rounds - 1) * self.tuning.epochs + self.epochs_of_round(rounds)
+
+    @property
+    def n_sparse_epochs(self) -> int:
+        """Epochs of sparse training before the first round."""
+        return self.sparse.epochs if self.sparse else 0
 
     @property
     def rated_by(self) -> str:

@@ -20,6 +20,7 @@ from pruning_core.runs.events import (
     Note,
     Previewed,
     RoundFinished,
+    Shrunk,
     StageStarted,
 )
 from pruning_core.runs.log import Log
@@ -29,6 +30,7 @@ from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 METRICS: Final = ("accuracy", "precision", "recall", "f1", "loss", "n")
 _SPARE_BYTES: Final = 50_000_000
+_KINDS: Final = {Shrunk: "shrunk", EpochResult: "epoch", RoundFinished: "round"}
 
 
 class Attempt:
@@ -106,10 +108,8 @@ class Attempt:
                 self._check_room(event.n_bytes)
             case Note():
                 self._note(event.text)
-            case EpochResult():
-                self._log.add("epoch", **asdict(event))
-            case RoundFinished():
-                self._log.add("round", **asdict(event))
+            case Shrunk() | EpochResult() | RoundFinished():
+                self._log.add(_KINDS[type(event)], **asdict(event))
             case Previewed():
                 self._log.add("preview", before=asdict(event.before), after=asdict(event.after))
             case Evaluated():

@@ -18,6 +18,7 @@ STAGES: Final[Mapping[str, str]] = {
     "start": "starting the worker",
     "load": "loading the model and the data",
     "trace": "tracing the network",
+    "sparse": "training towards sparsity",
     "score": "rating units",
     "resolve": "choosing what stays",
     "preview": "counting the cost",
@@ -85,6 +86,29 @@ class Previewed:
     after: "Totals"
 
 
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """How large the penalised things are after an epoch of sparse training.
+
+    Attributes:
+        penalty: Its key.
+        epoch: From 1; 0 is before the first epoch.
+        n_zero: How many are exactly zero.
+        counts: How many of the others lie below, between (by bins) and above the limits
+            ``tuning.penalty.EDGES``.
+    """
+
+    penalty: str
+    epoch: int
+    n_zero: int
+    counts: tuple[int, ...]
+
+    @property
+    def n(self) -> int:
+        """All of them."""
+        return self.n_zero + sum(self.counts)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluated:
     """Test metrics at one of the three moments."""
@@ -127,6 +151,6 @@ class Finished:
 
 
 Event: TypeAlias = (
-    "StageStarted | Loaded | Previewed | Evaluated | BatchProgress | EpochResult | Checkpoint"
-    " | RoundFinished | Note | Finished"
+    "StageStarted | Loaded | Shrunk | Previewed | Evaluated | BatchProgress | EpochResult"
+    " | Checkpoint | RoundFinished | Note | Finished"
 )

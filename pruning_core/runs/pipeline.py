@@ -27,7 +27,8 @@ from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.dataset import Dataset, load_dataset
 from pruning_core.loading.initial import fresh_module, initial_module
 from pruning_core.loading.model import LoadedModel, check_fits, load_model
-from pruning_core.planning.recipe import Recipe, Tuning
+from pruning_core.modes import copied
+from pruning_core.planning.recipe import Recipe, Sparse, Tuning
 from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview
 from pruning_core.quantising.quantise import check_quantisation, quantise
@@ -54,6 +55,7 @@ from pruning_core.runs.rounds import (
     in_present_units,
     round_recipe,
 )
+from pruning_core.runs.shrinking import Shrinking, check_penalty
 from pruning_core.scoring.criterion import CRITERIA
 from pruning_core.scoring.score import score
 from pruning_core.surgery.prune import Pruned, prune
@@ -64,7 +66,7 @@ from pruning_core.tuning.augmentations import check_augmentations
 from pruning_core.tuning.batchnorm import recalibrate_batchnorm
 from pruning_core.tuning.draws import generator
 from pruning_core.tuning.finetune import EpochResult, FineTuner, Rounds
-from pruning_core.tuning.preparing import check_frozen, has_parameters
+from pruning_core.tuning.preparing import check_frozen, has_parameters, trained_parameters
 
 __all__ = ["RunResult", "execute", "write_run"]
 
@@ -104,6 +106,8 @@ def execute(
     """
     check_rounds(recipe)
     check_augmentations(recipe.tuning.augmentations)
+    if recipe.sparse is not None:
+        check_penalty(recipe.sparse.kind)
     place = chosen_device(device)
     check_precision(recipe.tuning.precision, place)
     threads_before = torch.get_num_threads()
@@ -113,6 +117,8 @@ def execute(
         yield from _load(run, allow_python=allow_python)
         if resume is not None:
             _restore(run, resume)
+        if recipe.sparse is not None and (resume is None or resume.round == 0):
+            yield from _shrink(run, recipe.sparse, resume)
         for number in range(1, recipe.schedule.rounds + 1):
             yield from _round(run, number, resume)
             if run.fell:
@@ -240,6 +246,7 @@ def _check_has_no_need_of_data(recipe: Recipe) -> None:
     schedule = recipe.schedule
     wish = "" if schedule.weights == "keep" else f"schedule.weights is '{schedule.weights}'"
     wish = wish or ("" if schedule.max_drop is None else "schedule.max_drop is set")
+    wish = wish or ("" if recipe.sparse is None else "sparse training is asked for")
     if wish:
         raise RunError(
             f"{wish}, and neither the recipe nor the model names data to train and validate on. "
@@ -306,13 +313,41 @@ def _restore(run: _Run, resume: Checkpoint) -> None:
     run.seconds.update(resume.seconds)
 
 
+def _shrink(run: _Run, sparse: Sparse, resume: Checkpoint | None) -> Iterator[Event]:
+    """Train a copy of the dense network towards sparsity; the rounds begin with it."""
+    if run.data is None:
+        return
+    yield run.started("sparse")
+    with run.stage("sparse"):
+        run.network = trace(run.model.module, run.model.inputs)
+        run.present = replace(run.model, module=copied(run.model.module))
+    module, settings = run.present.module, sparse.settings(run.recipe.tuning)
+    with run.stage("sparse"), placed(module, run.device):
+        parameters = trained_parameters(module, None, settings.freeze)
+        shrinker = Shrinking(sparse, run.network, parameters)
+        rounds = Rounds(0, sparse.epochs + run.recipe.n_epochs, is_last=False)
+        tuner = FineTuner(module, run.data, settings, seed=run.recipe.seed, rounds=rounds)
+        tuner.shrink_by(shrinker.shrink)
+        if resume is not None:
+            tuner.load_state(dict(resume.tuner))
+        else:
+            yield shrinker.measured(0)
+        for event in tuner.run(run.should_stop):
+            yield event
+            if isinstance(event, EpochResult):
+                run.epochs.append(event)
+                yield shrinker.measured(event.epoch)
+                yield _checkpoint(run, 0, tuner)
+        yield Note(shrinker.sentence())
+
+
 def _round(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
     """Carry one round out; of the rounds a checkpoint knows only the shapes are made again."""
     known = resume is not None and number <= resume.round
     yield run.started("trace", number)
     with run.stage("trace"):
         run.traced = trace(run.present.module, run.present.inputs)
-        if number == 1:
+        if number == 1 and run.present is run.model:
             run.network = run.traced
     if resume is not None and number <= resume.round:
         state = resume.plans[number - 1]
@@ -414,6 +449,7 @@ def _tune(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
                     run.recipe.n_epochs,
                     gradual,
                     is_last=number == run.n_rounds,
+                    n_epochs_before=run.recipe.n_sparse_epochs,
                 ),
             )
             if resume is not None:

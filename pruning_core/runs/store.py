@@ -78,7 +78,7 @@ class Record:
         created: When it was queued, Unix seconds.
         title: One line for the screen.
         fingerprint: Fingerprint of the recipe.
-        n_epochs: Epochs of fine-tuning over all rounds.
+        n_epochs: Epochs of sparse training and of fine-tuning over all rounds.
         state: See the module text.
         stage: What it is doing now, or did last.
         epoch: Epochs finished.
@@ -244,8 +244,8 @@ def title_of(recipe: Recipe) -> str:
 
 
 def epochs_of(recipe: Recipe) -> int:
-    """Return the epochs of fine-tuning over all rounds."""
-    return recipe.n_epochs
+    """Return the epochs of sparse training and of fine-tuning over all rounds."""
+    return recipe.n_sparse_epochs + recipe.n_epochs
 
 
 def state_folder() -> Path:

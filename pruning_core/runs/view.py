@@ -3,20 +3,21 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pruning_core.exporting.exporter import EXPORTERS
 from pruning_core.planning.recipe import Recipe
 from pruning_core.preview import Totals
-from pruning_core.runs.events import STAGES, Moment, RoundFinished
+from pruning_core.runs.events import STAGES, Moment, RoundFinished, Shrunk
 from pruning_core.runs.log import Entry, read_log
 from pruning_core.runs.store import WORKING, Record, Store, read_spec
 from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 LOG_LINES: Final = 200
 T = TypeVar("T")
+Numbered = TypeVar("Numbered", EpochResult, Shrunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class RunView:
         after: Totals of the plan of the latest round; None before the preview.
         metrics: Test metrics by moment; only those that were measured.
         rounds: Finished rounds.
+        shrunk: What sparse training did to the sizes, by epoch from 0; empty without it.
         source: Which copy of the data is used, e.g. ``full set``; empty when not known.
         notes: Sentences the user should know, in order.
         report: The content of report.json; None before it is written.
@@ -90,6 +92,7 @@ class RunView:
     after: Totals | None
     metrics: Mapping[Moment, TestMetrics]
     rounds: tuple[RoundFinished, ...]
+    shrunk: tuple[Shrunk, ...]
     source: str
     notes: tuple[str, ...]
     report: Mapping[str, Any] | None
@@ -131,6 +134,7 @@ def read_run(run_id: str, *, store: Store | None = None) -> RunView:
         after=Totals(**costs[-1]["after"]) if costs else None,
         metrics=_metrics(by_kind.get("evaluation", ())),
         rounds=_last_by_round(_made(RoundFinished, by_kind.get("round", ()))),
+        shrunk=_last_by_number(_shrunk(by_kind.get("shrunk", ()))),
         source=loaded[-1]["source"] if loaded else "",
         notes=tuple(dict.fromkeys(entry["text"] for entry in by_kind.get("note", ()))),
         report=_read_report(folder / "export" / "report.json"),
@@ -145,7 +149,11 @@ def _made(kind: type[T], entries: Sequence[Entry]) -> list[T]:
     return [kind(**{name: entry[name] for name in names}) for entry in entries]
 
 
-def _last_by_number(epochs: Sequence[EpochResult]) -> tuple[EpochResult, ...]:
+def _shrunk(entries: Sequence[Entry]) -> list[Shrunk]:
+    return [replace(item, counts=tuple(item.counts)) for item in _made(Shrunk, entries)]
+
+
+def _last_by_number(epochs: Sequence[Numbered]) -> tuple[Numbered, ...]:
     """Return one result for each epoch: an epoch done again after a kill counts once."""
     latest = {result.epoch: result for result in epochs}
     return tuple(latest[number] for number in sorted(latest))

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +24,8 @@ from pruning_core.surgery.optimiser import carry_over
 from pruning_core.surgery.prune import Pruned
 from pruning_core.tuning.augmentations import AUGMENTATIONS
 from pruning_core.tuning.draws import flipped, generator, seeded_globally
-from pruning_core.tuning.optimiser import make_optimiser
+from pruning_core.tuning.optimiser import make_optimiser, step_size
+from pruning_core.tuning.penalty import EVERY, Step
 from pruning_core.tuning.preparing import (
     batch_starts,
     removed_weights,
@@ -34,6 +36,7 @@ from pruning_core.tuning.schedules import learning_rate
 from pruning_core.tuning.watch import Watch
 
 TrainState = dict[str, Any]
+Shrink = Callable[[Step], None]
 
 NO_MASKS: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -93,12 +96,14 @@ class Rounds:
         gradual: True when the learning rate follows one curve over the epochs of all rounds; then
             only the last round may end early or go back to its best epoch.
         is_last: True in the last round.
+        n_epochs_before: Epochs of other training before the first round; they only count.
     """
 
     n_epochs_done: int = 0
     n_epochs_total: int | None = None
     gradual: bool = False
     is_last: bool = True
+    n_epochs_before: int = 0
 
 
 @dataclass(slots=True)
@@ -109,7 +114,8 @@ class _Tally:
     right: int = 0
     n: int = 0
     seconds: float = 0.0
-    rate: float = field(default=0.0)
+    rate: float = 0.0
+    owed: float = 0.0
 
 
 class FineTuner:
@@ -153,6 +159,7 @@ class FineTuner:
         self._settings = settings
         self._seed = seed
         self._rounds = rounds
+        self._shrink: Shrink | None = None
         self._device = device_of(module)
         check_precision(settings.precision, self._device)
         self._validation = data.validation
@@ -254,6 +261,13 @@ class FineTuner:
         self._in_epoch = False
         self._zero_removed()
 
+    def shrink_by(self, shrink: Shrink) -> None:
+        """Call ``shrink`` with :func:`step_size`, every ``EVERY`` batches and after each epoch.
+
+        The losses reported are without its penalty.
+        """
+        self._shrink = shrink
+
     def go_on_from(self, earlier: "FineTuner", surgery: Pruned) -> None:
         """Take over what the optimiser of the round before has gathered (momentum, averages).
 
@@ -270,7 +284,7 @@ class FineTuner:
         self, layout: torch.memory_format, should_stop: ShouldStop | None
     ) -> Iterator[BatchProgress | EpochResult]:
         self._in_epoch = True
-        epoch = self._rounds.n_epochs_done + self._epoch + 1
+        epoch = self._rounds.n_epochs_before + self._rounds.n_epochs_done + self._epoch + 1
         order = torch.randperm(len(self._train), generator=generator(self._seed, "order", epoch))
         tally = _Tally()
         self._set_training()
@@ -309,6 +323,7 @@ class FineTuner:
         if self._settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._trained.values(), self._settings.gradient_clip)
         self._optimiser.step()
+        self._shrink_sometimes(batch, tally)
         self._zero_removed()
         value = loss.item()
         if not math.isfinite(value):
@@ -320,6 +335,17 @@ class FineTuner:
         tally.right += int((logits.detach().argmax(dim=1) == labels).sum())
         tally.n += len(labels)
         return value
+
+    def _shrink_sometimes(self, batch: int, tally: _Tally) -> None:
+        """Do the proximal step that the batches since the last one call for, if it is time."""
+        if self._shrink is None:
+            return
+        tally.owed += tally.rate
+        n_batches = len(self._starts)
+        n_steps = max(1, n_batches // EVERY)  # spread evenly; the last is at the end of the epoch
+        if (batch + 1) * n_steps // n_batches > batch * n_steps // n_batches:
+            self._shrink(partial(step_size, self._optimiser, tally.owed))
+            tally.owed = 0.0
 
     def _rate(self, batch: int) -> float:
         """Return the learning rate of a batch (from 0) of the epoch that runs."""
@@ -368,7 +394,7 @@ class FineTuner:
         last = self._rounds.n_epochs_done + self._settings.epochs
         return EpochResult(
             epoch=epoch,
-            n_epochs=self._rounds.n_epochs_total or last,
+            n_epochs=self._rounds.n_epochs_before + (self._rounds.n_epochs_total or last),
             loss=tally.loss / tally.n,
             accuracy=tally.right / tally.n,
             validation_loss=validation.loss,

@@ -98,6 +98,13 @@ def test_what_came_later_leaves_the_fingerprints_of_older_recipes_alone():
         assert recipe.replace(tuning=change).fingerprint != old
 
 
+def test_equal_recipes_are_equal_also_after_their_parts_were_asked_for():
+    one, same = Recipe(model="bundled:x"), Recipe(model="bundled:x")
+    assert one.parts.keys() == same.parts.keys()
+    assert one == same
+    assert one != same.replace(seed=1)
+
+
 def test_label_smoothing_and_clipping_are_those_of_torch(digits):
     wanted = Tuning(
         epochs=1, batch_size=50, optimiser="sgd", momentum=0.0, learning_rate=0.3,

@@ -1,11 +1,17 @@
 """The Run page: the options of fine-tuning."""
 
+import time
+
 import pytest
 
 from pages.common import cache, tuning_groups
-from pruning_core.planning.recipe import Recipe, Tuning
+from pruning_core.planning.recipe import Recipe, Sparse, Tuning
+from pruning_core.runs.dispatcher import poll, submit
 from pruning_core.runs.store import Store, read_spec
+from pruning_core.runs.view import read_run
 from pruning_core.tuning.augmentations import AUGMENTATIONS
+from pruning_core.tuning.sparsity import PENALTIES
+from tests.pages.conftest import figures
 from tests.pages.test_pages import visit, widget
 from tests.pages.test_runs import labels
 
@@ -105,3 +111,43 @@ def test_a_run_computes_on_the_device_that_was_chosen(app, monkeypatch):
     widget(app.button, "Prune").click().run()
     spec = read_spec(Store().folder(app.session_state["run"]) / "spec.json")
     assert (spec.device, spec.recipe) == ("cpu", before)
+
+
+def test_sparse_training_is_chosen_with_its_usual_strength_and_said(app):
+    visit(app, "pages/run.py", RECIPE)
+    assert lines(app)["Sparse training first"] == "none"
+    widget(app.selectbox, "Pulled to zero").set_value("bn_scales").run()
+    usual = PENALTIES["bn_scales"].usual
+    assert app.session_state["recipe"].sparse == Sparse(kind="bn_scales", strength=usual)
+    widget(app.number_input, "Sparse epochs").set_value(7).run()
+    widget(app.number_input, "Strength of the penalty").set_value(0.5).run()
+    widget(app.number_input, "Its learning rate").set_value(0.01).run()
+    assert app.session_state["recipe"].sparse == Sparse(
+        kind="bn_scales", strength=0.5, epochs=7, learning_rate=0.01
+    )
+    assert lines(app)["Sparse training first"] == "batch\\-norm scales, 7 epochs"
+    widget(app.number_input, "Its learning rate").set_value(None).run()
+    assert app.session_state["recipe"].sparse.learning_rate is None
+    widget(app.selectbox, "Pulled to zero").set_value("").run()
+    assert app.session_state["recipe"] == RECIPE
+
+
+def test_the_histogram_of_a_sparse_run_says_how_many_are_zero(app):
+    wanted = RECIPE.replace(
+        granularity="unit",
+        sparse=Sparse(kind="group_lasso", strength=1e-3, epochs=2, learning_rate=0.01),
+        tuning={"epochs": 0, "train_samples": 400},
+    )
+    run = submit(wanted)
+    while not poll(run).is_finished:
+        time.sleep(0.2)
+    view = read_run(run)
+    assert [item.epoch for item in view.shrunk] == [0, 1, 2]
+    assert (view.record.epoch, view.record.n_epochs) == (2, 2)
+    app.query_params["run"] = run
+    visit(app, "pages/run.py", wanted)
+    (figure,) = [item for item in figures(app) if "sparse training" in str(item["layout"]["title"])]
+    share = view.shrunk[-1].n_zero / view.shrunk[-1].n
+    assert share > 0.05
+    assert f"{100 * share:.1f} % of the units are zero after 2 epochs" in str(figure["layout"])
+    assert not app.exception

@@ -14,19 +14,19 @@ from pruning_core.tracing.walk import operator_name
 def summed_scales(material: Material) -> list[Tensor | None]:
     """Return the sum of the unit's absolute batch-norm scales, None without a batch norm."""
     network = material.network
-    scales = _scales(network)
+    found_scales = scales(network)
     scores: list[Tensor | None] = []
     for site in material.sites:
         found = [
             Combine.SUM.by_unit(network.tensor(name).detach().abs()[indices], units, site.n_units)
             for name, _, indices, units, _ in slices(network, network.group(site.name))
-            if name in scales
+            if name in found_scales
         ]
         scores.append(sum(found[1:], found[0]) if found else None)
     return scores
 
 
-def _scales(network: Network) -> set[str | None]:
+def scales(network: Network) -> set[str | None]:
     """Return the names of the parameters that scale the output of a batch norm."""
     nodes = [
         node.args[1]
