@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from pages.common import charts, measured, state
+from pages.common import charts, state
 from pruning_core.errors import RunError
 from pruning_core.runs.store import Record, Store
 
@@ -47,8 +47,7 @@ def _table(records: tuple[Record, ...], shown: str) -> None:
     """Draw state and test accuracy of each run, with a button that shows it."""
     columns = st.columns(len(records))
     for column, record in zip(columns, records, strict=True):
-        report = measured.report(record.id) if record.state == "done" else None
-        accuracy = ((report or {}).get("accuracy") or {}).get("tuned")
+        accuracy = record.tuned
         with column:
             st.metric(
                 record.label,

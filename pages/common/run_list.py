@@ -4,7 +4,7 @@ import time
 
 import streamlit as st
 
-from pages.common import measured, state
+from pages.common import state
 from pages.common.format import markdown
 from pruning_core.runs import dispatcher
 from pruning_core.runs.store import Record, Store
@@ -45,8 +45,6 @@ def show() -> None:
 
 def table(records: tuple[Record, ...]) -> dict[str, list[object]]:
     """Return the columns of the list."""
-    reports = [measured.report(record.id) if record.state == "done" else None for record in records]
-    accuracies = [(report or {}).get("accuracy") or {} for report in reports]
     started = [time.strftime("%Y-%m-%d %H:%M", time.localtime(r.created)) for r in records]
     return {
         "Started": list(started),
@@ -61,8 +59,8 @@ def table(records: tuple[Record, ...]) -> dict[str, list[object]]:
             else f"{record.n_epochs} planned"
             for record in records
         ],
-        "Dense": [accuracy.get("dense") for accuracy in accuracies],
-        "Pruned": [accuracy.get("pruned") for accuracy in accuracies],
-        "Fine-tuned": [accuracy.get("tuned") for accuracy in accuracies],
+        "Dense": [record.dense for record in records],
+        "Pruned": [record.pruned for record in records],
+        "Fine-tuned": [record.tuned for record in records],
         "Run": [record.id for record in records],
     }

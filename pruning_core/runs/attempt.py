@@ -11,7 +11,7 @@ from pruning_core.errors import RunError
 from pruning_core.evaluation.stopping import StoppedError
 from pruning_core.loading.permitted import is_permitted
 from pruning_core.runs import atomic
-from pruning_core.runs.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from pruning_core.runs.checkpoint import ROOM_BYTES, Checkpoint, newest_checkpoint, save_checkpoint
 from pruning_core.runs.events import (
     Evaluated,
     Event,
@@ -115,6 +115,8 @@ class Attempt:
             case Evaluated():
                 values = {name: getattr(event.evaluation, name) for name in METRICS}
                 self._log.add("evaluation", moment=event.moment, **values)
+                accuracy = event.evaluation.accuracy
+                self._store.set_accuracy(self._spec.id, self._number, event.moment, accuracy)
 
     def _enter(self, event: StageStarted) -> None:
         self._log.add("stage", stage=event.stage, title=event.title, round=event.round)
@@ -145,7 +147,9 @@ class Attempt:
                 ``n_bytes`` need.
         """
         n_copies = 4 if self._spec.recipe.tuning.restore_best else 3
-        needed = (3 * n_copies + 4) * n_bytes + _SPARE_BYTES
+        n_rounds = self._spec.recipe.schedule.rounds
+        ends = min(ROOM_BYTES, (n_rounds - 1) * n_copies * n_bytes)
+        needed = (3 * n_copies + 4) * n_bytes + ends + _SPARE_BYTES
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise RunError(

@@ -1,13 +1,16 @@
 """Checkpoints: everything needed to go on after the last finished epoch, to the bit.
 
 A file is one line with the SHA-256 of the rest, then a ``torch.save`` archive of tensors and plain
-data only (it is loaded with ``weights_only``, so it can hold no code). Two are kept; when the
-newest is damaged the one before it is used.
+data only (it is loaded with ``weights_only``, so it can hold no code). The newest two are kept;
+when the newest is damaged the one before it is used. The ends of rounds are kept as well, so that a
+run can be forked there: the newest, as many as fit into ``ROOM_BYTES``. A finished run keeps those.
 """
 
 import hashlib
 import io
+import itertools
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,6 +26,8 @@ from pruning_core.runs import atomic
 from pruning_core.tuning.finetune import EpochResult
 
 KEPT: Final = 2
+ROOM_BYTES: Final = 500_000_000
+_NAME: Final = re.compile(r"epoch_(\d{5,})(?:_round_(\d+))?\.ckpt")
 VERSION: Final = 2
 _MAGIC: Final = b"pruning-studio-checkpoint"
 
@@ -89,7 +94,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write the checkpoint whole, then remove all but the newest two; return its path.
+    """Write the checkpoint whole, then remove those no longer kept; return its path.
 
     Raises:
         OSError: If the disk refuses; the older checkpoints stay.
@@ -98,30 +103,64 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     torch.save(_packed(checkpoint), buffer)
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest().encode()
-    path = folder / f"epoch_{checkpoint.epoch:05d}.ckpt"
+    path = folder / f"epoch_{checkpoint.epoch:05d}_round_{checkpoint.round:02d}.ckpt"
     atomic.write_bytes(path, _MAGIC + b" " + digest + b"\n" + content)
-    for old in checkpoint_files(folder)[:-KEPT]:
-        old.unlink(missing_ok=True)
+    keep = {*checkpoint_files(folder)[-KEPT:], *_fitting(round_ends(folder))}
+    _remove_others(folder, keep)
     return path
+
+
+def tidy_checkpoints(folder: Path) -> None:
+    """Leave what a finished run keeps: the ends of its rounds, as far as there is room for them."""
+    _remove_others(folder, set(_fitting(round_ends(folder))))
+
+
+def round_ends(folder: Path) -> list[Path]:
+    """Return the last checkpoint file of each round so far, the oldest first."""
+    last: dict[str, Path] = {}
+    for path in checkpoint_files(folder):
+        named = _NAME.fullmatch(path.name)
+        last[(named and named[2]) or ""] = path
+    return list(last.values())
+
+
+def epoch_of(path: Path) -> int:
+    """Return after which epoch a checkpoint file was written; 0 for other names."""
+    named = _NAME.fullmatch(path.name)
+    return int(named[1]) if named else 0
+
+
+def _fitting(paths: list[Path]) -> list[Path]:
+    """Return the newest of ``paths`` that together have room."""
+    sizes = itertools.accumulate(path.stat().st_size for path in reversed(paths))
+    return [
+        path for path, n_bytes in zip(reversed(paths), sizes, strict=True) if n_bytes <= ROOM_BYTES
+    ]
+
+
+def _remove_others(folder: Path, keep: set[Path]) -> None:
+    for path in checkpoint_files(folder):
+        if path not in keep:
+            path.unlink(missing_ok=True)
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """Return the checkpoint files in ``folder``, the oldest first."""
-    return sorted(folder.glob("epoch_*.ckpt"))
+    return sorted(folder.glob("epoch_*.ckpt"), key=epoch_of)
 
 
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
     """Return the newest whole checkpoint (None without one) and the names of damaged newer ones."""
     damaged: list[str] = []
     for path in reversed(checkpoint_files(folder)):
-        checkpoint = _read(path)
+        checkpoint = read_checkpoint(path)
         if checkpoint is not None:
             return checkpoint, tuple(damaged)
         damaged.append(path.name)
     return None, tuple(damaged)
 
 
-def _read(path: Path) -> Checkpoint | None:
+def read_checkpoint(path: Path) -> Checkpoint | None:
     """Return the checkpoint in ``path``, or None when it is not whole or not of this version."""
     header, _, content = path.read_bytes().partition(b"\n")
     if header != _MAGIC + b" " + hashlib.sha256(content).hexdigest().encode():

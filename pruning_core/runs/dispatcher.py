@@ -5,6 +5,7 @@ under a file lock finds dead workers, queues their runs again and starts queued 
 goes on when the page is closed, and a killed worker is replaced as soon as anyone looks.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -195,7 +196,8 @@ def dispatch(store: Store, *, limit: int | None = None, spawn: Spawn = spawn_wor
         active = store.in_state(*WORKING)
         _reap({(record.id, record.attempt) for record in active})
         for record in active:
-            _see_to(store, record)
+            with contextlib.suppress(OSError):  # a full disk: it is tried again by the next poll
+                _see_to(store, record)
         while (claimed := store.claim(limit)) is not None:
             _start(store, claimed, spawn)
         store.tidy()

@@ -31,13 +31,16 @@ from typing import Any, Final, Literal
 from pruning_core.errors import PruningError, RunError
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic
+from pruning_core.runs.events import Moment
 
 State = Literal[
     "queued", "running", "pausing", "paused", "cancelling", "cancelled", "done", "failed"
 ]
 
-SCHEMA_VERSION: Final = 2
+MOMENTS: Final[tuple[Moment, ...]] = ("dense", "pruned", "tuned")
+SCHEMA_VERSION: Final = 3
 QUEUE_LIMIT: Final = 20
+_LEAST_BYTES: Final = 100_000
 FORK_FILE: Final = "fork.ckpt"
 FINISHED: Final[frozenset[str]] = frozenset({"cancelled", "done", "failed"})
 WORKING: Final[tuple[State, ...]] = ("running", "pausing", "cancelling")
@@ -64,7 +67,12 @@ ALTER TABLE runs ADD COLUMN parent_epoch INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN paused_attempt INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX runs_by_recipe ON runs (fingerprint, state);
 CREATE INDEX runs_by_group ON runs (group_id)
-"""
+""",
+    3: """
+ALTER TABLE runs ADD COLUMN dense REAL;
+ALTER TABLE runs ADD COLUMN pruned REAL;
+ALTER TABLE runs ADD COLUMN tuned REAL
+""",
 }
 """What each later version of the schema added; the first is ``_SCHEMA``."""
 
@@ -95,6 +103,9 @@ class Record:
         parent: The run it was forked from; empty otherwise.
         parent_epoch: After which epoch of that run.
         paused_attempt: The attempt that was last paused; 0 before any was.
+        dense: Test accuracy of the dense network, share of one; None where it was not measured.
+        pruned: The same right after pruning.
+        tuned: The same after fine-tuning.
     """
 
     id: str
@@ -118,6 +129,9 @@ class Record:
     parent: str
     parent_epoch: int
     paused_attempt: int
+    dense: float | None
+    pruned: float | None
+    tuned: float | None
 
     @property
     def is_finished(self) -> bool:
@@ -427,6 +441,10 @@ class Store:
             epoch,
         )
 
+    def set_accuracy(self, run_id: str, attempt: int, moment: Moment, accuracy: float) -> bool:
+        """Record a test accuracy, a share of one; False when this attempt was given up."""
+        return self._change(run_id, attempt, f"{moment} = ?", accuracy)
+
     def is_cancelling(self, run_id: str, attempt: int) -> bool:
         """Tell whether the worker of this attempt should stop: asked to, or given up."""
         with self._read() as connection:
@@ -457,6 +475,9 @@ class Store:
             "epoch": record.epoch,
             "attempt": attempt,
             "started": record.started,
+            "dense": record.dense,
+            "pruned": record.pruned,
+            "tuned": record.tuned,
         }
         path = self.folder(run_id) / "result.json"
         atomic.write_bytes(path, (json.dumps(result, indent=2) + "\n").encode())
@@ -510,13 +531,17 @@ class Store:
             )
         return self.get(run_id)
 
-    def pause(self, run_id: str, attempt: int) -> bool:
-        """Let go of the worker of a run that was asked to pause; False when it was not."""
+    def pause(self, run_id: str, attempt: int, reason: str = "") -> bool:
+        """Let go of the worker of a run that was asked to pause; False when it was not.
+
+        With a ``reason`` the run is paused without having been asked to.
+        """
         with self._write() as connection:
             changed = connection.execute(
-                "UPDATE runs SET state = 'paused', pid = NULL, mark = NULL, paused_attempt = ?2 "
-                "WHERE id = ?1 AND attempt = ?2 AND state = 'pausing'",
-                (run_id, attempt),
+                "UPDATE runs SET state = 'paused', pid = NULL, mark = NULL, paused_attempt = ?2, "
+                "error = ?3 WHERE id = ?1 AND attempt = ?2 "
+                "AND (state = 'pausing' OR (state = 'running' AND ?3 != ''))",
+                (run_id, attempt, reason),
             ).rowcount
         return bool(changed)
 
@@ -530,7 +555,7 @@ class Store:
             self.check_room(1)
         with self._write() as connection:
             connection.execute(
-                "UPDATE runs SET state = 'queued', stage = 'wait', stalled = 0, "
+                "UPDATE runs SET state = 'queued', stage = 'wait', stalled = 0, error = '', "
                 "cancel_asked = NULL WHERE id = ? AND state = 'paused'",
                 (run_id,),
             )
@@ -590,7 +615,10 @@ class Store:
             with closing(self._connect()) as connection:
                 yield connection
         except sqlite3.OperationalError as error:
-            raise RunError(f"The list of runs cannot be used just now: {error}.") from error
+            why = str(error)
+            if shutil.disk_usage(self.root).free < _LEAST_BYTES:
+                why = "the disk is full. Delete something and try again"
+            raise RunError(f"The list of runs cannot be used just now: {why}.") from error
         except sqlite3.DatabaseError as error:
             self._prepare()
             raise RunError(
@@ -715,9 +743,11 @@ def _restore(connection: sqlite3.Connection, path: Path) -> int:
         result = json.loads((path.parent / "result.json").read_bytes())
         if result["state"] in FINISHED:
             names = ("state", "error", "finished", "stage", "epoch", "attempt", "started")
+            values = [*(result[name] for name in names), *map(result.get, MOMENTS)]
             connection.execute(
-                f"UPDATE runs SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?",
-                (*(result[name] for name in names), spec.id),
+                f"UPDATE runs SET {', '.join(f'{name} = ?' for name in (*names, *MOMENTS))} "
+                "WHERE id = ?",
+                (*values, spec.id),
             )
     except (OSError, ValueError, KeyError, TypeError, sqlite3.IntegrityError):
         pass  # no result: it was not finished, and stays queued

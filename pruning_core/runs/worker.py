@@ -9,6 +9,7 @@ import errno
 import importlib
 import logging
 import os
+import sqlite3
 import sys
 import threading
 from pathlib import Path
@@ -43,15 +44,27 @@ def main(arguments: list[str]) -> int:
     ):
         state, error = _outcome(store, run_id, attempt, log, watch.stop)
         watch.leave()
-        if error:
-            log.add("error", text=error)
-        if state == "cancelled" and store.pause(run_id, attempt):
-            log.add("note", text="Paused.")
-        elif store.finish(run_id, attempt, state, error) and state == "done":
-            for checkpoint in folder.glob("epoch_*.ckpt"):
-                checkpoint.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if error:
+                log.add("error", text=error)
+        _end(store, run_id, attempt, state, error)
     dispatch(store)
     return 0
+
+
+def _end(store: Store, run_id: str, attempt: int, state: State, error: str) -> None:
+    """Record how the attempt ended; nothing when the disk refuses even that.
+
+    The run then looks like one whose worker died, and goes on when there is room.
+    """
+    with contextlib.suppress(OSError, RunError):
+        if state == "paused":
+            store.pause(run_id, attempt, error)
+        elif state == "cancelled" and store.pause(run_id, attempt):
+            pass
+        elif store.finish(run_id, attempt, state, error) and state == "done":
+            checkpoints = importlib.import_module("pruning_core.runs.checkpoint")
+            checkpoints.tidy_checkpoints(store.folder(run_id))
 
 
 class Watch:
@@ -117,20 +130,34 @@ def _outcome(
         spec = read_spec(store.folder(run_id) / "spec.json")
         attempts = importlib.import_module("pruning_core.runs.attempt")
         missing = attempts.Attempt(store, spec, attempt, log, stop).run()
-    except PruningError as error:
-        return "failed", str(error)
     except MemoryError:
         return "failed", "The memory ran out. Free some, or choose a smaller batch size."
     except Exception as error:
+        if _is_full(error):
+            return "paused", (
+                "The disk is full. What was finished is kept: delete old runs or make room, then "
+                "resume it."
+            )
+        if isinstance(error, PruningError):
+            return "failed", str(error)
         _log.exception("the run failed")
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return "failed", "The disk is full. Delete old runs or make room, then start it again."
         return "failed", (
             f"An error inside the program ended the run while it was in its stage "
             f"'{store.get(run_id).stage}' ({type(error).__name__}). The details are in the file "
             "worker.log of the run."
         )
     return ("cancelled", "") if missing is None else ("done", missing)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Tell whether an error comes from a disk without room, also through others' wrappers."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        if isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pruning_core.loading.model import load_model
 from pruning_core.loading.weights import digest
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Schedule, Threshold, Tuning
 from pruning_core.planning.resolve import resolve
-from pruning_core.runs import counting
+from pruning_core.runs import checkpoint, counting
 from pruning_core.runs.checkpoint import (
     Checkpoint,
     checkpoint_files,
@@ -239,16 +239,19 @@ def test_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Pat
     for point in points:
         save_checkpoint(tmp_path, point)
     files = checkpoint_files(tmp_path)
-    assert [path.name for path in files] == ["epoch_00002.ckpt", "epoch_00003.ckpt"]
+    assert [path.name for path in files] == [
+        "epoch_00002_round_01.ckpt",
+        "epoch_00003_round_01.ckpt",
+    ]
     content = files[-1].read_bytes()
     flipped = bytearray(content)
     flipped[-100] ^= 1
     for damaged in (bytes(flipped), content[:-7], b"", b"rubbish"):
         files[-1].write_bytes(damaged)
         point, names = newest_checkpoint(tmp_path)
-        assert (point.epoch, names) == (2, ("epoch_00003.ckpt",))
+        assert (point.epoch, names) == (2, ("epoch_00003_round_01.ckpt",))
     files[0].write_bytes(b"")
-    assert newest_checkpoint(tmp_path) == (None, ("epoch_00003.ckpt", "epoch_00002.ckpt"))
+    assert newest_checkpoint(tmp_path) == (None, tuple(path.name for path in reversed(files)))
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     assert newest_checkpoint(tmp_path) == (None, ())
@@ -370,3 +373,25 @@ def test_names_in_the_tuning_are_checked_before_the_long_work() -> None:
             events.extend(execute(recipe(tuning={**QUICK.model_dump(), **change})))
     with pytest.raises(RunError, match="'gpu' is no device"):
         next(execute(recipe(), device="gpu"))
+
+
+def test_the_ends_of_rounds_are_kept_beside_the_newest_two_while_they_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = recipe(schedule=Schedule(rounds=4), tuning=Tuning(epochs=3, train_samples=200))
+    points = of_kind(execute(wanted), Checkpoint)
+
+    def epochs(folder: Path) -> list[int]:
+        return [checkpoint.epoch_of(path) for path in checkpoint_files(folder)]
+
+    for point in points[:-1]:
+        save_checkpoint(tmp_path, point)
+    assert epochs(tmp_path) == [3, 6, 9, 10, 11]
+    save_checkpoint(tmp_path, points[-1])
+    assert epochs(tmp_path) == [3, 6, 9, 11, 12]
+    checkpoint.tidy_checkpoints(tmp_path)
+    assert epochs(tmp_path) == [3, 6, 9, 12]
+    newest_two = sum(path.stat().st_size for path in checkpoint_files(tmp_path)[-2:])
+    monkeypatch.setattr(checkpoint, "ROOM_BYTES", newest_two)
+    checkpoint.tidy_checkpoints(tmp_path)
+    assert epochs(tmp_path) == [9, 12]

@@ -87,7 +87,7 @@ def test_a_killed_run_with_a_damaged_checkpoint_ends_with_the_same_bits_as_one_n
     write_safetensors(finished.result, tmp_path / "model.safetensors")
     assert sha256(folder / "export" / "model.safetensors") == sha256(tmp_path / "model.safetensors")
     assert not list(folder.glob(".partial*"))
-    assert not checkpoint_files(folder)
+    assert [path.name for path in checkpoint_files(folder)] == ["epoch_00040_round_01.ckpt"]
     check_view_of_the_killed_run(store, run_id, newest.name)
 
 
@@ -176,7 +176,6 @@ def log_of(store: Store, run_id: str) -> Path:
     ("error", "sentence"),
     [
         (ValueError("a secret path"), "An error inside the program ended the run"),
-        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full."),
         (MemoryError(), "The memory ran out."),
         (RunError("Say this."), "Say this."),
     ],
@@ -303,3 +302,32 @@ def test_a_run_that_is_being_paused_can_be_cancelled_and_a_waiting_one_is_paused
     assert not store.pause(claimed.id, 1)
     assert dispatcher.cancel(waiting, store=store).state == "cancelled"
     assert dispatcher.resume(waiting, store=store).state == "cancelled"
+
+
+def caused_by_a_full_disk() -> RunError:
+    error = RunError("The files cannot be written.")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EDQUOT, "Disk quota exceeded"), caused_by_a_full_disk()]
+)
+def test_a_full_disk_pauses_the_run_with_a_sentence(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(self: object) -> str:
+        raise error
+
+    monkeypatch.setattr("pruning_core.runs.attempt.Attempt.run", fails)
+    monkeypatch.setattr(worker, "_be_modest", lambda: None)
+    monkeypatch.setattr(worker, "dispatch", lambda store: None)
+    monkeypatch.setenv("PRUNING_STUDIO_STATE", str(store.root))
+    store.add(RECIPE, threads=1)
+    record = store.claim(1)
+    assert record is not None
+    assert worker.main([record.id, "1"]) == 0
+    record = store.get(record.id)
+    assert (record.state, record.pid) == ("paused", None)
+    assert record.error.startswith("The disk is full. What was finished is kept")
+    assert store.resume(record.id).error == ""
