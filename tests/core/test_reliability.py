@@ -1,4 +1,4 @@
-"""The short form of the reliability benchmark: real workers, killed, damaged, starved, cancelled."""
+"""The short form of the reliability benchmark: workers killed, damaged, starved and cancelled."""
 
 from benchmarks.reliability import Amounts, measure
 
