@@ -2,9 +2,10 @@
 
 Usage: python -m benchmarks.old_runs [--runs 1000] [--repeats 3]
 
-One real run is carried out and its folder copied under other names; the list of runs is then rebuilt
-from the folders, as it is when its file was damaged. Servers with and without old runs start in turns;
-each is opened in a fresh Chromium, and the clock stops when the button Prune and the list are there.
+One real run is carried out and its folder copied under other names; the list of runs is then
+rebuilt from the folders, as it is when its file was damaged. Servers with and without old runs
+start in turns, each opened in a fresh Chromium; the clock stops when the button Prune and the list
+are there.
 """
 
 import argparse
