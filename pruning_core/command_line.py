@@ -21,6 +21,7 @@ from pruning_core.commands import (
     restore,
     run,
     sensitivity,
+    speed,
     tickets,
 )
 from pruning_core.errors import PruningError
@@ -39,6 +40,7 @@ COMMANDS: Final = (
     tickets,
     export,
     quantise,
+    speed,
     restore,
 )
 MAX_MESSAGE: Final = 1000

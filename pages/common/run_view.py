@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts, measured, run_group, run_numbers, run_sparse, shell, state
+from pages.common import (
+    cache,
+    charts,
+    measured,
+    run_group,
+    run_numbers,
+    run_sparse,
+    run_speed,
+    shell,
+    state,
+)
 from pages.common.format import count, duration, markdown, percent
 from pruning_core.errors import RunError
 from pruning_core.runs import dispatcher
@@ -82,6 +92,7 @@ def _live(run: str, *, was_active: bool) -> None:
             _rounds(view)
         if record.state == "done":
             _results(run)
+            run_speed.show(run, view.recipe)
 
 
 def _head(view: "RunView") -> None:

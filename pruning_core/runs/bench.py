@@ -20,11 +20,11 @@ from typing import Any, Final, Literal
 import pruning_core
 from pruning_core.planning.recipe import Recipe
 
-Kind = Literal["accuracy", "latency", "files", "shares", "drop", "time", "scan"]
+Kind = Literal["accuracy", "latency", "files", "shares", "drop", "time", "scan", "speed"]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 _QUICK: Final = frozenset({"accuracy"})
-_QUIET: Final = frozenset({"latency", "shares", "time"})
+_QUIET: Final = frozenset({"latency", "shares", "time", "speed"})
 _KEPT: Final = 512
 _PAUSE_SECONDS: Final = 0.12
 _IDLE_SECONDS: Final = 300.0
@@ -37,10 +37,11 @@ class Question:
     Attributes:
         kind: ``accuracy`` (what-if), ``latency`` (dense and pruned in turns), ``files`` (bytes
             by encoding), ``shares`` (time of each layer), ``drop`` and ``time`` (searches for
-            a ratio), ``scan`` (sensitivity of every layer; see ``runs/scans.py``).
+            a ratio), ``scan`` (sensitivity of every layer; see ``runs/scans.py``),
+            ``speed`` (of a finished run; see ``runs/speed.py``).
         recipe: What to measure.
         plan: Fingerprint of the plan, so that page and process speak of the same one; empty for
-            ``shares``, ``drop``, ``time`` and ``scan``.
+            ``shares``, ``drop``, ``time``, ``scan`` and ``speed``.
         settings: What else decides the answer.
     """
 

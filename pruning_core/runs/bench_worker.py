@@ -25,15 +25,17 @@ from pruning_core.errors import DataError, PruningError, RunError
 from pruning_core.evaluation import latency, search, sensitivity, whatif
 from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.stopping import StoppedError, check_stop
+from pruning_core.exporting.reopen import open_run
 from pruning_core.loading.dataset import Dataset, load_dataset
 from pruning_core.loading.model import LoadedModel, check_fits, load_model
 from pruning_core.loading.permitted import is_permitted
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import resolve
-from pruning_core.runs import scans
+from pruning_core.runs import scans, speed
 from pruning_core.runs.environment import processor
 from pruning_core.runs.process import default_threads
+from pruning_core.runs.store import Store
 from pruning_core.scoring.score import Scores, score
 from pruning_core.surgery.prune import prune
 from pruning_core.tracing.network import Network
@@ -140,6 +142,7 @@ class Bench:
             "drop": self._drop,
             "time": self._time,
             "scan": self._scan,
+            "speed": self._speed,
         }
 
     def answer(self, question: Mapping[str, Any], report: Report) -> Answer:
@@ -271,6 +274,21 @@ class Bench:
             "device": processor(),
             "threads": torch.get_num_threads(),
         }
+
+    def _speed(self, question: Mapping[str, Any], _: Recipe, report: Report) -> Answer:
+        """Measure a finished run in every runtime, and keep the answer in its folder."""
+        folder = Store().folder(question["run"]) / "export"
+        cases = speed.Cases(
+            tuple(question["backends"]),
+            tuple(question["batch_sizes"]),
+            tuple(question["by_threads"]),
+            question["seconds"],
+        )
+        report(0.0, "opening the run")
+        steps = speed.measure_speed(open_run(folder), cases)
+        found = self._finished(steps, lambda step: report(*step))
+        speed.save_speed(found, folder)
+        return found
 
     def _scan(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
         """Measure a few points of a sensitivity scan; the rest is asked for again."""
