@@ -245,10 +245,6 @@ def _why(row: Comparison, rows: Sequence[Comparison], result: RunResult) -> str:
     """Say why a row shows no gain, from what was counted and measured; empty where it does."""
     if row.verdict == "faster":
         return ""
-    if row.ratio > LEAST_GAIN:
-        return (
-            "The measurements scatter too much to tell; other programs may be using the processor."
-        )
     before, after = result.preview.before, result.counted
     if after.macs >= before.macs:
         if after.nonzero < before.nonzero:
@@ -257,6 +253,10 @@ def _why(row: Comparison, rows: Sequence[Comparison], result: RunResult) -> str:
                 "whole units to save time."
             )
         return "Pruning took no multiplication away."
+    if row.ratio > LEAST_GAIN:
+        return (
+            "The measurements scatter too much to tell; other programs may be using the processor."
+        )
     rate = _rate(row, before.macs)
     best = max(_rate(other, before.macs) for other in rows if other.threads == row.threads)
     fewer = f"Each sample needs {before.macs / after.macs:.2f} times fewer multiplications"
