@@ -73,6 +73,33 @@ def resnet_50() -> nn.Module:
     return nn.Sequential(*stem, *blocks, *head)
 
 
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 layers (He et al. 2015, arXiv:1512.03385)."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = _conv_bn(n_in, n_out, 3, stride)
+        self.second = _conv_bn(n_out, n_out, 3)
+        changes = stride != 1 or n_in != n_out
+        self.shortcut = _conv_bn(n_in, n_out, 1, stride) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, n_in, H, W] -> [N, n_out, H / stride, W / stride]``."""
+        return torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(x))
+
+
+def resnet_18() -> nn.Module:
+    """ResNet-18 (He et al. 2015, arXiv:1512.03385); 11,689,512 parameters."""
+    blocks: list[nn.Module] = []
+    n_in = 64
+    for width, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        blocks += [BasicBlock(n_in, width, stride), BasicBlock(width, width, 1)]
+        n_in = width
+    stem = (_conv_bn(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n_in, 1000))
+    return nn.Sequential(*stem, *blocks, *head)
+
+
 class InvertedResidual(nn.Module):
     """Block of Sandler et al. 2018, arXiv:1801.04381."""
 
