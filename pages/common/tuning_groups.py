@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.common import cache, edits, state
 from pages.common.format import count, markdown
-from pruning_core.planning.recipe import Recipe, Tuning
+from pruning_core.planning.recipe import Distillation, Recipe, Tuning
 
 _SCHEDULES: Final = {
     "cosine": "Falls to zero (cosine)",
@@ -36,6 +36,8 @@ def show(recipe: Recipe) -> None:
         _data(recipe)
     with group("Trained layers", _layers_in_words(recipe.tuning)):
         _trained(recipe)
+    with group("Distillation", _distillation_in_words(recipe.tuning)):
+        _distillation(recipe)
     with group("Early stop, best epoch", _watch_in_words(recipe.tuning)):
         _watch(recipe.tuning)
     with group("Device, precision", _device_in_words(recipe.tuning)):
@@ -347,6 +349,86 @@ def _layers_in_words(tuning: Tuning) -> str:
     else:
         frozen = f"{n} frozen" if n else ""
     return _joined(["all" if tuning.layers == "all" else "only those that lost", frozen], "")
+
+
+def _distillation(recipe: Recipe) -> None:
+    chosen = recipe.tuning.distillation
+    st.checkbox(
+        "Learn from the dense model",
+        help="While it is fine-tuned, the pruned network learns the dense model's answers besides "
+        "the labels. It costs one pass of the dense model over the examples, or one an epoch where "
+        "images are changed at random.",
+        **state.bound("distillation", chosen is not None, _choose_distillation),
+    )
+    if chosen is None:
+        return
+    left, right = st.columns(2)
+    left.number_input(
+        "Share of its answers",
+        min_value=0.0,
+        max_value=1.0,
+        step=0.1,
+        value=None,
+        help="In the loss; the labels have the rest.",
+        **_distillation_bound("alpha", chosen.alpha),
+    )
+    right.number_input(
+        "Temperature",
+        min_value=0.1,
+        max_value=100.0,
+        step=1.0,
+        value=None,
+        help="Softens the answers of both: higher shows more of how alike classes are.",
+        **_distillation_bound("temperature", chosen.temperature),
+    )
+    owners = [layer.name for layer in cache.network(recipe.model).layers if layer.n_params]
+    others = [name for name in chosen.features if name not in owners]
+    st.multiselect(
+        "Layers to match",
+        [*owners, *others],
+        placeholder="none, only the answers",
+        help="Their outputs shall be those of the dense model, at the units that stayed.",
+        **state.bound("distillation_features", list(chosen.features), _choose_features),
+    )
+    if chosen.features:
+        st.number_input(
+            "Weight of the match",
+            min_value=0.0,
+            max_value=1e6,
+            format="%.3g",
+            step=chosen.feature_weight / 2,
+            value=None,
+            help="Factor of the mean squared difference in the loss.",
+            **_distillation_bound("feature_weight", chosen.feature_weight),
+        )
+
+
+def _choose_distillation(wanted: bool) -> None:
+    _write(distillation=Distillation().model_dump() if wanted else None)
+
+
+def _choose_features(names: list[str]) -> None:
+    _change_distillation(features=tuple(names))
+
+
+def _change_distillation(**changes: Any) -> None:
+    present = state.recipe().tuning.distillation or Distillation()
+    _write(distillation=present.model_dump() | changes)
+
+
+def _distillation_bound(field: str, value: Any) -> state.Bound:
+    return state.bound(
+        f"distillation_{field}", value, lambda new: _change_distillation(**{field: new})
+    )
+
+
+def _distillation_in_words(tuning: Tuning) -> str:
+    chosen = tuning.distillation
+    if chosen is None:
+        return "none"
+    n = len(chosen.features)
+    layers = "" if not n else "1 layer" if n == 1 else f"{n} layers"
+    return _joined([f"answers {chosen.alpha:g}", f"temperature {chosen.temperature:g}", layers], "")
 
 
 def _watch(tuning: Tuning) -> None:

@@ -147,6 +147,21 @@ class Schedule(_Growing):
     max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
+class Distillation(_Strict):
+    """The dense network teaches the pruned one besides the labels (arXiv:1503.02531).
+
+    ``alpha`` is the share of its softened answers in the loss, the labels have the rest;
+    ``temperature`` softens both networks' answers. ``features`` are layers whose outputs shall be
+    those of the dense network at the units that stayed (arXiv:1412.6550), by the mean of squared
+    differences times ``feature_weight``.
+    """
+
+    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    features: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    feature_weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+
+
 class Tuning(_Growing):
     """Fine-tuning after each round of pruning; ``epochs`` counts per round, 0 means none.
 
@@ -167,13 +182,14 @@ class Tuning(_Growing):
             ``min_delta`` (nats, or a share from 0 to 1); None never stops early.
         restore_best: The round hands on the weights of its best epoch instead of the last.
         precision: ``bfloat16`` computes in mixed precision where the device has it.
+        distillation: What the dense network teaches; None: the labels are all there is.
     """
 
     _later: ClassVar[frozenset[str]] = frozenset(
         {
             *("step_milestones", "step_every", "step_factor", "augmentations", "label_smoothing"),
             *("gradient_clip", "freeze", "watched", "patience", "min_delta", "restore_best"),
-            "precision",
+            *("precision", "distillation"),
         }
     )
 
@@ -204,6 +220,7 @@ class Tuning(_Growing):
     min_delta: Annotated[float, Field(ge=0, le=10)] = 0.0
     restore_best: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    distillation: Distillation | None = None
 
     @model_validator(mode="after")
     def _milestones_rise(self) -> Self:
@@ -229,7 +246,7 @@ class Sparse(_Strict):
     def settings(self, tuning: Tuning) -> Tuning:
         """Return the settings of the training, given those of the fine-tuning."""
         plain = Tuning()
-        unused = ("layers", "patience", "restore_best")
+        unused = ("layers", "patience", "restore_best", "distillation")
         own = {
             "epochs": self.epochs,
             "learning_rate": self.learning_rate or tuning.learning_rate,

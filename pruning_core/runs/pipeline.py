@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pruning_core.devices import check_precision, chosen_device, placed
+from pruning_core.devices import CPU, check_precision, chosen_device, placed
 from pruning_core.errors import ExportError, RunError
 from pruning_core.evaluation.evaluate import Evaluation, evaluate
 from pruning_core.evaluation.stopping import ShouldStop
@@ -64,6 +64,7 @@ from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
 from pruning_core.tuning.augmentations import check_augmentations
 from pruning_core.tuning.batchnorm import recalibrate_batchnorm
+from pruning_core.tuning.distilling import Teacher
 from pruning_core.tuning.draws import generator
 from pruning_core.tuning.finetune import EpochResult, FineTuner, Rounds
 from pruning_core.tuning.preparing import check_frozen, has_parameters, trained_parameters
@@ -165,6 +166,7 @@ class _Run:
     cut: Pruned = field(init=False)
     start: nn.Module | None = None
     tuner: FineTuner | None = None
+    teacher: Teacher | None = None
     fell: bool = False
     held: Pruned | None = None
     held_pruned: Evaluation | None = None
@@ -215,6 +217,8 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
         if run.data is not None:
             check_fits(run.model, run.data.input_shape, run.data.key)
         check_frozen(run.model.module, recipe.tuning.freeze)
+        if recipe.tuning.distillation is not None:
+            run.teacher = Teacher(run.model.module, recipe.tuning.distillation)
         check_quantisation(recipe, run.data)
         run.present = run.model
         if recipe.schedule.weights == "rewind":
@@ -436,7 +440,12 @@ def _tune(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
         settings = run.recipe.tuning.model_copy(update={"epochs": n_epochs})
         gradual = run.recipe.schedule.gradual
         yield run.started("tune", number)
-        with run.stage("tune"), placed(run.surgery.module, run.device):
+        teaching = run.device if run.teacher else CPU
+        with (
+            run.stage("tune"),
+            placed(run.surgery.module, run.device),
+            placed(run.model.module, teaching),
+        ):
             tuner = FineTuner(
                 run.surgery.module,
                 run.data,
@@ -457,6 +466,8 @@ def _tune(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
             elif gradual and run.tuner is not None:
                 tuner.go_on_from(run.tuner, run.cut)
             run.tuner = tuner
+            if run.teacher is not None:
+                tuner.learn_from(run.teacher, run.surgery.kept)
             for event in tuner.run(run.should_stop):
                 yield event
                 if isinstance(event, EpochResult):

@@ -49,5 +49,5 @@ class Shrinking:
         found = self.measured(0)
         return (
             f"After sparse training {found.n_zero:,} of {found.n:,} {self._entry.things} are zero "
-            f"({found.n_zero / max(1, found.n):.1%})."
+            f"({100 * found.n_zero / max(1, found.n):.1f} %)."
         )

@@ -23,6 +23,7 @@ from pruning_core.planning.recipe import Tuning
 from pruning_core.surgery.optimiser import carry_over
 from pruning_core.surgery.prune import Pruned
 from pruning_core.tuning.augmentations import AUGMENTATIONS
+from pruning_core.tuning.distilling import Kept, Teacher
 from pruning_core.tuning.draws import flipped, generator, seeded_globally
 from pruning_core.tuning.optimiser import make_optimiser, step_size
 from pruning_core.tuning.penalty import EVERY, Step
@@ -50,7 +51,7 @@ class BatchProgress:
         batch: From 1.
         n_batches: Batches of one epoch.
         loss: What was minimised on this batch, in nats: the cross-entropy, with label smoothing
-            where it is asked for.
+            and distillation where they are asked for.
     """
 
     epoch: int
@@ -160,6 +161,8 @@ class FineTuner:
         self._seed = seed
         self._rounds = rounds
         self._shrink: Shrink | None = None
+        self._teacher: Teacher | None = None
+        self._kept: Kept = {}
         self._device = device_of(module)
         check_precision(settings.precision, self._device)
         self._validation = data.validation
@@ -196,6 +199,9 @@ class FineTuner:
         try:
             for name, parameter in self._module.named_parameters():
                 parameter.requires_grad_(name in self._trained)
+            if self._teacher is not None:
+                same = not (self._settings.horizontal_flip or self._settings.augmentations)
+                self._teacher.prepare(self._train, same_inputs=same, should_stop=should_stop)
             while self._epoch < self._settings.epochs and not self._watch.gave_up:
                 yield from self._run_epoch(layout, should_stop)
             if self._watch.best_weights is not None:
@@ -261,6 +267,10 @@ class FineTuner:
         self._in_epoch = False
         self._zero_removed()
 
+    def learn_from(self, teacher: Teacher, kept: Kept) -> None:
+        """Let ``teacher`` add to the loss; ``kept`` says which of its indices this module kept."""
+        self._teacher, self._kept = teacher, kept
+
     def shrink_by(self, shrink: Shrink) -> None:
         """Call ``shrink`` with :func:`step_size`, every ``EVERY`` batches and after each epoch.
 
@@ -316,9 +326,7 @@ class FineTuner:
             group["lr"] = tally.rate
         self._optimiser.zero_grad(set_to_none=True)
         with seeded_globally(self._seed, "dropout", epoch, batch, device=self._device):
-            with self._precision():
-                logits = logits_of(self._module, inputs, labels)
-            loss = self._loss(logits.float(), labels)
+            logits, loss = self._answer(indices, inputs, labels)
             loss.backward()  # type: ignore[no-untyped-call]
         if self._settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._trained.values(), self._settings.gradient_clip)
@@ -365,6 +373,19 @@ class FineTuner:
             draw = generator(self._seed, key, epoch, batch)
             inputs = AUGMENTATIONS[key].change(inputs, strength, draw, black)
         return inputs
+
+    def _answer(self, indices: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of a batch, and the loss that is minimised."""
+        if self._teacher is None:
+            logits = self._logits(inputs, labels)
+            return logits, self._loss(logits, labels)
+        with self._teacher.lesson(self._module, self._kept, indices, inputs) as lesson:
+            logits = self._logits(inputs, labels)
+            return logits, self._teacher.loss(lesson, self._loss(logits, labels), logits)
+
+    def _logits(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        with self._precision():
+            return logits_of(self._module, inputs, labels).float()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         smoothing = self._settings.label_smoothing

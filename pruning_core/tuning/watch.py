@@ -62,7 +62,9 @@ class Watch:
             )
         if self.best_weights is not None and self._best is not None:
             value, epoch = self._best
-            shown = f"{value:.2%}" if self._settings.watched == "accuracy" else f"{-value:.4f}"
+            shown = (
+                f"{100 * value:.2f} %" if self._settings.watched == "accuracy" else f"{-value:.4f}"
+            )
             found.append(
                 f"The weights of epoch {epoch} are kept: its {name} was the best, {shown}."
             )

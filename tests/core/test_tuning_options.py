@@ -247,7 +247,7 @@ def test_the_first_of_the_best_epochs_is_kept_and_said():
     _, watch = watched([0.9, 0.95, 0.9], restore_best=True, watched="accuracy", patience=1)
     assert watch.remarks == (
         "Fine-tuning stopped after epoch 3: the validation accuracy had not improved for 1 epoch.",
-        "The weights of epoch 2 are kept: its validation accuracy was the best, 95.00%.",
+        "The weights of epoch 2 are kept: its validation accuracy was the best, 95.00 %.",
     )
     assert watched([0.9, 0.5])[1].best_weights is None
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from pages.common import cache, tuning_groups
-from pruning_core.planning.recipe import Recipe, Sparse, Tuning
+from pruning_core.planning.recipe import Distillation, Recipe, Sparse, Tuning
 from pruning_core.runs.dispatcher import poll, submit
 from pruning_core.runs.store import Store, read_spec
 from pruning_core.runs.view import read_run
@@ -130,6 +130,24 @@ def test_sparse_training_is_chosen_with_its_usual_strength_and_said(app):
     assert app.session_state["recipe"].sparse.learning_rate is None
     widget(app.selectbox, "Pulled to zero").set_value("").run()
     assert app.session_state["recipe"] == RECIPE
+
+
+def test_distillation_is_switched_on_and_has_its_own_settings(app):
+    visit(app, "pages/run.py", RECIPE)
+    assert "Temperature" not in labels(app.number_input)
+    widget(app.checkbox, "Learn from the dense model").check().run()
+    assert tuning(app).distillation == Distillation()
+    widget(app.number_input, "Share of its answers").set_value(0.9).run()
+    widget(app.number_input, "Temperature").set_value(2.0).run()
+    widget(app.multiselect, "Layers to match").set_value(["conv1"]).run()
+    widget(app.number_input, "Weight of the match").set_value(0.25).run()
+    assert tuning(app).distillation == Distillation(
+        alpha=0.9, temperature=2.0, features=("conv1",), feature_weight=0.25
+    )
+    assert lines(app)["Distillation"] == "answers 0.9, temperature 2, 1 layer"
+    widget(app.checkbox, "Learn from the dense model").uncheck().run()
+    assert tuning(app).distillation is None
+    assert not app.error
 
 
 def test_the_histogram_of_a_sparse_run_says_how_many_are_zero(app):
