@@ -63,8 +63,15 @@ def speed_words(speed: Found) -> str:
 
 def milliseconds(timing: Found) -> str:
     """Return a median with its quartiles: ``0.23 ms (0.22 to 0.25)``."""
-    low, high = timing["low_ms"], timing["high_ms"]
-    return f"{timing['median_ms']:#.3g} ms ({low:#.3g} to {high:#.3g})"
+    median, low, high = (_three(timing[name]) for name in ("median_ms", "low_ms", "high_ms"))
+    return f"{median} ms ({low} to {high})"
+
+
+def _three(number: float) -> str:
+    """Return a number with three digits, or all those before the point."""
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:#.3g}"
 
 
 def _quality_rows(

@@ -29,7 +29,7 @@ from pruning_core.tuning.optimiser import make_optimiser, step_size
 from pruning_core.tuning.penalty import EVERY, Step
 from pruning_core.tuning.preparing import (
     batch_starts,
-    removed_weights,
+    kept_bits,
     trained_parameters,
     training_samples,
 )
@@ -168,7 +168,7 @@ class FineTuner:
         self._validation = data.validation
         self._train = training_samples(data.train, settings, seed)
         self._trained = trained_parameters(module, trainable, settings.freeze)
-        self._removed = removed_weights(module, masks)
+        self._kept = kept_bits(module, masks)
         self._optimiser = make_optimiser(self._trained.values(), settings)
         self._starts = batch_starts(len(self._train), settings.batch_size)
         self._watch = Watch(settings, is_asked=rounds.is_last or not rounds.gradual)
@@ -427,8 +427,8 @@ class FineTuner:
 
     def _zero_removed(self) -> None:
         with torch.no_grad():
-            for parameter, removed in self._removed:
-                parameter.masked_fill_(removed, 0.0)
+            for parameter, bits in self._kept:
+                parameter.view(bits.dtype).bitwise_and_(bits)
 
     def _change_layout(self, layout: torch.memory_format) -> None:
         """Store all four-axis tensors that a step reads together in ``layout``, others contiguous.
@@ -441,7 +441,7 @@ class FineTuner:
             for key, item in values.items():
                 if isinstance(item, Tensor):
                     values[key] = _arranged(item, layout)
-        self._removed = [(item, _arranged(removed, layout)) for item, removed in self._removed]
+        self._kept = [(item, _arranged(bits, layout)) for item, bits in self._kept]
 
 
 def finetune(

@@ -15,7 +15,7 @@ from pruning_core.command_line import main
 from pruning_core.errors import InvalidRecipeError, MissingEvidenceError, UnknownNameError
 from pruning_core.exporting import export as export_module
 from pruning_core.exporting.document import run_document
-from pruning_core.exporting.int8_table import int8_rows, int8_sentences, speed_words
+from pruning_core.exporting.int8_table import int8_rows, int8_sentences, milliseconds, speed_words
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.report.page import render
 from pruning_core.loading.dataset import load_dataset
@@ -272,6 +272,9 @@ def test_rows_say_sizes_points_and_times_in_words():
     assert rows[5][1:] == (
         "0.500 ms (0.400 to 0.600)", "0.400 ms (0.300 to 0.500)", "1.25x faster (1.20 to 1.30)"
     )  # fmt: skip
+    assert milliseconds({"median_ms": 2034.2, "low_ms": 541.0, "high_ms": 99.9}) == (
+        "2,034 ms (541 to 99.9)"
+    )
     slow = speed | {"ratio": 0.5, "verdict": "slower"}
     assert speed_words(slow).startswith("2.00x slower")
     assert speed_words(speed | {"verdict": "no measurable gain"}).startswith("no measurable gain")
