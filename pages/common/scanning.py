@@ -6,34 +6,25 @@ from typing import TYPE_CHECKING, Final
 import streamlit as st
 
 from pages.common import cache, measuring
+from pages.common.lasting import Lasting
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.bench import Outcome, Question
 
 if TYPE_CHECKING:
     from pruning_core.runs.scans import Scan
 
-_RUNNING: Final = "_scan"
-_SHOWN: Final = "_scan_points"
+
+def _size(question: Question) -> int:
+    known = found(question.recipe)
+    return 0 if known is None else len(known.points)
 
 
-def start(recipe: Recipe) -> None:
-    """Begin to measure what is missing, or go on."""
-    question = _question(recipe)
-    measuring.bench().forget(question)
-    measuring.bench().ask(question)
-    st.session_state[_RUNNING] = question
-
-
-def cancel() -> None:
-    """Stop; what was measured is kept."""
-    question = st.session_state.pop(_RUNNING, None)
-    if question is not None:
-        measuring.bench().cancel(question)
+RUNNING: Final = Lasting("_scan", _size)
 
 
 def outcome(recipe: Recipe) -> Outcome | None:
     """Return how far the scan of ``recipe`` is; None when nobody began it since the server did."""
-    return measuring.bench().look(_question(recipe))
+    return measuring.bench().look(question_of(recipe))
 
 
 def found(recipe: Recipe) -> "Scan | None":
@@ -56,27 +47,7 @@ def _read(path: str, n_bytes: int) -> "Scan | None":  # noqa: ARG001
     return read(Path(path))
 
 
-def is_running() -> bool:
-    """Tell whether a scan of this visitor goes on, or has news :func:`news` did not tell yet."""
-    return _RUNNING in st.session_state
-
-
-def news() -> bool:
-    """Tell whether there is more to show than when it was asked last; once after the end, too."""
-    question: Question | None = st.session_state.get(_RUNNING)
-    if question is None:
-        return False
-    state = measuring.bench().look(question)
-    known = found(question.recipe)
-    shown = (0 if known is None else len(known.points), state)
-    if state is None or not state.is_pending:
-        del st.session_state[_RUNNING]
-    changed = shown != st.session_state.get(_SHOWN)
-    st.session_state[_SHOWN] = shown
-    return changed
-
-
-def _question(recipe: Recipe) -> Question:
+def question_of(recipe: Recipe) -> Question:
     """Return the question; recipes that differ only in what they remove ask the same."""
     from pruning_core.evaluation.sensitivity import alone
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import cache, measured, measuring, scanning, searching, state, why
+from pages.common import cache, measured, measuring, scanning, searching, state, studying, why
 from pages.common.components import mount_strip
 from pages.common.format import duration, milliseconds, percent
 from pruning_core.errors import PruningError
@@ -66,7 +66,8 @@ def _numbers() -> None:
     with st.container(horizontal=True, gap="xsmall", key="strip_row"):
         place = st.container(width="stretch", gap=None, key="strip_place")
         waits = why.button(counted, accuracy)
-    waits = waits or searching.is_running() or measuring.awaits_shares() or scanning.is_running()
+    waits = waits or searching.is_running() or measuring.awaits_shares()
+    waits = waits or scanning.RUNNING.is_running() or studying.RUNNING.is_running()
     waits = waits or any(each is not None and each.is_pending for each in (accuracy, timing))
     with place:
         mount_strip(
@@ -86,7 +87,8 @@ def _follow() -> None:
     """Draw what was found out since the strip asked last, where other parts show it as well."""
     if searching.settle() or measuring.shares_arrived():
         st.rerun()
-    if scanning.news() and state.page() == "plan":
+    news = [each.news() for each in (scanning.RUNNING, studying.RUNNING)]
+    if any(news) and state.page() == "plan":
         st.rerun(("strip", "layers", "view"))
     if searching.is_running() and state.page() == "plan":
         st.rerun(("strip", searching.PART))

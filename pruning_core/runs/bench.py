@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import pruning_core
 from pruning_core.planning.recipe import Recipe
 
-Kind = Literal["accuracy", "latency", "files", "shares", "drop", "time", "scan", "speed"]
+Kind = Literal["accuracy", "latency", "files", "shares", "drop", "time", "scan", "study", "speed"]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 _QUICK: Final = frozenset({"accuracy"})
@@ -37,11 +37,12 @@ class Question:
     Attributes:
         kind: ``accuracy`` (what-if), ``latency`` (dense and pruned in turns), ``files`` (bytes
             by encoding), ``shares`` (time of each layer), ``drop`` and ``time`` (searches for
-            a ratio), ``scan`` (sensitivity of every layer; see ``runs/scans.py``),
-            ``speed`` (of a finished run; see ``runs/speed.py``).
+            a ratio), ``scan`` (sensitivity of every layer; see ``runs/scans.py``), ``study``
+            (plans between accuracy and cost; see ``runs/studies.py``), ``speed`` (of a finished
+            run; see ``runs/speed.py``).
         recipe: What to measure.
         plan: Fingerprint of the plan, so that page and process speak of the same one; empty for
-            ``shares``, ``drop``, ``time``, ``scan`` and ``speed``.
+            ``shares``, ``drop``, ``time``, ``scan``, ``study`` and ``speed``.
         settings: What else decides the answer.
     """
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pruning_core.encodings import stored_sizes
 from pruning_core.errors import DataError, PruningError, RunError
-from pruning_core.evaluation import latency, search, sensitivity, whatif
+from pruning_core.evaluation import latency, search, sensitivity, tradeoff, whatif
 from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.stopping import StoppedError, check_stop
 from pruning_core.exporting.reopen import open_run
@@ -32,9 +32,10 @@ from pruning_core.loading.permitted import is_permitted
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import resolve
-from pruning_core.runs import scans, speed
+from pruning_core.runs import scans, speed, studies
 from pruning_core.runs.environment import processor
 from pruning_core.runs.process import default_threads
+from pruning_core.runs.setup import Setup
 from pruning_core.runs.store import Store
 from pruning_core.scoring.score import Scores, score
 from pruning_core.surgery.prune import prune
@@ -44,6 +45,7 @@ from pruning_core.tracing.trace import trace
 Result = TypeVar("Result")
 Report = Callable[[float, str], None]
 Answer = dict[str, Any]
+Steps = Generator[tuple[float, Any], None, None]
 
 _MODELS_KEPT: Final = 2
 _SEARCH_SECONDS: Final = 0.6
@@ -133,7 +135,7 @@ class Bench:
     def __init__(self, is_cancelled: Callable[[], bool]) -> None:
         self._is_cancelled = is_cancelled
         self._subjects: dict[tuple[Any, ...], Subject] = {}
-        self._scans: dict[int, Generator[tuple[float, sensitivity.Point], None, None]] = {}
+        self._steps: dict[int, Steps] = {}
         self._kinds: Mapping[str, Callable[[Mapping[str, Any], Recipe, Report], Answer]] = {
             "accuracy": self._accuracy,
             "latency": self._latency,
@@ -142,6 +144,7 @@ class Bench:
             "drop": self._drop,
             "time": self._time,
             "scan": self._scan,
+            "study": self._study,
             "speed": self._speed,
         }
 
@@ -291,31 +294,62 @@ class Bench:
         return found
 
     def _scan(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
-        """Measure a few points of a sensitivity scan; the rest is asked for again."""
-        steps = self._scans.pop(question["id"], None) or self._points(recipe)
-        began = time.monotonic()
-        for share, point in steps:
-            text = f"{point.site or '(model)'} without {100 * point.ratio:.0f} %"
-            if time.monotonic() - began > _PART_SECONDS:
-                self._scans[question["id"]] = steps
-                raise UnfinishedError(share, text)
-            report(share, text)
-        return {}
+        """Measure some points of a sensitivity scan; the rest is asked for again."""
 
-    def _points(self, recipe: Recipe) -> Generator[tuple[float, sensitivity.Point], None, None]:
+        def steps() -> Steps:
+            setup, quick = self._setup(sensitivity.alone(recipe, "", 0.0))
+            return scans.carry_out(
+                setup, n=min(scans.EXAMPLES, quick), should_stop=self._is_cancelled
+            )
+
+        def told(point: sensitivity.Point) -> str:
+            return f"{point.site or '(model)'} without {100 * point.ratio:.0f} %"
+
+        return self._in_parts(question["id"], steps, told, report)
+
+    def _study(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
+        """Measure some plans of a search; the rest is asked for again."""
+
+        def steps() -> Steps:
+            setup, quick = self._setup(recipe)
+            return studies.carry_out(
+                setup,
+                question["cost"],
+                n_trials=question["n_trials"],
+                n=min(studies.EXAMPLES, quick),
+                should_stop=self._is_cancelled,
+            )
+
+        def told(trial: tradeoff.Trial) -> str:
+            return f"plan {trial.number + 1}: accuracy {100 * trial.accuracy:.1f} %"
+
+        return self._in_parts(question["id"], steps, told, report)
+
+    def _setup(self, recipe: Recipe) -> tuple[Setup, int]:
+        """Return what measures plans of the recipe, and how many examples are quick enough."""
         subject = self._subject(recipe)
-        first = sensitivity.alone(recipe, "", 0.0)
-        data = subject.data(first)
-        quick, _ = subject.samples(first, subject.plan(first), data)
-        return scans.carry_out(
-            first,
-            subject.model,
-            subject.network,
-            subject.scores(first),
-            data,
-            n=min(scans.EXAMPLES, quick or whatif.SAMPLES[-1]),
-            should_stop=self._is_cancelled,
-        )
+        data = subject.data(recipe)
+        scores = subject.scores(recipe)
+        quick, _ = subject.samples(recipe, subject.plan(recipe), data)
+        setup = Setup(recipe, subject.model, subject.network, scores, data)
+        return setup, quick or whatif.SAMPLES[-1]
+
+    def _in_parts(
+        self, number: int, begin: Callable[[], Steps], told: Callable[[Any], str], report: Report
+    ) -> Answer:
+        """Carry steps out for two seconds; then others have their turn.
+
+        Raises:
+            UnfinishedError: If there is more to do, for when the same question comes again.
+        """
+        steps = self._steps.pop(number, None) or begin()
+        began = time.monotonic()
+        for share, found in steps:
+            if time.monotonic() - began > _PART_SECONDS:
+                self._steps[number] = steps
+                raise UnfinishedError(share, told(found))
+            report(share, told(found))
+        return {}
 
     def _searched(self, steps: search.Searching, report: Report, unit: str, about: int) -> Answer:
         """Carry a search out, reporting each plan it measured; ``about`` so many are usual."""

@@ -14,14 +14,11 @@ from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.sensitivity import Curves, Point
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.evaluation.whatif import WhatIf, what_if
-from pruning_core.loading.dataset import Dataset
-from pruning_core.loading.model import LoadedModel
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.atomic import exclusive
+from pruning_core.runs.setup import Setup
 from pruning_core.runs.store import state_folder
-from pruning_core.scoring.score import Scores
-from pruning_core.tracing.network import Network
 
 EXAMPLES: Final = 500
 """That are measured for each point, unless fewer are quick enough."""
@@ -94,14 +91,7 @@ def _line(text: str) -> dict[str, Any]:
 
 
 def carry_out(
-    recipe: Recipe,
-    model: LoadedModel,
-    network: Network,
-    scores: Scores,
-    data: Dataset,
-    *,
-    n: int,
-    should_stop: ShouldStop | None = None,
+    setup: Setup, *, n: int = EXAMPLES, should_stop: ShouldStop | None = None
 ) -> Generator[tuple[float, Point], None, None]:
     """Measure the points that are missing and keep each; yields the share done, and the point.
 
@@ -109,18 +99,15 @@ def carry_out(
     the data begins anew.
 
     Args:
-        recipe: What is pruned and how it is rated.
-        model: The dense model.
-        network: Its trace.
-        scores: Its scores for the recipe.
-        data: Measured on the first examples of its validation split.
-        n: Examples, at most those there are.
+        setup: What is scanned; the targets of its recipe do not matter.
+        n: Validation examples, at most those there are.
         should_stop: Asked before every batch.
 
     Raises:
         DataError: If there is no validation example.
         StoppedError: If ``should_stop`` says so; what was measured is kept.
     """
+    recipe, model, data = setup.recipe, setup.model, setup.data
     if not len(data.validation):
         raise DataError(f"The data set '{data.key}' has no validation examples to measure.")
     path = path_of(recipe, model.weights_sha256, data.key)
@@ -138,11 +125,17 @@ def carry_out(
 
         def measure(plan: Plan) -> WhatIf:
             return what_if(
-                model, network, plan, data, n=len(sample), dense=dense, should_stop=should_stop
+                model,
+                setup.network,
+                plan,
+                data,
+                n=len(sample),
+                dense=dense,
+                should_stop=should_stop,
             )
 
         points = known.points if known else ()
-        for share, point in sensitivity.scan(recipe, network, scores, measure, points):
+        for share, point in sensitivity.scan(recipe, setup.network, setup.scores, measure, points):
             _append(path, asdict(point))
             yield share, point
         if known is None or not known.finished:

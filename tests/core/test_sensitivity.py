@@ -13,6 +13,7 @@ from pruning_core.planning.recipe import Part, Ratio, Recipe
 from pruning_core.planning.resolve import resolve
 from pruning_core.runs import scans
 from pruning_core.runs.bench import Bench, Question
+from pruning_core.runs.setup import Setup
 from pruning_core.scoring.score import score
 from pruning_core.tracing.trace import trace
 
@@ -32,7 +33,7 @@ def parts(recipe):
 
 def scanned(recipe, most=None):
     model, network, scores, data = parts(recipe)
-    steps = scans.carry_out(recipe, model, network, scores, data, n=N)
+    steps = scans.carry_out(Setup(recipe, model, network, scores, data), n=N)
     for number, _ in enumerate(steps, start=1):
         if number == most:
             steps.close()

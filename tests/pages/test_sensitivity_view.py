@@ -7,6 +7,7 @@ from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import bundled_models, load_model
 from pruning_core.planning.recipe import Count, Ratio, Recipe
 from pruning_core.runs import scans
+from pruning_core.runs.setup import Setup
 from pruning_core.scoring.score import score
 from pruning_core.tracing.trace import trace
 from tests.pages.conftest import figures
@@ -20,7 +21,8 @@ def scanned(recipe, most=None):
     model = load_model(recipe.model)
     network = trace(model.module, model.inputs)
     scores = score(model, network, recipe)
-    steps = scans.carry_out(recipe, model, network, scores, load_dataset(model.data), n=40)
+    setup = Setup(recipe, model, network, scores, load_dataset(model.data))
+    steps = scans.carry_out(setup, n=40)
     for number, _ in enumerate(steps, start=1):
         if number == most:
             steps.close()
@@ -63,7 +65,7 @@ def test_a_scan_that_was_stopped_can_go_on(app):
     assert any("after 3 measurements" in text.value for text in app.markdown)
     widget(app.button, "Go on with the scan").click().run()
     assert scanning.found(UNITS) is not None
-    assert measuring.bench().wait(scanning._question(UNITS), 120).state == "done"
+    assert measuring.bench().wait(scanning.question_of(UNITS), 120).state == "done"
     assert scanning.found(UNITS).finished
 
 

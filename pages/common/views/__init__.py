@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import streamlit as st
 
 from pages.common import state
-from pages.common.views import criteria, everything, layer, sensitivity
+from pages.common.views import criteria, everything, layer, sensitivity, tradeoff
 
 if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
@@ -21,6 +21,7 @@ VIEWS: Final[Mapping[str, ModuleType]] = {
     "all": everything,
     "criteria": criteria,
     "sensitivity": sensitivity,
+    "search": tradeoff,
 }
 
 

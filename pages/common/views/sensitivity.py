@@ -67,20 +67,8 @@ def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG0
 
 def _progress(recipe: "Recipe", scan: "Scan | None") -> None:
     """Draw how far the scan is, and the button that begins, stops or goes on with it."""
-    outcome = scanning.outcome(recipe)
-    if outcome is not None and outcome.is_pending:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(outcome.fraction, text=markdown(outcome.text or "waiting for other work"))
-            st.button(
-                "Stop",
-                icon=":material/stop:",
-                key="scan_stop",
-                help="What was measured is kept.",
-                on_click=lambda: state.attempt(scanning.cancel),
-            )
+    if scanning.RUNNING.progress(scanning.outcome(recipe)):
         return
-    if outcome is not None and outcome.state == "failed":
-        st.warning(markdown(outcome.text))
     if scan is not None and scan.finished:
         return
     units = plural(next(iter(cache.sites(recipe).values())).kind)
@@ -96,7 +84,9 @@ def _progress(recipe: "Recipe", scan: "Scan | None") -> None:
         type="primary" if scan is None else "secondary",
         icon=":material/play_arrow:",
         key="scan_start",
-        on_click=lambda: state.attempt(lambda: scanning.start(recipe)),
+        on_click=lambda: state.attempt(
+            lambda: scanning.RUNNING.start(scanning.question_of(recipe))
+        ),
     )
 
 

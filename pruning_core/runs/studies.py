@@ -1,0 +1,314 @@
+"""Searches for plans between accuracy and cost: by Optuna, kept in a storage, shared by machines.
+
+The storage (SQLite in the state folder, or a database by URL) is Optuna's; each measured plan is
+also a line of a file, which pages read. Source of the sampler: Ozaki et al. 2022, multiobjective
+tree-structured Parzen estimator, doi:10.1613/jair.1.13188.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from torch import nn
+
+from pruning_core.errors import DataError, RunError
+from pruning_core.evaluation import latency
+from pruning_core.evaluation.evaluate import right_answers
+from pruning_core.evaluation.stopping import ShouldStop
+from pruning_core.evaluation.tradeoff import Cost, Trial, choices, knobs, varied
+from pruning_core.evaluation.whatif import what_if
+from pruning_core.planning.recipe import Ratio, Recipe
+from pruning_core.planning.resolve import resolve
+from pruning_core.preview import preview
+from pruning_core.runs.atomic import exclusive, write_bytes
+from pruning_core.runs.setup import Setup
+from pruning_core.runs.store import state_folder
+from pruning_core.surgery.prune import prune
+
+if TYPE_CHECKING:
+    import optuna
+
+EXAMPLES: Final = 500
+_VERSION: Final = 1
+_log: Final = logging.getLogger("pruning_core.runs.studies")
+_TIMED_SECONDS: Final = 0.6
+_OPENINGS: Final = 4
+_FIRST: Final = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
+_DECIDES_NOTHING: Final = frozenset({"target", "layers", "pins", "scope", "tuning", "schedule"})
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What is known of a search.
+
+    Attributes:
+        trials: Measured so far.
+        dense: The dense model, as a trial with no ratios.
+        n: Examples measured, the first of the validation split.
+        source: Which copy of the data they are from.
+    """
+
+    trials: tuple[Trial, ...]
+    dense: Trial
+    n: int
+    source: str
+
+
+def name_of(recipe: Recipe, weights_sha256: str, data: str, cost: Cost) -> str:
+    """Return the name of the study; the same on every machine for the same question."""
+    decides = recipe.parts[""].model_dump(mode="json", exclude=set(_DECIDES_NOTHING))
+    pinned = {
+        pin: None if pin not in recipe.layers else recipe.layers[pin].model_dump()
+        for pin in sorted(recipe.pins)
+    }
+    text = json.dumps([_VERSION, weights_sha256, data, cost, decides, pinned], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def path_of(name: str) -> Path:
+    """Return the file that pages read."""
+    return state_folder() / "studies" / f"{name}.json"
+
+
+def read(path: Path) -> Study | None:
+    """Return what is known of a search; None when there is nothing."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    trials = tuple(Trial(**trial) for trial in found["trials"])
+    return Study(trials, Trial(**found["dense"]), found["n"], found["source"])
+
+
+def default_storage() -> str:
+    """Return the URL of the storage of this server."""
+    folder = state_folder() / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'optuna.sqlite3'}"
+
+
+def carry_out(
+    setup: Setup,
+    cost: Cost,
+    *,
+    n_trials: int,
+    n: int = EXAMPLES,
+    storage: str | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Generator[tuple[float, Trial], None, None]:
+    """Measure plans until ``n_trials`` are known in the storage; yields the share, and each plan.
+
+    The first plans are those of the global ranking at six ratios, so that the front begins with
+    what one slider could reach; after them the sampler chooses a ratio for every layer. Any number
+    of processes, on any machines that reach the storage, may work on the same study.
+
+    Args:
+        setup: What is pruned and measured; pinned layers keep their own targets.
+        cost: What is weighed against the accuracy.
+        n_trials: Of the whole study, those of other workers included.
+        n: Validation examples of each plan, at most those there are.
+        storage: URL for Optuna; None is the one of this server.
+        should_stop: Asked before every batch.
+
+    Raises:
+        DataError: If there is no validation example.
+        RunError: If nothing can be varied or the storage cannot be used.
+        StoppedError: If ``should_stop`` says so; what was measured is kept.
+    """
+    worker = _Worker(setup, cost, n, should_stop)
+    study = _opened(storage or default_storage(), worker.name, setup.recipe.seed)
+    while (done := len(_finished(study))) < n_trials:
+        worker.step(study)
+        yield min(1.0, (done + 1) / n_trials), worker.publish(study)[-1]
+    worker.publish(study)
+
+
+class _Worker:
+    """Measures the plans that a study asks for."""
+
+    def __init__(self, setup: Setup, cost: Cost, n: int, should_stop: ShouldStop | None) -> None:
+        self._is = setup
+        self._cost = cost
+        self._should_stop = should_stop
+        recipe, data = setup.recipe.parts[""], setup.data
+        self._recipe = recipe
+        self._knobs = knobs(recipe, setup.network)
+        if not self._knobs:
+            raise RunError("Every layer is pinned, so nothing can be varied. Unpin some layers.")
+        self._sample = data.validation.first(n)
+        if not len(self._sample):
+            raise DataError(f"The data set '{data.key}' has no validation examples to measure.")
+        self.name = name_of(setup.recipe, setup.model.weights_sha256, data.key, cost)
+        self._known_dense: Trial | None = None
+        self._right = right_answers(setup.model.module, self._sample, should_stop=should_stop)
+
+    def step(self, study: "optuna.Study") -> None:
+        """Measure one more plan: of the global ranking at first, then of the sampler."""
+        import optuna
+
+        kinds = {name: self._kind() for name in self._asked(0.0)}
+        known = {trial.user_attrs["ranked"] for trial in _finished(study)}
+        ranked = next((share for share in _FIRST if share not in known), None)
+        trial = None if ranked is not None else study.ask(kinds)
+        asked = trial.params if trial else self._asked(ranked or 0.0)
+        found = self._measured(asked)
+        attributes = {"found": asdict(found), "ranked": ranked}
+        values = (found.accuracy, found.cost(self._cost))
+        if trial is None:
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=asked, distributions=kinds, values=values, user_attrs=attributes
+                )
+            )
+            return
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+        study.tell(trial, values)
+
+    def _asked(self, share: float) -> dict[str, float]:
+        """Return what the global ranking takes of each knob when ``share`` of all units goes."""
+        ranked = self._recipe.replace(target=Ratio(value=share), layers={}, pins=(), scope="global")
+        plan = resolve(ranked, self._is.network, self._is.scores)
+        possible = choices(self._recipe)
+        lost = [sum(map(plan.ratio, sites)) / len(sites) for sites in self._knobs]
+        return {
+            str(place): min(possible, key=lambda choice: abs(choice - own))
+            for place, own in enumerate(lost)
+        }
+
+    def _kind(self) -> "optuna.distributions.BaseDistribution":
+        import optuna
+
+        possible = choices(self._recipe)
+        if len(possible) == 2:
+            return optuna.distributions.CategoricalDistribution(possible)
+        step = possible[1] - possible[0]
+        return optuna.distributions.FloatDistribution(possible[0], possible[-1], step=step)
+
+    def publish(self, study: "optuna.Study") -> list[Trial]:
+        """Write the file that pages read, with what every worker measured; return that."""
+        trials = [
+            replace(Trial(**trial.user_attrs["found"]), number=trial.number)
+            for trial in _finished(study)
+        ]
+        path = path_of(self.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(path.with_suffix(".lock")):
+            content = {
+                "n": len(self._sample),
+                "source": self._is.data.source,
+                "dense": asdict(self._dense()),
+                "trials": [asdict(trial) for trial in trials],
+            }
+            write_bytes(path, json.dumps(content).encode())
+        return trials
+
+    def _measured(self, asked: Mapping[str, float]) -> Trial:
+        ratios = {
+            site: round(float(asked[str(place)]), 2)
+            for place, sites in enumerate(self._knobs)
+            for site in sites
+        }
+        plan = resolve(varied(self._recipe, ratios), self._is.network, self._is.scores)
+        after = preview(self._is.network, plan).after
+        found = what_if(
+            self._is.model,
+            self._is.network,
+            plan,
+            self._is.data,
+            n=len(self._sample),
+            dense=self._right,
+            should_stop=self._should_stop,
+        )
+        milliseconds = None
+        if self._cost == "milliseconds":
+            module = prune(self._is.model, self._is.network, plan).module
+            milliseconds = self._timed(module)
+        return Trial(
+            0,  # the study counts
+            ratios,
+            found.accuracy,
+            after.params,
+            after.nonzero,
+            after.macs,
+            after.n_bytes,
+            milliseconds,
+            plan.fingerprint,
+        )
+
+    def _dense(self) -> Trial:
+        if self._known_dense is None:
+            before = preview(
+                self._is.network,
+                resolve(varied(self._recipe, {}), self._is.network, self._is.scores),
+            ).before
+            timed = self._cost == "milliseconds"
+            self._known_dense = Trial(
+                -1,
+                {},
+                float(self._right.mean()),
+                before.params,
+                before.nonzero,
+                before.macs,
+                before.n_bytes,
+                self._timed(self._is.model.module) if timed else None,
+                "",
+            )
+        return self._known_dense
+
+    def _timed(self, module: nn.Module) -> float:
+        """Return the median milliseconds of one sample, measured in turns with the dense model."""
+        steps = latency.compare(
+            self._is.model.module, module, self._is.model.inputs, seconds=_TIMED_SECONDS
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: latency.Comparison = end.value
+                return found.pruned.median_ms
+
+
+def _opened(storage: str, name: str, seed: int) -> "optuna.Study":
+    """Open the study, or make it.
+
+    Raises:
+        RunError: If the storage cannot be used.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for attempt in range(_OPENINGS):
+        try:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                load_if_exists=True,
+                directions=["maximize", "minimize"],
+            )
+            break
+        except Exception as error:  # also when another worker makes the tables just now
+            if attempt == _OPENINGS - 1:
+                _log.info("the storage cannot be used", exc_info=error)
+                raise RunError(
+                    f"The storage of the search cannot be used ({type(error).__name__}). Give the "
+                    "URL of a database that Optuna knows, such as sqlite:///search.sqlite3 or "
+                    "postgresql://..."
+                ) from None
+            time.sleep(0.3 * (attempt + 1))
+    # Workers that start with the same seed would ask for the same plans.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.get_trials(deepcopy=False)))
+    return study
+
+
+def _finished(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
+    """Return the trials that were measured, by any worker."""
+    from optuna.trial import TrialState
+
+    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial for trial in found if "found" in trial.user_attrs]
