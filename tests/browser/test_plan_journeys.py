@@ -316,3 +316,22 @@ def test_undo_and_snapshots_change_every_page_at_once(page, server):
     until(lambda: totals(page)["Non-zeros"], lambda n: n == after)
     hands.undo()
     until(lambda: totals(page)["Non-zeros"], lambda n: n == before)
+
+
+def test_layers_are_scanned_and_a_plan_is_searched_while_one_works(page, server):
+    page.goto(f"{server.url}/plan?model=bundled:mlp_digits&view=sensitivity")
+    page.get_by_role("button", name="Scan the layers").click()
+    page.get_by_text("30 plans measured").wait_for(timeout=120_000)
+    assert page.locator(f"{TABLE} tbody svg polyline").count() == 3
+    page.get_by_role("button", name="Set the ratios").click()
+    until(lambda: totals(page)["Non-zeros"], lambda n: n[1] < n[0])
+    page.get_by_role("radio", name="Search", exact=True).click()
+    number = number_field(page, "Plans")
+    number.fill("8")
+    number.press("Enter")
+    settle(page)
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.get_by_role("button", name="Measure up to 8 plans").wait_for(timeout=120_000)
+    before = totals(page)["Non-zeros"]
+    page.get_by_role("button", name="Take this plan").click()
+    until(lambda: totals(page)["Non-zeros"], lambda n: n != before)
