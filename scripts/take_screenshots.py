@@ -38,6 +38,9 @@ HEADS: Final = Recipe(
 GATES: Final = Recipe(
     model="bundled:gru_128", granularity="unit", normalise="mean", target=Ratio(value=0.4)
 )
+SMALL: Final = Recipe(
+    model="bundled:cnn_digits", granularity="unit", normalise="mean", target=Ratio(value=0.3)
+)
 WEIGHTS: Final = Recipe(model="bundled:lenet_300_100", target=Ratio(value=0.9))
 
 
@@ -47,6 +50,16 @@ def _pick(name: str) -> Callable[[Page], None]:
 
 def _press(name: str) -> Callable[[Page], None]:
     return lambda page: page.get_by_role("button", name=name).locator("visible=true").first.click()
+
+
+def _measure(button: str, done: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        start = page.get_by_role("button", name=button, exact=True)
+        if start.count():  # else it was measured for the other appearance
+            start.click()
+        page.get_by_text(done).first.wait_for(timeout=300_000)
+
+    return act
 
 
 class View(NamedTuple):
@@ -71,6 +84,17 @@ VIEWS: Final = {
     "widths": View("plan", RESIDUAL, "conv1", "all", _pick("Widths"), 1500),
     "savings": View("plan", RESIDUAL, "conv1", "all", _pick("Savings"), 1600),
     "criteria": View("plan", RESIDUAL, "conv1", "criteria", None, 1500),
+    "sensitivity": View(
+        "plan",
+        SMALL,
+        "conv2",
+        "sensitivity",
+        _measure("Scan the layers", "30 plans measured"),
+        1400,
+    ),
+    "search": View(
+        "plan", SMALL, "conv2", "search", _measure("Search", "Measure up to 60 plans"), 1500
+    ),
     "why": View("plan", RESIDUAL, "conv1", "layer", _press("Why?"), 1000),
     "compare": View("plan", RESIDUAL, "conv1", "layer", _press("Compare"), 1000),
 }
