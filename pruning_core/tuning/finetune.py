@@ -168,7 +168,7 @@ class FineTuner:
         self._validation = data.validation
         self._train = training_samples(data.train, settings, seed)
         self._trained = trained_parameters(module, trainable, settings.freeze)
-        self._kept = kept_bits(module, masks)
+        self._masks = kept_bits(module, masks)
         self._optimiser = make_optimiser(self._trained.values(), settings)
         self._starts = batch_starts(len(self._train), settings.batch_size)
         self._watch = Watch(settings, is_asked=rounds.is_last or not rounds.gradual)
@@ -427,7 +427,7 @@ class FineTuner:
 
     def _zero_removed(self) -> None:
         with torch.no_grad():
-            for parameter, bits in self._kept:
+            for parameter, bits in self._masks:
                 parameter.view(bits.dtype).bitwise_and_(bits)
 
     def _change_layout(self, layout: torch.memory_format) -> None:
@@ -441,7 +441,7 @@ class FineTuner:
             for key, item in values.items():
                 if isinstance(item, Tensor):
                     values[key] = _arranged(item, layout)
-        self._kept = [(item, _arranged(bits, layout)) for item, bits in self._kept]
+        self._masks = [(item, _arranged(bits, layout)) for item, bits in self._masks]
 
 
 def finetune(
