@@ -24,7 +24,7 @@ from pruning_core.runs.store import WORKING, Record, Store, new_id, read_spec
 
 STARTS_WITHOUT_EPOCH: Final = 3
 MIN_FREE_BYTES: Final = 200_000_000
-_CANCEL_GRACE_SECONDS: Final = 2.0
+_CANCEL_GRACE_SECONDS: Final = 0.8
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Spawn = Callable[[Store, Record], "subprocess.Popen[bytes]"]

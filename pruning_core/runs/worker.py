@@ -21,8 +21,8 @@ from pruning_core.runs.dispatcher import dispatch
 from pruning_core.runs.log import Log
 from pruning_core.runs.store import State, Store, read_spec
 
-_WATCH_SECONDS: Final = 0.15
-_GRACE_SECONDS: Final = 0.5
+_WATCH_SECONDS: Final = 0.1
+_GRACE_SECONDS: Final = 0.25
 _log: Final = logging.getLogger("pruning_core.runs.worker")
 
 
