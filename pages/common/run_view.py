@@ -105,6 +105,8 @@ def _head(view: "RunView") -> None:
         st.space("stretch")
         if record.is_finished:
             _reuse(view)
+        if record.epoch and record.state not in {"cancelling", "pausing"}:
+            _fork(view)
         _stop_or_delete(record)
     st.caption(markdown(record.title))
     if record.state == "paused":
@@ -165,6 +167,39 @@ def _reuse(view: "RunView") -> None:
         help="The strip above shows another plan. This makes the recipe of this run the plan.",
         on_click=lambda: state.attempt(lambda: state.set_recipe(view.recipe)),
     )
+
+
+def _fork(view: "RunView") -> None:
+    """Draw the form that starts a new run from an epoch of this one, once it is opened."""
+    run = view.record.id
+    form = st.popover("Fork", icon=":material/fork_right:", key="fork", on_change="rerun")
+    if not form.open:
+        return
+    epochs = dispatcher.forkable(run)
+    if not epochs:
+        form.caption("No checkpoint of this run is kept.")
+        return
+    form.markdown(
+        "A new run goes on from here with the settings of fine-tuning on this page. Kept are the "
+        "newest two epochs of a run that is not done, and the ends of its rounds."
+    )
+    epoch = form.selectbox("After epoch", epochs, index=len(epochs) - 1, key="fork_epoch")
+    form.button(
+        "Start the fork",
+        key="start_fork",
+        on_click=lambda: state.attempt(lambda: _start_fork(view, int(epoch))),
+    )
+
+
+def _start_fork(view: "RunView", epoch: int) -> None:
+    """Queue the fork and show it; its recipe becomes the plan."""
+    wanted = state.recipe()
+    last = {"last_epochs": wanted.schedule.last_epochs}
+    schedule = view.recipe.schedule.model_copy(update=last)
+    recipe = view.recipe.replace(tuning=wanted.tuning, schedule=schedule)
+    run = dispatcher.fork(view.record.id, epoch, recipe, device=state.device())
+    state.set_recipe(recipe)
+    state.show_run(run)
 
 
 def _doing(view: "RunView") -> str:

@@ -4,14 +4,20 @@ import contextlib
 import shutil
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 from pruning_core.errors import RunError
 from pruning_core.evaluation.stopping import StoppedError
 from pruning_core.loading.permitted import is_permitted
 from pruning_core.runs import atomic
-from pruning_core.runs.checkpoint import ROOM_BYTES, Checkpoint, newest_checkpoint, save_checkpoint
+from pruning_core.runs.checkpoint import (
+    ROOM_BYTES,
+    Checkpoint,
+    newest_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
 from pruning_core.runs.events import (
     Evaluated,
     Event,
@@ -25,7 +31,7 @@ from pruning_core.runs.events import (
 )
 from pruning_core.runs.log import Log
 from pruning_core.runs.pipeline import RunResult, execute, write_run
-from pruning_core.runs.store import Spec, Store
+from pruning_core.runs.store import FORK_FILE, Spec, Store
 from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 METRICS: Final = ("accuracy", "precision", "recall", "f1", "loss", "n")
@@ -65,7 +71,9 @@ class Attempt:
         resume, damaged = newest_checkpoint(self._folder)
         if damaged:
             self._note(f"Damaged and therefore not used: {', '.join(damaged)}.")
-        if self._number > 1:
+        if resume is None and self._spec.parent:
+            resume = self._parents()
+        elif self._number > 1:
             where = f"on after epoch {resume.epoch}" if resume else "back to the beginning"
             paused = self._store.get(self._spec.id).paused_attempt == self._number - 1
             why = "Resumed" if paused else "The worker before this one ended early"
@@ -86,6 +94,27 @@ class Attempt:
                 if self._stop.is_set():
                     break
         return None
+
+    def _parents(self) -> Checkpoint:
+        """Return the checkpoint the run was forked from, and take its measurements over.
+
+        Raises:
+            RunError: If it is damaged.
+        """
+        checkpoint = read_checkpoint(self._folder / FORK_FILE)
+        if checkpoint is None:
+            raise RunError(
+                f"The checkpoint this run was forked from is damaged. Fork run {self._spec.parent} "
+                "again."
+            )
+        self._note(f"Forked from run {self._spec.parent} after epoch {self._spec.parent_epoch}.")
+        for epoch in checkpoint.epochs:
+            self._store_event(epoch)
+        if checkpoint.dense is not None:
+            self._store_event(Evaluated("dense", checkpoint.dense))
+        if checkpoint.pruned is not None:
+            self._store_event(Evaluated("pruned", checkpoint.pruned))
+        return replace(checkpoint, is_fork=True)
 
     def _write(self, result: RunResult) -> str:
         self._enter(StageStarted("export", 0, 1))

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pruning_core.evaluation.evaluate import ClassMetrics, Evaluation
+from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic
 from pruning_core.tuning.finetune import EpochResult
 
 KEPT: Final = 2
 ROOM_BYTES: Final = 500_000_000
 _NAME: Final = re.compile(r"epoch_(\d{5,})(?:_round_(\d+))?\.ckpt")
-VERSION: Final = 2
+VERSION: Final = 3
 _MAGIC: Final = b"pruning-studio-checkpoint"
 
 
@@ -76,6 +77,8 @@ class Checkpoint:
         pruned: Test metrics after pruning; None when not measured (yet).
         epochs: Results of all finished epochs.
         seconds: Wall-clock seconds by stage so far.
+        is_fork: True when it is of a run whose recipe may have had other settings of fine-tuning:
+            its epochs are kept, and what follows obeys the recipe it is given to.
         held: The round before this one; None in the first, and without a largest drop.
     """
 
@@ -91,6 +94,18 @@ class Checkpoint:
     epochs: tuple[EpochResult, ...]
     seconds: Mapping[str, float]
     held: HeldState | None = None
+    is_fork: bool = False
+
+
+def epochs_added(recipe: Recipe, checkpoint: Checkpoint) -> int:
+    """Return how many epochs more came before a checkpoint than ``recipe`` has before its place.
+
+    0 unless the checkpoint is of another recipe: a fork keeps the epochs of the run it comes from.
+    """
+    if checkpoint.round == 0 or not checkpoint.epochs:
+        return 0
+    before = recipe.n_sparse_epochs + (checkpoint.round - 1) * recipe.tuning.epochs
+    return checkpoint.epochs[-1].epoch - int(checkpoint.tuner["epoch"]) - before
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:

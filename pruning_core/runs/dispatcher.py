@@ -7,6 +7,7 @@ goes on when the page is closed, and a killed worker is replaced as soon as anyo
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pruning_core
 from pruning_core.errors import RunError
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic, process
-from pruning_core.runs.store import WORKING, Record, Store, new_id, read_spec
+from pruning_core.runs.store import WORKING, Fork, Record, Store, new_id, read_spec
 
 STARTS_WITHOUT_EPOCH: Final = 3
 MIN_FREE_BYTES: Final = 200_000_000
@@ -141,6 +142,73 @@ def resume(run_id: str, *, store: Store | None = None) -> Record:
     record = store.resume(run_id)
     dispatch(store)
     return store.get(record.id)
+
+
+def forkable(run_id: str, *, store: Store | None = None) -> tuple[int, ...]:
+    """Return after which epochs a run can be forked: those whose checkpoints are kept.
+
+    The newest two of a run that is not done, and the ends of its rounds.
+    """
+    folder = (store or Store()).folder(run_id)
+    names = (re.match(r"epoch_(\d+)", path.name) for path in folder.glob("epoch_*.ckpt"))
+    return tuple(sorted(int(name[1]) for name in names if name))
+
+
+def fork(
+    run_id: str, epoch: int, recipe: Recipe, *, device: str = "", store: Store | None = None
+) -> str:
+    """Queue a new run that goes on from an epoch of another; return its id.
+
+    Args:
+        run_id: The run to go on from; it stays as it is.
+        epoch: One of :func:`forkable`.
+        recipe: That run's, but for the settings of fine-tuning and the epochs of the last round.
+        device: See :func:`submit`.
+        store: The runs; None means those of this server.
+
+    Raises:
+        RunError: If nothing is kept of that epoch, the recipes differ in more, or the new run
+            would have fewer epochs in that round than are done.
+    """
+    from pruning_core.runs.checkpoint import (
+        checkpoint_files,
+        epoch_of,
+        epochs_added,
+        read_checkpoint,
+    )
+
+    store = store or Store()
+    _check_disk(store)
+    parent = read_spec(store.folder(run_id) / "spec.json").recipe
+    last = recipe.schedule.last_epochs
+    schedule = parent.schedule.model_copy(update={"last_epochs": last})
+    if parent.replace(tuning=recipe.tuning, schedule=schedule) != recipe:
+        raise RunError(
+            f"A fork of run {run_id} can have other settings of fine-tuning, and nothing else that "
+            "is different. Use the recipe of that run and change its fine-tuning."
+        )
+    paths = {epoch_of(path): path for path in checkpoint_files(store.folder(run_id))}
+    checkpoint = read_checkpoint(paths[epoch]) if epoch in paths else None
+    if checkpoint is None or checkpoint.round == 0:
+        kept = ", ".join(map(str, sorted(paths))) or "none"
+        raise RunError(
+            f"Nothing is kept of epoch {epoch} of run {run_id}; it can be forked after: {kept}."
+        )
+    done, wanted = int(checkpoint.tuner["epoch"]), recipe.epochs_of_round(checkpoint.round)
+    if wanted < done:
+        raise RunError(
+            f"{done} epochs of round {checkpoint.round} are done, and the fork would have "
+            f"{wanted}. Give it {done} epochs or more."
+        )
+    n_epochs = recipe.n_sparse_epochs + recipe.n_epochs + epochs_added(recipe, checkpoint)
+    record = store.add(
+        recipe,
+        threads=process.default_threads(),
+        device=device,
+        fork=Fork(run_id, epoch, n_epochs, paths[epoch]),
+    )
+    dispatch(store)
+    return record.id
 
 
 def delete(run_id: str, *, store: Store | None = None) -> None:

@@ -33,7 +33,7 @@ from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview
 from pruning_core.quantising.quantise import check_quantisation, quantise
 from pruning_core.runs import atomic
-from pruning_core.runs.checkpoint import Checkpoint, HeldState, PlanState
+from pruning_core.runs.checkpoint import Checkpoint, HeldState, PlanState, epochs_added
 from pruning_core.runs.counting import check_counts, counted
 from pruning_core.runs.environment import describe_environment
 from pruning_core.runs.events import (
@@ -150,7 +150,8 @@ class _Run:
 
     ``model`` and ``network`` are dense; ``present`` and ``traced`` are what the last finished
     round left, the dense ones at first. ``surgery`` leads from the dense network to this round's,
-    ``cut`` from the last round's. ``start`` holds the weights that rounds are rewound to. ``fell``
+    ``cut`` from the last round's. ``shift`` is how many epochs more than the recipe's went before a
+    fork. ``start`` holds the weights that rounds are rewound to. ``fell``
     is set when a round lost more accuracy than allowed; ``held`` is what the one before left.
     """
 
@@ -167,6 +168,7 @@ class _Run:
     start: nn.Module | None = None
     tuner: FineTuner | None = None
     teacher: Teacher | None = None
+    shift: int = 0
     fell: bool = False
     held: Pruned | None = None
     held_pruned: Evaluation | None = None
@@ -301,7 +303,7 @@ def _restore(run: _Run, resume: Checkpoint) -> None:
     Raises:
         RunError: If it is of another recipe, model or copy of the data.
     """
-    if resume.fingerprint != run.recipe.fingerprint:
+    if resume.fingerprint != run.recipe.fingerprint and not resume.is_fork:
         raise RunError("The checkpoint belongs to another recipe. Start the run again.")
     if resume.weights_sha256 != run.model.weights_sha256:
         raise RunError(
@@ -314,6 +316,7 @@ def _restore(run: _Run, resume: Checkpoint) -> None:
         )
     run.dense, run.pruned = resume.dense, resume.pruned
     run.epochs.extend(resume.epochs)
+    run.shift = epochs_added(run.recipe, resume)
     run.seconds.update(resume.seconds)
 
 
@@ -454,14 +457,16 @@ def _tune(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
                 masks=run.surgery.masks,
                 trainable=_trainable(run) if settings.layers == "pruned" else None,
                 rounds=Rounds(
-                    (number - 1) * run.recipe.tuning.epochs,
-                    run.recipe.n_epochs,
+                    (number - 1) * run.recipe.tuning.epochs + run.shift,
+                    run.recipe.n_epochs + run.shift,
                     gradual,
                     is_last=number == run.n_rounds,
                     n_epochs_before=run.recipe.n_sparse_epochs,
                 ),
             )
-            if resume is not None:
+            if resume is not None and resume.is_fork:
+                tuner.fork_from(dict(resume.tuner))
+            elif resume is not None:
                 tuner.load_state(dict(resume.tuner))
             elif gradual and run.tuner is not None:
                 tuner.go_on_from(run.tuner, run.cut)

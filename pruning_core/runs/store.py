@@ -380,9 +380,14 @@ class Store:
         return self._select("ORDER BY created DESC, id DESC")
 
     def done(self, fingerprint: str) -> tuple[Record, ...]:
-        """Return the finished runs of one recipe, the newest first."""
+        """Return the finished runs of one recipe, the newest first.
+
+        Forks are left out: their first epochs obeyed another recipe.
+        """
         return self._select(
-            "WHERE fingerprint = ? AND state = 'done' ORDER BY created DESC, id DESC", fingerprint
+            "WHERE fingerprint = ? AND state = 'done' AND parent = '' "
+            "ORDER BY created DESC, id DESC",
+            fingerprint,
         )
 
     def group(self, group_id: str) -> tuple[Record, ...]:
@@ -582,7 +587,11 @@ class Store:
     def tidy(self) -> None:
         """Fold the write-ahead log back when it has grown; only the dispatcher calls this."""
         log = self._database.with_name(self._database.name + "-wal")
-        if log.exists() and log.stat().st_size > 1_000_000:
+        try:
+            n_bytes = log.stat().st_size
+        except FileNotFoundError:  # whoever closes the file last takes the log away
+            return
+        if n_bytes > 1_000_000:
             with closing(self._connect()) as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 

@@ -278,6 +278,23 @@ class FineTuner:
         """
         self._shrink = shrink
 
+    def fork_from(self, state: TrainState) -> None:
+        """Go on from the state of a run with other settings, with the settings of this one.
+
+        What the optimiser gathered is taken over where it updates as many parameters and keeps the
+        same things about them; stopping early and the best epoch are judged anew.
+
+        Raises:
+            RunError: If the weights do not fit.
+        """
+        fresh = self._optimiser.state_dict()["param_groups"]
+        saved = state["optimiser"]
+        fits = [(set(group), len(group["params"])) for group in saved["groups"]] == [
+            (set(group), len(group["params"])) for group in fresh
+        ]
+        optimiser = {"groups": fresh, "state": saved["state"] if fits else {}}
+        self.load_state({**state, "optimiser": optimiser, "watch": {}})
+
     def go_on_from(self, earlier: "FineTuner", surgery: Pruned) -> None:
         """Take over what the optimiser of the round before has gathered (momentum, averages).
 

@@ -15,9 +15,9 @@ import pytest
 
 from pruning_core.errors import RunError
 from pruning_core.exporting.formats.safetensors import write_safetensors
-from pruning_core.planning.recipe import Ratio, Recipe, Tuning
+from pruning_core.planning.recipe import Ratio, Recipe, Schedule, Tuning
 from pruning_core.runs import dispatcher, process, worker
-from pruning_core.runs.checkpoint import checkpoint_files
+from pruning_core.runs.checkpoint import Checkpoint, checkpoint_files, save_checkpoint
 from pruning_core.runs.events import Finished
 from pruning_core.runs.log import Log, read_log
 from pruning_core.runs.pipeline import execute
@@ -331,3 +331,54 @@ def test_a_full_disk_pauses_the_run_with_a_sentence(
     assert (record.state, record.pid) == ("paused", None)
     assert record.error.startswith("The disk is full. What was finished is kept")
     assert store.resume(record.id).error == ""
+
+
+def weights_of(store: Store, run_id: str) -> str:
+    return sha256(store.folder(run_id) / "export" / "model.safetensors")
+
+
+def test_a_fork_goes_on_from_a_kept_epoch_with_its_own_fine_tuning(store: Store) -> None:
+    rounds = RECIPE.replace(schedule=Schedule(rounds=2), tuning=Tuning(epochs=3))
+    parent = dispatcher.submit(rounds, store=store)
+    assert wait_for_end(store, parent).state == "done"
+    assert dispatcher.forkable(parent, store=store) == (3, 6)
+
+    same = dispatcher.fork(parent, 3, rounds, store=store)
+    record = wait_for_end(store, same)
+    assert (record.state, record.parent, record.parent_epoch, record.epoch, record.n_epochs) == (
+        *("done", parent, 3, 6, 6),
+    )
+    assert weights_of(store, same) == weights_of(store, parent)
+
+    longer = rounds.replace(tuning=Tuning(epochs=4, optimiser="sgd", weight_decay=0.01))
+    dispatcher.delete(parent, store=store)
+    other = dispatcher.fork(same, 6, longer, store=store)
+    kill_worker(wait_for_epoch(store, other, 6))
+    record = wait_for_end(store, other)
+    assert (record.state, record.n_epochs, record.epoch) == ("done", 7, 7)
+    assert weights_of(store, other) != weights_of(store, same)
+    view = read_run(other, store=store)
+    assert [epoch.epoch for epoch in view.epochs] == [1, 2, 3, 4, 5, 6, 7]
+    assert f"Forked from run {same} after epoch 6." in view.notes
+    assert view.metrics["dense"].accuracy == record.dense
+
+
+@pytest.mark.parametrize(
+    ("epoch", "changes", "sentence"),
+    [
+        (2, {}, "Nothing is kept of epoch 2 of run .* it can be forked after: 3"),
+        (3, {"seed": 5}, "settings of fine-tuning, and nothing else"),
+        (3, {"tuning": Tuning(epochs=2)}, "3 epochs of round 1 are done"),
+    ],
+)
+def test_a_fork_that_makes_no_sense_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch, epoch: int, changes: dict, sentence: str
+) -> None:
+    monkeypatch.setattr(dispatcher, "dispatch", lambda store: None)
+    recipe = RECIPE.replace(tuning=Tuning(epochs=3, train_samples=200))
+    run_id = dispatcher.submit(recipe, store=store)
+    *_, last = (event for event in execute(recipe) if isinstance(event, Checkpoint))
+    save_checkpoint(store.folder(run_id), last)
+    with pytest.raises(RunError, match=sentence):
+        dispatcher.fork(run_id, epoch, recipe.replace(**changes), store=store)
+    assert len(store.all()) == 1

@@ -4,6 +4,8 @@ import pytest
 
 from pruning_core.planning.recipe import Ratio, Recipe, Schedule, Tuning
 from pruning_core.runs import dispatcher
+from pruning_core.runs.checkpoint import Checkpoint, save_checkpoint
+from pruning_core.runs.pipeline import execute
 from pruning_core.runs.store import Store
 from tests.pages.test_pages import visit, widget
 
@@ -93,3 +95,27 @@ def test_a_run_is_paused_resumed_and_cancelled(app, waits):
     widget(app.button, "Cancel").click().run()
     assert Store().get(run).state == "cancelled"
     assert not app.exception
+
+
+def test_a_run_is_forked_with_the_fine_tuning_of_the_page(app, waits):
+    recipe = RECIPE.replace(tuning=Tuning(epochs=2, train_samples=200))
+    run = dispatcher.submit(recipe)
+    for event in execute(recipe):
+        if isinstance(event, Checkpoint):
+            save_checkpoint(Store().folder(run), event)
+    Store().claim(1)
+    Store().set_epoch(run, 1, 2)
+    Store().finish(run, 1, "cancelled")
+    app.query_params["run"] = run
+    visit(app, "pages/run.py", recipe)
+    widget(app.number_input, "Epochs").set_value(5).run()
+    app.session_state["fork"] = True
+    app.run()
+    assert not app.exception
+    if "Start the fork" not in labels(app.button):
+        pytest.skip("popovers do not open here")
+    widget(app.button, "Start the fork").click().run()
+    assert not app.exception
+    made = Store().get(app.session_state["run"])
+    assert (made.parent, made.parent_epoch, made.n_epochs) == (run, 2, 5)
+    assert app.session_state["recipe"].tuning.epochs == 5
