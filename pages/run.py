@@ -6,7 +6,8 @@ from pages.common import run_list, run_view, shell, state, strip, tuning
 
 shell.enter()
 strip.show()
-settings, shown = st.columns([2, 5], gap="large")
+with st.container(key="run_page"):
+    settings, shown = st.columns([2, 5], gap="large")
 with settings:
     tuning.show()
 with shown:

@@ -40,6 +40,8 @@ _STYLE: Final = """<style>
 @media (max-width: 1000px) {
   .st-key-toolbar [data-testid="stMarkdownContainer"] { display: none; }
   [class*="st-key-pair_of"] [data-testid="stColumn"] { min-width: 100%; }
+  .st-key-run_page > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
+    > [data-testid="stColumn"] { min-width: 100%; }
 }
 </style>"""
 

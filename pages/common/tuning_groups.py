@@ -483,7 +483,7 @@ def _watch_in_words(tuning: Tuning) -> str:
 def _device(tuning: Tuning) -> None:
     left, right = st.columns(2)
     here = cache.devices()
-    names = {"": f"Automatic ({_DEVICES[here[0]].lower()})"} | {key: _DEVICES[key] for key in here}
+    names = {"": "Automatic"} | {key: _DEVICES[key] for key in here}
     left.selectbox(
         "Device",
         list(names),

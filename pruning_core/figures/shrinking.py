@@ -25,6 +25,8 @@ def size_histogram(
 ) -> go.Figure:
     """Draw the share of things in each bin of sizes; those at exactly zero have a bar of their own.
 
+    That bar may reach beyond the axis, which the others need; its share is written beside it.
+
     Args:
         edges: ``[E]`` limits of the bins, evenly spaced in the logarithm.
         before: ``[E + 2]`` before the training: how many are zero, below the first limit, in each
@@ -38,27 +40,43 @@ def size_histogram(
     total = max(1, int(now.sum()))
     places, step = bin_places(edges)
     figure = go.Figure()
+    shares, earlier, names = 100 * now / total, 100 * before / total, bin_names(edges)
     figure.add_bar(
-        x=places,
-        y=100 * now / total,
-        width=[0.5, *[step] * (places.size - 1)],
+        x=places[:1],
+        y=shares[:1],
+        width=[0.5],
+        name="exactly 0 now",
+        marker={"color": colours.pruned, "pattern": {"shape": PRUNED_PATTERN}},
+        hovertemplate="exactly 0: %{y:.2f} % now<extra></extra>",
+    )
+    figure.add_bar(
+        x=places[1:],
+        y=shares[1:],
+        width=step,
         name="now",
-        marker={
-            "color": [colours.pruned] + [colours.kept] * (places.size - 1),
-            "pattern": {"shape": [PRUNED_PATTERN] + [""] * (places.size - 1)},
-        },
-        hovertext=bin_names(edges),
+        marker={"color": colours.kept},
+        hovertext=names[1:],
         hovertemplate="%{hovertext}: %{y:.2f} % now<extra></extra>",
     )
     figure.add_scatter(
         x=places,
-        y=100 * before / total,
+        y=earlier,
         mode="lines",
         name="before",
         line={"color": colours.muted, "dash": "dot", "width": 2, "shape": "hvh"},
-        hovertext=bin_names(edges),
+        hovertext=names,
         hovertemplate="%{hovertext}: %{y:.2f} % before<extra></extra>",
     )
+    top = 1.3 * max(float(shares[1:].max()), float(earlier.max()), 1.0)
+    if now[0]:
+        figure.add_annotation(
+            x=places[0] + 0.32,
+            y=0.93 * top,
+            text=numbers.percent(now[0] / total),
+            showarrow=False,
+            xanchor="left",
+            font={"size": 12, "color": colours.text},
+        )
     decades = np.arange(round(np.log10(edges[0])), round(np.log10(edges[-1])) + 1)
     words = "1 epoch" if epoch == 1 else f"{epoch} epochs"
     share = numbers.percent(now[0] / total)
@@ -75,7 +93,7 @@ def size_histogram(
             "tickvals": [places[0], *decades.tolist()],
             "ticktext": ["0", *(f"{10.0**decade:g}" for decade in decades)],
         },
-        y={"title": {"text": f"share of the {things} (%)"}, "rangemode": "tozero"},
+        y={"title": {"text": f"share of the {things} (%)"}, "range": [0, top]},
     )
     return figure.update_layout(
         showlegend=True,

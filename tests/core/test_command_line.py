@@ -408,13 +408,17 @@ def test_the_options_of_fine_tuning_and_the_device_come_from_recipe_and_option(
         "restore_best": True,
         "patience": 5,
     }
-    path = write(tmp_path, tuning=tuning)
+    tuning["distillation"] = {"alpha": 0.5, "features": ["fc1"]}
+    sparse = {"kind": "group_lasso", "strength": 1e-3, "epochs": 1}
+    path = write(tmp_path, tuning=tuning, sparse=sparse)
     code, out, err = call("run", path, "--out", tmp_path / "run", "--device", "cpu", "--json")
     assert code == 0
     assert json.loads(out)["environment"]["device"] == "cpu"
     written = Recipe.from_json((tmp_path / "run" / "recipe.json").read_bytes())
     assert written.tuning.augmentations == {"crop": 1.0, "cutout": 2.0}
     assert "are kept: its validation loss was the best" in err
+    assert "units are zero" in err
+    assert (written.sparse.kind, written.tuning.distillation.features) == ("group_lasso", ("fc1",))
     words = refused("run", path, "--out", tmp_path / "other", "--device", "tpu")
     assert "'tpu' is no device" in words
     assert not (tmp_path / "other").exists()

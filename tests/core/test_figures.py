@@ -16,6 +16,7 @@ from pruning_core.figures.histogram import accumulate, bin_scores, count_in, sco
 from pruning_core.figures.matrix import layer_matrix, parameters_of
 from pruning_core.figures.palette import DARK, LIGHT, palette
 from pruning_core.figures.rounds import round_curve
+from pruning_core.figures.shrinking import bin_names, bin_places, size_histogram
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.gamma(2.0, 1.0, 100_000).astype(np.float32)
@@ -23,6 +24,8 @@ MATRIX = RNG.random((700, 500), np.float32)
 CLASSES = tuple(f"class {i}" for i in range(10))
 CONFUSION = RNG.integers(0, 50, (10, 10))
 SHARES = RNG.random(10)
+EDGES = np.logspace(-6, 1, 57)
+SIZES = np.arange(EDGES.size + 2)[::-1]
 FIGURES = {
     "histogram": lambda c: score_histogram(
         SCORES, c, unit="weights", criterion="L1 norm", threshold=1.0
@@ -36,6 +39,9 @@ FIGURES = {
     "loss": lambda c: loss_curves(np.array([2.0, 1.0]), np.array([1.5, 0.9]), 5, c),
     "group": lambda c: group_curves({"kept": SHARES, "fresh": SHARES[:0]}, 20, c),
     "rounds": lambda c: round_curve(SHARES, SHARES[::-1], [True] * SHARES.size, 20, c),
+    "shrinking": lambda c: size_histogram(
+        EDGES, SIZES[::-1], SIZES, c, things="weights", size="magnitude", epoch=2
+    ),
     "accuracy": lambda c: accuracy_curves(SHARES, SHARES, 10, c, levels={"dense": 0.9}),
     "recall": lambda c: recall_change(CLASSES, SHARES, SHARES[::-1], c, after_name="fine-tuned"),
     "confusion": lambda c: confusion_change(
@@ -272,3 +278,22 @@ def test_runs_of_a_group_are_told_apart_without_colour_and_the_title_says_who_is
     assert len({(line.line.dash, line.marker.symbol) for line in figure.data}) == 4
     assert figure.layout.title.text == "After epoch 2: b ahead with 90.00 %"
     assert "Not every run" in alt_text(group_curves({"a": np.array([])}, 3, LIGHT))
+
+
+def test_the_histogram_of_sparse_training_has_a_bar_for_zero_and_says_its_share():
+    edges = np.logspace(-2, 0, 3)  # 0.01, 0.1, 1
+    now = np.array([6, 0, 1, 3, 0])
+    before = np.array([0, 0, 5, 5, 0])
+    figure = size_histogram(edges, before, now, LIGHT, things="weights", size="size", epoch=1)
+    assert (
+        figure.layout.title.text
+        == "60.0 % of the weights are zero after 1 epoch of sparse training"
+    )
+    zero, others, line = figure.data
+    assert list(zero.y) == [60.0]
+    assert list(others.y) == [0.0, 10.0, 30.0, 0.0]
+    assert list(line.y) == [0.0, 0.0, 50.0, 50.0, 0.0]
+    assert bin_names(edges) == ["exactly 0", "below 0.01", "0.01 to 0.1", "0.1 to 1", "above 1"]
+    places, step = bin_places(edges)
+    assert (step, places[2:].tolist()) == (1.0, [-1.5, -0.5, 0.5])
+    assert places[0] < places[1] == -2.5
