@@ -162,7 +162,7 @@ class FineTuner:
         self._rounds = rounds
         self._shrink: Shrink | None = None
         self._teacher: Teacher | None = None
-        self._kept: Kept = {}
+        self._lineage: Kept = {}
         self._device = device_of(module)
         check_precision(settings.precision, self._device)
         self._validation = data.validation
@@ -269,7 +269,7 @@ class FineTuner:
 
     def learn_from(self, teacher: Teacher, kept: Kept) -> None:
         """Let ``teacher`` add to the loss; ``kept`` says which of its indices this module kept."""
-        self._teacher, self._kept = teacher, kept
+        self._teacher, self._lineage = teacher, kept
 
     def shrink_by(self, shrink: Shrink) -> None:
         """Call ``shrink`` with :func:`step_size`, every ``EVERY`` batches and after each epoch.
@@ -396,7 +396,7 @@ class FineTuner:
         if self._teacher is None:
             logits = self._logits(inputs, labels)
             return logits, self._loss(logits, labels)
-        with self._teacher.lesson(self._module, self._kept, indices, inputs) as lesson:
+        with self._teacher.lesson(self._module, self._lineage, indices, inputs) as lesson:
             logits = self._logits(inputs, labels)
             return logits, self._teacher.loss(lesson, self._loss(logits, labels), logits)
 
