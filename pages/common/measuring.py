@@ -33,6 +33,14 @@ def has_data(recipe: Recipe) -> bool:
     return (recipe.data or cache.model(recipe.model).data) is not None
 
 
+def explain_lack_of_data(what: str) -> None:
+    """Say that ``what`` needs data, and where they come from."""
+    st.info(
+        f"{what} measures accuracies, and no data set is known for this model. Start the server "
+        "with --data, or choose a model with data."
+    )
+
+
 def accuracy(recipe: Recipe) -> Outcome | None:
     """Ask for the what-if accuracy of ``recipe`` and return how far it is; None without data.
 

@@ -25,26 +25,27 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setenv("PRUNING_STUDIO_STATE", str(tmp_path))
 
 
-def parts(recipe):
+def setup_of(recipe):
     model = load_model(recipe.model)
     network = trace(model.module, model.inputs)
-    return model, network, score(model, network, recipe), load_dataset(model.data)
+    scores = score(model, network, recipe)
+    return Setup(recipe, model, network, scores, load_dataset(model.data))
 
 
 def scanned(recipe, most=None):
-    model, network, scores, data = parts(recipe)
-    steps = scans.carry_out(Setup(recipe, model, network, scores, data), n=N)
+    setup = setup_of(recipe)
+    steps = scans.carry_out(setup, n=N)
     for number, _ in enumerate(steps, start=1):
         if number == most:
             steps.close()
-    return scans.path_of(recipe, model.weights_sha256, data.key)
+    return scans.path_of(recipe, setup.model.weights_sha256, setup.data.key)
 
 
 @pytest.mark.parametrize("granularity", ["unit", "weight", "2:4"])
 def test_every_point_is_a_plan_that_prunes_one_layer(granularity):
     recipe = Recipe(model="bundled:mlp_digits", granularity=granularity, normalise="mean")
     found = scans.read(scanned(recipe))
-    model, network, scores, data = parts(recipe)
+    setup = setup_of(recipe)
     assert found.finished
     assert found.n == N
     assert len({(p.site, p.n_removed) for p in found.points}) == len(found.points)
@@ -52,12 +53,13 @@ def test_every_point_is_a_plan_that_prunes_one_layer(granularity):
         assert len(found.points) == 2 * len(RATIOS)
     for point in found.points:
         asked = min((*RATIOS, 0.5), key=lambda ratio: abs(ratio - point.ratio))
-        plan = resolve(recipe.with_layer(point.site, Ratio(value=asked)), network, scores)
+        asked_for = recipe.with_layer(point.site, Ratio(value=asked))
+        plan = resolve(asked_for, setup.network, setup.scores)
         assert [plan.n_removed(site) for site in plan.keep if site != point.site] == [0] * (
             len(plan.keep) - 1
         )
         assert plan.n_removed(point.site) == point.n_removed
-        expected = what_if(model, network, plan, data, n=N)
+        expected = what_if(setup.model, setup.network, plan, setup.data, n=N)
         assert (point.accuracy, point.lost, point.gained) == (
             expected.accuracy,
             expected.lost,

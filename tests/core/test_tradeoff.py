@@ -12,16 +12,14 @@ from pruning_core.command_line import main
 from pruning_core.evaluation.tradeoff import Trial, choices, front, knobs, varied
 from pruning_core.evaluation.whatif import what_if
 from pruning_core.inputs import Inputs
-from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import load_model
 from pruning_core.planning.recipe import Count, Ratio, Recipe
 from pruning_core.planning.resolve import resolve
 from pruning_core.preview import preview
 from pruning_core.runs import studies
 from pruning_core.runs.bench import Bench, Question
-from pruning_core.runs.setup import Setup
-from pruning_core.scoring.score import score
 from pruning_core.tracing.trace import trace
+from tests.core.test_sensitivity import setup_of
 from tests.many_layers import chain
 
 UNITS = Recipe(model="bundled:mlp_digits", granularity="unit", normalise="mean")
@@ -31,13 +29,6 @@ N = 60
 @pytest.fixture(autouse=True)
 def state(tmp_path, monkeypatch):
     monkeypatch.setenv("PRUNING_STUDIO_STATE", str(tmp_path))
-
-
-def setup_of(recipe):
-    model = load_model(recipe.model)
-    network = trace(model.module, model.inputs)
-    scores = score(model, network, recipe)
-    return Setup(recipe, model, network, scores, load_dataset(model.data))
 
 
 def searched(setup, cost="macs", n_trials=8):

@@ -48,3 +48,14 @@ def rows_of(data):
 def figures(app):
     """Return every Plotly figure of the page."""
     return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
+
+
+def open_view(app, recipe, view):
+    """Open one view of the Plan page with a recipe."""
+    app.query_params["view"] = view
+    app.run()
+    app.session_state["recipe"] = recipe
+    app.switch_page("pages/plan.py").run()
+    assert not app.exception
+    assert not app.error
+    return app

@@ -10,7 +10,7 @@ from pruning_core.runs import scans
 from pruning_core.runs.setup import Setup
 from pruning_core.scoring.score import score
 from pruning_core.tracing.trace import trace
-from tests.pages.conftest import figures
+from tests.pages.conftest import figures, open_view
 from tests.pages.test_pages import widget
 
 UNITS = Recipe(model="bundled:mlp_digits", granularity="unit", normalise="mean")
@@ -28,24 +28,14 @@ def scanned(recipe, most=None):
             steps.close()
 
 
-def open_view(app, recipe):
-    app.query_params["view"] = "sensitivity"
-    app.run()
-    app.session_state["recipe"] = recipe
-    app.switch_page("pages/plan.py").run()
-    assert not app.exception
-    assert not app.error
-    return app
-
-
 @pytest.mark.parametrize("identity", MODELS)
 def test_every_model_can_be_scanned(app, identity):
-    open_view(app, Recipe(model=identity))
+    open_view(app, Recipe(model=identity), "sensitivity")
     assert widget(app.button, "Scan the layers")
 
 
 def test_what_was_measured_is_drawn_and_is_in_the_table_of_layers(app, component):
-    open_view(app, UNITS)
+    open_view(app, UNITS, "sensitivity")
     scanned(UNITS)
     app.run()
     curves, table = figures(app)
@@ -59,7 +49,7 @@ def test_what_was_measured_is_drawn_and_is_in_the_table_of_layers(app, component
 
 
 def test_a_scan_that_was_stopped_can_go_on(app):
-    open_view(app, UNITS)
+    open_view(app, UNITS, "sensitivity")
     scanned(UNITS, most=3)
     app.run()
     assert any("after 3 measurements" in text.value for text in app.markdown)
@@ -71,7 +61,7 @@ def test_a_scan_that_was_stopped_can_go_on(app):
 
 def test_the_ratios_a_layer_alone_tolerates_are_set_except_where_it_is_pinned(app):
     recipe = UNITS.replace(pins=("fc2",), layers={"fc2": Count(value=3)})
-    open_view(app, recipe)
+    open_view(app, recipe, "sensitivity")
     scanned(UNITS)
     app.run()
     widget(app.number_input, "Each layer alone may lose (points)").set_value(100.0).run()
@@ -84,5 +74,5 @@ def test_the_ratios_a_layer_alone_tolerates_are_set_except_where_it_is_pinned(ap
 
 def test_without_data_the_view_says_what_it_needs(app, monkeypatch):
     monkeypatch.setattr(measuring, "has_data", lambda _: False)
-    open_view(app, UNITS)
+    open_view(app, UNITS, "sensitivity")
     assert any("no data set is known" in info.value for info in app.info)

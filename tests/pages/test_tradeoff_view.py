@@ -11,7 +11,7 @@ from pruning_core.runs import studies
 from pruning_core.runs.setup import Setup
 from pruning_core.scoring.score import score
 from pruning_core.tracing.trace import trace
-from tests.pages.conftest import figures
+from tests.pages.conftest import figures, open_view
 from tests.pages.test_pages import widget
 
 UNITS = Recipe(model="bundled:mlp_digits", granularity="unit", normalise="mean")
@@ -26,26 +26,16 @@ def searched(recipe, cost):
     list(studies.carry_out(setup, cost, n_trials=8, n=40))
 
 
-def open_view(app, recipe):
-    app.query_params["view"] = "search"
-    app.run()
-    app.session_state["recipe"] = recipe
-    app.switch_page("pages/plan.py").run()
-    assert not app.exception
-    assert not app.error
-    return app
-
-
 @pytest.mark.parametrize("identity", MODELS)
 def test_every_model_can_be_searched(app, identity):
-    open_view(app, Recipe(model=identity))
+    open_view(app, Recipe(model=identity), "search")
     assert not widget(app.button, "Search").disabled
 
 
 def test_a_plan_that_was_found_is_looked_at_and_taken_over(app):
     recipe = UNITS.replace(pins=("fc2",), layers={"fc2": Count(value=3)})
     searched(recipe, "macs")
-    open_view(app, recipe)
+    open_view(app, recipe, "search")
     (figure,) = figures(app)
     study = studying.found(recipe, "macs")
     best = front(study.trials, "macs")
@@ -61,7 +51,7 @@ def test_a_plan_that_was_found_is_looked_at_and_taken_over(app):
 
 
 def test_a_search_is_begun_counted_and_gone_on_with(app):
-    open_view(app, UNITS)
+    open_view(app, UNITS, "search")
     widget(app.number_input, "Plans").set_value(6).run()
     widget(app.button, "Search").click().run()
     question = studying.question_of(UNITS, "macs", 6)
@@ -74,5 +64,5 @@ def test_a_search_is_begun_counted_and_gone_on_with(app):
 
 
 def test_masks_are_searched_by_non_zeros_only(app):
-    open_view(app, Recipe(model="bundled:mlp_digits"))
+    open_view(app, Recipe(model="bundled:mlp_digits"), "search")
     assert widget(app.selectbox, "Accuracy against").options == ["non-zeros"]

@@ -22,10 +22,7 @@ def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG0
     """Draw the scan as far as it is, and the buttons that begin, stop and use it."""
     recipe = plan.recipe
     if not measuring.has_data(recipe):
-        st.info(
-            "A scan measures accuracies, and no data set is known for this model. Start the server "
-            "with --data, or choose a model with data."
-        )
+        measuring.explain_lack_of_data("A scan")
         return
     scan = scanning.found(recipe)
     _progress(recipe, scan)

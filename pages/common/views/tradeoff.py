@@ -24,10 +24,7 @@ def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG0
     """Draw the settings of the search, what it found, and the plan that is looked at."""
     recipe = plan.recipe
     if not measuring.has_data(recipe):
-        st.info(
-            "A search measures accuracies, and no data set is known for this model. Start the "
-            "server with --data, or choose a model with data."
-        )
+        measuring.explain_lack_of_data("A search")
         return
     cost, n_trials = _settings(recipe)
     study = studying.found(recipe, cost)
