@@ -182,3 +182,12 @@ def test_the_bench_measures_a_finished_run_and_keeps_the_answer(smaller, tmp_pat
         bench.close()
     assert outcome.state == "done", outcome.text
     assert json.loads((folder / "speed.json").read_text()) == outcome.answer
+
+
+def test_the_shape_that_is_timed_is_resnet_18():
+    from benchmarks.shapes import resnet_18
+
+    with torch.device("meta"):
+        module = resnet_18()
+    assert sum(parameter.numel() for parameter in module.parameters()) == 11_689_512  # torchvision
+    assert module(torch.zeros(2, 3, 224, 224, device="meta")).shape == (2, 1000)
