@@ -93,6 +93,7 @@ def _live(run: str, *, was_active: bool) -> None:
         if record.state == "done":
             _results(run)
             run_speed.show(run, view.recipe)
+        _details(view)
 
 
 def _head(view: "RunView") -> None:
@@ -213,6 +214,8 @@ def _doing(view: "RunView") -> str:
         parts.append(f"epoch {min(len(view.epochs) + 1, record.n_epochs)} of {record.n_epochs}")
     if view.progress is not None:
         parts.append(f"batch loss {view.progress.loss:.3f}")
+    if view.epochs:
+        parts.append(f"learning rate {view.epochs[-1].learning_rate:.2g}")
     if view.examples_per_second is not None:
         parts.append(f"{count(view.examples_per_second)} examples/s")
     if view.seconds_left is not None and record.stage == "tune":
@@ -270,6 +273,27 @@ def _curves(view: "RunView") -> None:
             key="accuracy_curves",
             table={"epoch": numbers, "training": accuracy, "validation": validation_accuracy},
         )
+
+
+def _details(view: "RunView") -> None:
+    """Draw what is left of each layer, and the last lines of the log, once they are opened."""
+    layers = st.expander("Sparsity by layer", key="run_layers", on_change="rerun")
+    if layers.open and view.layers:
+        counts = np.array(list(view.layers.values()))
+        layers.dataframe(
+            {
+                "Layer": list(view.layers),
+                "Not zero before": counts[:, 0],
+                "Not zero now": counts[:, 1],
+                "Sparsity": 1 - counts[:, 1] / np.maximum(counts[:, 0], 1),
+            },
+            hide_index=True,
+            column_config={"Sparsity": st.column_config.NumberColumn(format="percent")},
+            alt="Parameters that are not zero, by layer, before and in the latest round",
+        )
+    log = st.expander("Log", key="run_log", on_change="rerun")
+    if log.open:
+        log.code("\n".join(view.log) or "Nothing yet.", language=None, height=300)
 
 
 def _rounds(view: "RunView") -> None:

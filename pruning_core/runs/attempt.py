@@ -140,7 +140,7 @@ class Attempt:
             case Shrunk() | EpochResult() | RoundFinished():
                 self._log.add(_KINDS[type(event)], **asdict(event))
             case Previewed():
-                self._log.add("preview", before=asdict(event.before), after=asdict(event.after))
+                self._log.add("preview", **asdict(event))
             case Evaluated():
                 values = {name: getattr(event.evaluation, name) for name in METRICS}
                 self._log.add("evaluation", moment=event.moment, **values)

@@ -80,10 +80,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Previewed:
-    """The totals of the dense network and of this round's plan; both exact."""
+    """The totals of the dense network and of this round's plan; both exact.
+
+    ``nonzero`` holds the parameters that are not zero, before and after, by layer.
+    """
 
     before: "Totals"
     after: "Totals"
+    nonzero: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)

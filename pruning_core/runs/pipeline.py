@@ -30,7 +30,7 @@ from pruning_core.loading.model import LoadedModel, check_fits, load_model
 from pruning_core.modes import copied
 from pruning_core.planning.recipe import Recipe, Sparse, Tuning
 from pruning_core.planning.resolve import Plan, resolve
-from pruning_core.preview import preview
+from pruning_core.preview import Preview, preview
 from pruning_core.quantising.quantise import check_quantisation, quantise
 from pruning_core.runs import atomic
 from pruning_core.runs.checkpoint import Checkpoint, HeldState, PlanState, epochs_added
@@ -398,9 +398,14 @@ def _plan(run: _Run, number: int) -> Iterator[Event]:
     yield run.started("preview", number)
     with run.stage("preview"):
         cost = preview(run.network, run.plans[-1])
-    yield Previewed(cost.before, cost.after)
+    yield _previewed(cost)
     if number == 1:
         yield from _measure(run, "dense", number)
+
+
+def _previewed(cost: Preview) -> Previewed:
+    layers = {layer.name: (layer.before.nonzero, layer.after.nonzero) for layer in cost.layers}
+    return Previewed(cost.before, cost.after, layers)
 
 
 def _prune(run: _Run, number: int, *, known: bool) -> Iterator[Event]:
@@ -528,7 +533,7 @@ def _hand_out_held(run: _Run, number: int) -> Iterator[Event]:
     run.plans[-1] = replace(plan, notes={**plan.notes, "": (*plan.notes.get("", ()), sentence)})
     yield Note(sentence)
     cost = preview(run.network, plan)
-    yield Previewed(cost.before, cost.after)
+    yield _previewed(cost)
     if run.pruned is not None:
         yield Evaluated("pruned", run.pruned)
     if run.epochs:

@@ -69,6 +69,7 @@ class RunView:
         seconds_left: Estimated seconds of fine-tuning left; None when unknown or not running.
         before: Totals of the dense network; None before the preview.
         after: Totals of the plan of the latest round; None before the preview.
+        layers: Parameters that are not zero, before and after, by layer, likewise.
         metrics: Test metrics by moment; only those that were measured.
         rounds: Finished rounds.
         shrunk: What sparse training did to the sizes, by epoch from 0; empty without it.
@@ -90,6 +91,7 @@ class RunView:
     seconds_left: float | None
     before: Totals | None
     after: Totals | None
+    layers: Mapping[str, tuple[int, int]]
     metrics: Mapping[Moment, TestMetrics]
     rounds: tuple[RoundFinished, ...]
     shrunk: tuple[Shrunk, ...]
@@ -132,6 +134,7 @@ def read_run(run_id: str, *, store: Store | None = None) -> RunView:
         seconds_left=None if pace is None or n_left is None else n_left * pace,
         before=Totals(**costs[-1]["before"]) if costs else None,
         after=Totals(**costs[-1]["after"]) if costs else None,
+        layers=costs[-1].get("nonzero", {}) if costs else {},
         metrics=_metrics(by_kind.get("evaluation", ())),
         rounds=_last_by_round(_made(RoundFinished, by_kind.get("round", ()))),
         shrunk=_last_by_number(_shrunk(by_kind.get("shrunk", ()))),

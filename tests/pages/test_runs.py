@@ -5,6 +5,7 @@ import pytest
 from pruning_core.planning.recipe import Ratio, Recipe, Schedule, Tuning
 from pruning_core.runs import dispatcher
 from pruning_core.runs.checkpoint import Checkpoint, save_checkpoint
+from pruning_core.runs.log import Log
 from pruning_core.runs.pipeline import execute
 from pruning_core.runs.store import Store
 from tests.pages.test_pages import visit, widget
@@ -119,3 +120,18 @@ def test_a_run_is_forked_with_the_fine_tuning_of_the_page(app, waits):
     made = Store().get(app.session_state["run"])
     assert (made.parent, made.parent_epoch, made.n_epochs) == (run, 2, 5)
     assert app.session_state["recipe"].tuning.epochs == 5
+
+
+def test_the_log_and_the_sparsity_of_each_layer_are_shown_once_opened(app, waits):
+    run = dispatcher.submit(RECIPE)
+    folder = Store().folder(run)
+    with Log(folder / "log.jsonl", 1) as log:
+        totals = {"params": 10, "nonzero": 10, "macs": 10, "n_bytes": 40}
+        log.add("preview", before=totals, after=totals, nonzero={"fc1": [10, 4]})
+        log.add("note", text="A line of the log.")
+    app.session_state["run_layers"] = app.session_state["run_log"] = True
+    app.query_params["run"] = run
+    visit(app, "pages/run.py", RECIPE)
+    assert any("A line of the log." in code.value for code in app.code)
+    (table,) = [frame.value for frame in app.dataframe if "Sparsity" in frame.value]
+    assert table["Sparsity"].tolist() == [0.6]
