@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.common import measuring
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -14,6 +16,16 @@ def app(tmp_path, monkeypatch):
     """The started app on its first page."""
     monkeypatch.setenv("PRUNING_STUDIO_STATE", str(tmp_path / "state"))
     return AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+
+
+@pytest.fixture
+def bench(app):
+    """The processes that measure, with the state folder of this test, not of an earlier one."""
+    measuring.bench().close()
+    measuring.bench.clear()
+    yield measuring.bench()
+    measuring.bench().close()
+    measuring.bench.clear()
 
 
 @pytest.fixture

@@ -48,14 +48,14 @@ def test_what_was_measured_is_drawn_and_is_in_the_table_of_layers(app, component
     assert not [button for button in app.button if "scan" in button.label.lower()]
 
 
-def test_a_scan_that_was_stopped_can_go_on(app):
+def test_a_scan_that_was_stopped_can_go_on(app, bench):
     open_view(app, UNITS, "sensitivity")
     scanned(UNITS, most=3)
     app.run()
     assert any("after 3 measurements" in text.value for text in app.markdown)
     widget(app.button, "Go on with the scan").click().run()
     assert scanning.found(UNITS) is not None
-    assert measuring.bench().wait(scanning.question_of(UNITS), 120).state == "done"
+    assert bench.wait(scanning.question_of(UNITS), 120).state == "done"
     assert scanning.found(UNITS).finished
 
 

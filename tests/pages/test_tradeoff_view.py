@@ -2,7 +2,7 @@
 
 import pytest
 
-from pages.common import measuring, studying
+from pages.common import studying
 from pruning_core.evaluation.tradeoff import front, varied
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import bundled_models, load_model
@@ -50,12 +50,12 @@ def test_a_plan_that_was_found_is_looked_at_and_taken_over(app):
     assert app.session_state["recipe"] == recipe
 
 
-def test_a_search_is_begun_counted_and_gone_on_with(app):
+def test_a_search_is_begun_counted_and_gone_on_with(app, bench):
     open_view(app, UNITS, "search")
     widget(app.number_input, "Plans").set_value(6).run()
     widget(app.button, "Search").click().run()
     question = studying.question_of(UNITS, "macs", 6)
-    assert measuring.bench().wait(question, 120).state == "done"
+    assert bench.wait(question, 120).state == "done"
     app.run()
     assert len(studying.found(UNITS, "macs").trials) == 6
     assert widget(app.button, "Measure up to 6 plans").disabled
