@@ -141,8 +141,9 @@ def disturb_workers(
     for number in range(amounts.runs):
         kills = amounts.kills // amounts.runs
         damages = amounts.damages // amounts.runs
+        damaged = 0
         run_id = dispatcher.submit(recipe, store=store)
-        for kill in range(kills):
+        for _ in range(kills):
             record = _at_work(store, run_id, draw)
             if record is None:
                 break
@@ -150,8 +151,9 @@ def disturb_workers(
             until(partial(_is_gone, record), 10)
             tally.add("worker kills")
             files = checkpoint_files(store.folder(run_id))
-            if kill < damages and files:
+            if damaged < damages and files:
                 _damage(files[-1], draw)
+                damaged += 1
                 tally.add("damaged checkpoints")
         check_end(store, run_id, expected, tally, f"kills, run {number + 1}")
 
