@@ -15,6 +15,7 @@ from pruning_core.commands import (
     explain,
     export,
     inspect,
+    interruption,
     models,
     preview,
     quantise,
@@ -66,20 +67,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else OUR_FAULT
-    try:
-        answer = arguments.answer(arguments)
-        _print(json.dumps(answer.document, indent=1) if arguments.json else answer.text)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return STOPPED
-    except BrokenPipeError:
-        _discard_output()
-        return DONE
-    except Exception as error:  # the last line of defence: a person never sees a traceback
-        if arguments.debug:
-            traceback.print_exc()
-        return _report(error)
+    with interruption.noticed():
+        try:
+            answer = arguments.answer(arguments)
+            _print(json.dumps(answer.document, indent=1) if arguments.json else answer.text)
+        except KeyboardInterrupt:
+            return _stopped()
+        except BrokenPipeError:
+            _discard_output()
+            return DONE
+        except Exception as error:  # the last line of defence: a person never sees a traceback
+            if interruption.was_asked():
+                return _stopped()
+            if arguments.debug:
+                traceback.print_exc()
+            return _report(error)
     return DONE
+
+
+def _stopped() -> int:
+    sys.stderr.write("stopped\n")
+    return STOPPED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pruning_core.commands.answer import Answer
+from pruning_core.commands.interruption import was_asked
 from pruning_core.commands.options import (
     add_data_folder,
     add_recipe_arguments,
@@ -135,7 +136,8 @@ def carried_out(recipe: "Recipe", data: "Dataset | None", device: str | None) ->
     from pruning_core.runs.events import Finished
     from pruning_core.runs.pipeline import execute
 
-    for event in execute(recipe, data=data, device=device):
+    events = execute(recipe, data=data, device=device, should_stop=was_asked)
+    for event in events:
         if isinstance(event, Finished):
             return event.result
         tell(progress_line(event))

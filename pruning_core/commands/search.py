@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
+from pruning_core.commands.interruption import was_asked
 from pruning_core.commands.measuring import add_measuring_arguments, check_counts, setup_of
 from pruning_core.exporting.wording import count, percent, table
 
@@ -54,6 +55,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
         n_trials=arguments.plans,
         n=arguments.examples,
         storage=arguments.storage,
+        should_stop=was_asked,
     ):
         sys.stderr.write(
             f"{percent(share)}: plan {trial.number + 1}: accuracy {percent(trial.accuracy)}, "

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
+from pruning_core.commands.interruption import was_asked
 from pruning_core.commands.measuring import add_measuring_arguments, setup_of
 from pruning_core.exporting.wording import percent, table
 
@@ -27,7 +28,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
     from pruning_core.runs import scans
 
-    for share, point in scans.carry_out(setup, n=arguments.examples):
+    for share, point in scans.carry_out(setup, n=arguments.examples, should_stop=was_asked):
         sys.stderr.write(
             f"{percent(share)}: {point.site or '(model)'} without {percent(point.ratio)}: accuracy "
             f"{percent(point.accuracy)}\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pruning_core.command_line import main
+from pruning_core.commands import models
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import bundled_models, load_model
 from pruning_core.planning.recipe import Recipe
@@ -497,6 +498,23 @@ def test_ctrl_c_ends_with_130_and_one_line(tmp_path):
     assert err.endswith(b"stopped\n")
     assert b"Traceback" not in err
     assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_that_a_library_turns_into_its_own_error_still_ends_with_130(monkeypatch, capsys):
+    def answer(_):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("Error calling function") from None
+
+    monkeypatch.setattr(models, "answer", answer)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["models"]) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_names_that_stdout_cannot_show_become_escapes(tmp_path):
