@@ -92,7 +92,7 @@ def test_many_edits_before_the_server_answers_are_all_kept(page, table):
         page.keyboard.press("ArrowDown")
     until(lambda: len(recipe(page)["layers"]), lambda n: n == 25)
     assert {own["value"] for own in recipe(page)["layers"].values()} == {0.5}
-    assert table.locator("input.ratio.pending").count() == 0
+    until(table.locator("input.ratio.pending").count, lambda n: n == 0)
     settle(page)
     assert focused(page) == "TABLE grid"
 
