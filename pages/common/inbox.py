@@ -10,8 +10,6 @@ from typing import Any, Final
 
 import streamlit as st
 
-from pruning_core.errors import PruningError
-
 NOTHING_DONE: Final[Mapping[str, Any]] = {"client": "", "n": 0}
 _DONE: Final = "_answered_wishes"
 
@@ -25,18 +23,22 @@ def done(key: str) -> Mapping[str, Any]:
 def carry_out(key: str, act: Callable[[Mapping[str, Any]], None]) -> None:
     """Do ``act`` with every wish of the component ``key`` that was not carried out before.
 
+    Streamlit may end a run at any use of its state, when another wish of the person came meanwhile.
+    So a wish counts as answered only after ``act``; it is sent again otherwise, and doing it twice
+    must be the same as doing it once.
+
     Raises:
-        PruningError: The first one that ``act`` raised; the other wishes are carried out.
+        Exception: The first one that ``act`` raised; the other wishes are carried out.
     """
     sent = st.session_state[key]["wishes"]
-    problem: PruningError | None = None
+    problem: Exception | None = None
     for wish in unanswered(sent, done(key)):
-        place = {"client": sent["client"], "n": wish["n"]}
-        st.session_state[_DONE] = {**st.session_state.get(_DONE, {}), key: place}
         try:
             act(wish)
-        except PruningError as error:
+        except Exception as error:  # the end of a run is none
             problem = problem or error
+        place = {"client": sent["client"], "n": wish["n"]}
+        st.session_state[_DONE] = {**st.session_state.get(_DONE, {}), key: place}
     if problem is not None:
         raise problem
 

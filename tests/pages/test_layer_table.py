@@ -270,6 +270,48 @@ def test_the_time_of_a_layer_with_two_weights_is_shown_once(table):
     assert shown == {"gru.weight_ih_l0": 0.9, "fc": 0.1}
 
 
+class EndOfRun(BaseException):
+    """What Streamlit raises at any use of its state when a newer message came."""
+
+
+def test_a_wish_whose_run_was_ended_is_carried_out_when_it_comes_again(monkeypatch):
+    wishes = [{"n": 1, "name": "a"}, {"n": 2, "name": "b"}]
+    monkeypatch.setattr(
+        inbox.st, "session_state", {"table": {"wishes": {"client": "x", "wishes": wishes}}}
+    )
+    carried_out = []
+
+    def ended(wish):
+        if wish["n"] == 2:
+            raise EndOfRun
+        carried_out.append(wish["name"])
+
+    with pytest.raises(EndOfRun):
+        inbox.carry_out("table", ended)
+    assert inbox.done("table") == {"client": "x", "n": 1}
+    inbox.carry_out("table", lambda wish: carried_out.append(wish["name"]))
+    assert carried_out == ["a", "b"]
+    assert inbox.done("table") == {"client": "x", "n": 2}
+
+
+def test_a_wish_that_is_refused_is_answered_and_those_after_it_are_carried_out(monkeypatch):
+    wishes = [{"n": 1}, {"n": 2}]
+    monkeypatch.setattr(
+        inbox.st, "session_state", {"table": {"wishes": {"client": "x", "wishes": wishes}}}
+    )
+    carried_out = []
+
+    def act(wish):
+        if wish["n"] == 1:
+            raise InvalidRecipeError("no such layer")
+        carried_out.append(wish["n"])
+
+    with pytest.raises(InvalidRecipeError, match="no such layer"):
+        inbox.carry_out("table", act)
+    assert carried_out == [2]
+    assert inbox.done("table")["n"] == 2
+
+
 @pytest.mark.parametrize("granularity", ["unit", "weight"])
 def test_five_hundred_layers_are_less_than_300_kilobytes(table, granularity):
     recipe = Recipe(model=many_layers.IDENTITY, granularity=granularity, target=Ratio(value=0.37))

@@ -47,6 +47,7 @@ class Outbox {
   constructor() {
     this.client = `${Date.now()}-${Math.random()}`;
     this.counter = 0;
+    this.posts = 0;
     this.pending = [];
   }
 
@@ -57,7 +58,8 @@ class Outbox {
   }
 
   post() {
-    this.trigger("wishes", { client: this.client, wishes: this.pending });
+    this.posts += 1;  // of two equal messages the server would take the second for no news
+    this.trigger("wishes", { client: this.client, post: this.posts, wishes: this.pending });
     clearTimeout(this.timer);
     this.timer = setTimeout(() => { if (this.pending.length) this.post(); }, ASK_AGAIN_MS);
   }
