@@ -144,7 +144,7 @@ def disturb_workers(
         damaged = 0
         run_id = dispatcher.submit(recipe, store=store)
         for _ in range(kills):
-            record = _at_work(store, run_id, draw)
+            record = _at_work(store, run_id, draw, epochs=amounts.epochs // (2 * kills))
             if record is None:
                 break
             os.kill(record.pid or 0, signal.SIGKILL)
@@ -158,9 +158,11 @@ def disturb_workers(
         check_end(store, run_id, expected, tally, f"kills, run {number + 1}")
 
 
-def _at_work(store: Store, run_id: str, draw: random.Random) -> Record | None:
+def _at_work(store: Store, run_id: str, draw: random.Random, epochs: int) -> Record | None:
     """Return the record of a working run at a random moment; None when it has ended.
 
+    The moment is at most 4 s (then mostly in the worker's start) and ``epochs`` epochs ahead,
+    whichever comes first: on a fast machine the run would be over otherwise.
     A run is given up when three workers in a row finish no epoch, as one that runs out of memory
     is; so the third of them is left until it has finished one.
     """
@@ -168,10 +170,11 @@ def _at_work(store: Store, run_id: str, draw: random.Random) -> Record | None:
     record = store.get(run_id)
     if record.stalled >= dispatcher.STARTS_WITHOUT_EPOCH - 1:
         until(lambda: store.get(run_id).stalled == 0 or store.get(run_id).is_finished, 120)
-    time.sleep(draw.uniform(0, 4.0))
+    goal = store.get(run_id).epoch + draw.randint(1, max(1, epochs))
+    until(lambda: store.get(run_id).epoch >= goal, draw.uniform(0, 4.0))
     record = store.get(run_id)
     if not process.is_alive(record.pid, record.mark):
-        return None if record.is_finished else _at_work(store, run_id, draw)
+        return None if record.is_finished else _at_work(store, run_id, draw, epochs)
     return record
 
 
@@ -282,7 +285,7 @@ def cancel_runs(store: Store, amounts: Amounts, draw: random.Random, tally: Tall
     recipe = recipe_of(amounts, 1).replace(tuning=Tuning(epochs=1000))
     for _ in range(amounts.cancels):
         run_id = dispatcher.submit(recipe, store=store)
-        record = _at_work(store, run_id, draw)
+        record = _at_work(store, run_id, draw, epochs=100)
         if record is None:
             tally.problems.append(f"the run to cancel, {run_id}, ended by itself")
             continue
