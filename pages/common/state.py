@@ -7,6 +7,7 @@ state. Plan, layer, view and run are also in the address, which the strip writes
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final, TypedDict
 
 import streamlit as st
@@ -24,8 +25,7 @@ from pruning_core.runs.store import Store, read_spec
 
 DEFAULT_MODEL: Final = "bundled:lenet_300_100"
 _RECIPE: Final = "recipe"
-_PAST: Final = "past_recipes"
-_FUTURE: Final = "undone_recipes"
+_HISTORY: Final = "_history"
 _LAYER: Final = "layer"
 _RUN: Final = "run"
 _DEVICE: Final = "_device"
@@ -43,6 +43,14 @@ _NAME: Final = re.compile(r"\w[\w.-]*")  # never a folder
 _STEPS: Final = 200
 
 
+@dataclass(slots=True)
+class History:
+    """The recipes before this one and those that were undone, the nearest last."""
+
+    past: list[Recipe] = field(default_factory=list)
+    future: list[Recipe] = field(default_factory=list)
+
+
 class Bound(TypedDict):
     """The arguments that tie a widget to the recipe."""
 
@@ -56,7 +64,7 @@ def open_session() -> None:
     if _RECIPE not in st.session_state:
         run = parameters.get("run", "")[:64]
         st.session_state[_RECIPE] = fresh(models()[0])
-        st.session_state[_PAST], st.session_state[_FUTURE] = [], []
+        st.session_state[_HISTORY] = History()
         try:
             st.session_state[_RECIPE] = _opened(parameters.get("plan", ""), run)
         except PruningError as error:
@@ -158,50 +166,46 @@ def recipe() -> Recipe:
     return current
 
 
+def history() -> History:
+    """Return the steps that can be undone and done again."""
+    found: History = st.session_state[_HISTORY]
+    return found
+
+
 def set_recipe(changed: Recipe) -> None:
     """Make ``changed`` the recipe, as a step that can be undone."""
-    if changed == recipe():
-        return
-    st.session_state[_PAST] = [*st.session_state[_PAST], recipe()][-_STEPS:]
-    st.session_state[_FUTURE] = []
-    _exchange(changed)
-
-
-def n_undo() -> int:
-    """Return how many steps can be undone."""
-    return len(st.session_state[_PAST])
-
-
-def n_redo() -> int:
-    """Return how many steps that were undone can be done again."""
-    return len(st.session_state[_FUTURE])
+    steps, before = history(), recipe()
+    if changed != before:
+        _exchange(changed, before)
+        steps.past = [*steps.past, before][-_STEPS:]
+        steps.future = []
 
 
 def undo() -> None:
     """Go back one step; nothing happens at the first."""
-    if st.session_state[_PAST]:
-        *st.session_state[_PAST], before = st.session_state[_PAST]
-        st.session_state[_FUTURE] = [*st.session_state[_FUTURE], recipe()]
-        _exchange(before)
+    steps, before = history(), recipe()
+    if steps.past:
+        _exchange(steps.past[-1], before)
+        steps.past.pop()
+        steps.future.append(before)
 
 
 def redo() -> None:
     """Do the step again that was undone last; nothing happens without one."""
-    if st.session_state[_FUTURE]:
-        *st.session_state[_FUTURE], after = st.session_state[_FUTURE]
-        st.session_state[_PAST] = [*st.session_state[_PAST], recipe()]
-        _exchange(after)
+    steps, before = history(), recipe()
+    if steps.future:
+        _exchange(steps.future[-1], before)
+        steps.future.pop()
+        steps.past.append(before)
 
 
-def previous() -> Recipe | None:
-    """Return the recipe one step back; None at the first."""
-    past: list[Recipe] = st.session_state[_PAST]
-    return past[-1] if past else None
+def _exchange(changed: Recipe, before: Recipe) -> None:
+    """Make ``changed`` the recipe; a layer that it does not know is no longer selected.
 
-
-def _exchange(changed: Recipe) -> None:
-    """Make ``changed`` the recipe; a layer that it does not know is no longer selected."""
-    if changed.model != recipe().model or changed.granularity != recipe().granularity:
+    Streamlit may end a run where its state is used. So the recipe is written in one step, the last:
+    what comes after it, in the history, is done too, or nothing is.
+    """
+    if changed.model != before.model or changed.granularity != before.granularity:
         st.session_state[_LAYER] = ""
     st.session_state[_RECIPE] = changed
 
@@ -215,11 +219,11 @@ def go_back(problem: str) -> bool:
     """Return to the last recipe that could be carried out and say why; False when there is none."""
     good = st.session_state.get(_GOOD) or fresh(DEFAULT_MODEL)
     st.session_state[_MESSAGE] = problem
-    changed = bool(good != recipe())
-    past = st.session_state[_PAST]
+    steps, before = history(), recipe()
     st.session_state[_RECIPE] = good
-    st.session_state[_PAST] = past[:-1] if past and past[-1] == good else past
-    return changed
+    if steps.past and steps.past[-1] == good:
+        steps.past.pop()
+    return bool(good != before)
 
 
 def choose_model(identity: str) -> None:

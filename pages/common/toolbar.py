@@ -22,7 +22,8 @@ _PREVIOUS: Final = "One step back"
 def show() -> None:
     """Draw the tools; they act on the recipe of the session."""
     with st.container(key="toolbar", horizontal=True, gap="small"):
-        undone, redone = state.n_undo(), state.n_redo()
+        steps = state.history()
+        undone, redone = len(steps.past), len(steps.future)
         st.button(
             "Undo",
             icon=":material/undo:",
@@ -142,7 +143,8 @@ def _others() -> "Mapping[str, Recipe]":
     present = state.recipe()
     saved = Plans().snapshots(present.model)
     others = {s.name: s.recipe for s in saved if s.recipe != present}
-    previous = state.previous()
+    past = state.history().past
+    previous = past[-1] if past else None
     if previous is not None and previous.model == present.model:
         others[_PREVIOUS] = previous
     dense = state.fresh(present.model).replace(granularity=present.granularity)
