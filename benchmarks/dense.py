@@ -29,14 +29,17 @@ def trained(architecture: str, seed: int) -> nn.Module:
     return module.eval()
 
 
-def _factory(seed: int) -> Callable[[], tuple[nn.Module, Tensor]]:
+def _factory(architecture: str, seed: int) -> Callable[[], tuple[nn.Module, Tensor]]:
     def build() -> tuple[nn.Module, Tensor]:
-        data = load_dataset(ARCHITECTURES["lenet_300_100"].data)
-        return trained("lenet_300_100", seed), data.calibration.batch(slice(0, 1))[0]
+        data = load_dataset(ARCHITECTURES[architecture].data)
+        return trained(architecture, seed), data.calibration.batch(slice(0, 1))[0]
 
     return build
 
 
-lenet_300_100_seed_0 = _factory(0)
-lenet_300_100_seed_1 = _factory(1)
-lenet_300_100_seed_2 = _factory(2)
+lenet_300_100_seed_1 = _factory("lenet_300_100", 1)
+lenet_300_100_seed_2 = _factory("lenet_300_100", 2)
+lenet_5_seed_1 = _factory("lenet_5", 1)
+lenet_5_seed_2 = _factory("lenet_5", 2)
+resnet_8_seed_1 = _factory("resnet_8", 1)
+resnet_8_seed_2 = _factory("resnet_8", 2)

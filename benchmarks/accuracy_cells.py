@@ -1,0 +1,223 @@
+"""What the accuracy benchmark measures: networks, points, and the methods that get to them.
+
+A *cell* is one network at one point by one method with one seed. Every method of a network has the
+same number of epochs, the same optimiser and the same order of the training data; only iterative
+and gradual pruning spread these epochs over rounds. One recipe is the recommended one for weights
+and one for channels, fixed here before any test accuracy is looked at: goals are about these two.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from pruning_core.loading.architectures import ARCHITECTURES
+from pruning_core.planning.recipe import Budget, Distillation, Ratio, Recipe, Schedule, Tuning
+
+Kind = Literal["weights", "channels", "dense"]
+
+DISTILLED: Final = " + distillation"
+SCHEDULES: Final = ("one-shot", "iterative", "gradual")
+OURS: Final = tuple(name + suffix for suffix in ("", DISTILLED) for name in SCHEDULES)
+RECOMMENDED: Final = "gradual + distillation"
+PEERS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "weights": ("torch L1", "torch L1 iterative"),
+    "channels": ("TP L2", "TP Taylor", "TP L2 global", "TP Taylor global"),
+    "dense": (),
+}
+RANDOM, SCRATCH, DENSE = "random", "from scratch", "dense + same epochs"
+
+TEACHER: Final = Distillation(temperature=4.0, alpha=0.5)
+MAX_ROUNDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a network is pruned to.
+
+    Attributes:
+        kind: What leaves.
+        value: Share of the weights that leaves, or how many times fewer MACs are left.
+    """
+
+    kind: Kind
+    value: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """As tables and files call it."""
+        match self.kind:
+            case "weights":
+                return f"{self.value:.0%} of weights".replace("%", " %")
+            case "channels":
+                return f"{self.value:g}x fewer MACs"
+            case "dense":
+                return "dense"
+
+
+POINTS: Final = (
+    *(Point("weights", share) for share in (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)),
+    *(Point("channels", factor) for factor in (1.5, 2, 3, 4)),
+)
+UNPRUNED: Final = Point("dense")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One measurement; equal cells are measured once."""
+
+    network: str
+    point: Point
+    method: str
+    seed: int
+    epochs: int
+
+    @property
+    def key(self) -> str:
+        """What the file of results knows it by."""
+        return f"{self.network} / {self.point.title} / {self.method} / {self.seed} / {self.epochs}"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a network is fine-tuned here, and at which points.
+
+    Attributes:
+        tuning: Of every method; ``epochs`` is the default.
+        points: Where it is pruned to; a channel of a linear layer is a neuron.
+    """
+
+    tuning: Tuning
+    points: tuple[Point, ...] = POINTS
+
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    "lenet_300_100": Setting(Tuning(epochs=10)),
+    "lenet_5": Setting(Tuning(epochs=5)),
+    "resnet_8": Setting(
+        Tuning(
+            epochs=3, optimiser="sgd", learning_rate=0.02, weight_decay=5e-4, horizontal_flip=True
+        )
+    ),
+}
+SHORT: Final[Mapping[str, Setting]] = {
+    "mlp_digits": Setting(
+        Tuning(epochs=2, learning_rate=2e-3, batch_size=32), (Point("weights", 0.9),)
+    ),
+    "cnn_digits": Setting(
+        Tuning(epochs=2, learning_rate=2e-3, batch_size=32), (Point("channels", 3),)
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Cells in the order in which they are measured: the most telling first."""
+
+    settings: Mapping[str, Setting] = field(default_factory=lambda: SETTINGS)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    epochs: int | None = None
+
+    def cells(self) -> list[Cell]:
+        """Return all cells, each once."""
+        ordered = [
+            replace(cell, epochs=self.epochs or cell.epochs)
+            for wave in range(_N_WAVES)
+            for seed in self.seeds
+            for cell in self._wave(wave, seed)
+        ]
+        return list(dict.fromkeys(ordered))
+
+    def _wave(self, number: int, seed: int) -> list[Cell]:
+        found = []
+        for name, setting in self.settings.items():
+            epochs = setting.tuning.epochs
+            pairs = [
+                (point, method)
+                for point in setting.points
+                for method in methods(point.kind)
+                if _wave_of(point, method) == number
+            ]
+            if number == 0:
+                pairs.insert(0, (UNPRUNED, DENSE))
+            found += [Cell(name, point, method, seed, epochs) for point, method in pairs]
+        return found
+
+
+_N_WAVES: Final = 4
+_TELLING: Final = {("weights", 0.98), ("weights", 0.95), ("channels", 2), ("channels", 4)}
+
+
+def methods(kind: Kind) -> tuple[str, ...]:
+    """Return every method that reaches points of this kind."""
+    return (DENSE,) if kind == "dense" else (*OURS, *PEERS[kind], RANDOM, SCRATCH)
+
+
+def _wave_of(point: Point, method: str) -> int:
+    """Return when a method comes: the goals, their peers, other schedules, then slow controls."""
+    telling = (point.kind, point.value) in _TELLING
+    main = method == RECOMMENDED or method in PEERS[point.kind][:2]
+    if main:
+        return 0 if telling else 1
+    return 3 if method == SCRATCH else 2
+
+
+def model_of(network: str, seed: int) -> str:
+    """Return the identity of the dense network; the bundled one was trained from seed 0."""
+    if seed == 0 or network in SHORT:
+        return f"bundled:{network}"
+    return f"python:benchmarks.dense:{network}_seed_{seed}"
+
+
+def recipe_of(cell: Cell, tuning: Tuning) -> Recipe | None:
+    """Return the recipe of one of our methods or controls, None for a peer."""
+    if cell.method in PEERS[cell.point.kind]:
+        return None
+    settings = tuning.model_copy(update={"epochs": cell.epochs})
+    plain = Recipe(
+        model=model_of(cell.network, cell.seed),
+        data=ARCHITECTURES[cell.network].data,
+        tuning=settings,
+        seed=cell.seed,
+    )
+    match cell.point.kind:
+        case "dense":
+            return plain
+        case "weights":
+            base = plain.replace(target=Ratio(value=cell.point.value), criterion="l1")
+        case "channels":
+            base = plain.replace(
+                granularity="unit",
+                target=Budget(kind="macs", value=1 / cell.point.value),
+                criterion="taylor",
+                normalise="mean",
+            )
+    if cell.method == RANDOM:
+        return base.replace(criterion="random", scope="local", normalise="none")
+    if cell.method == SCRATCH:
+        return _from_scratch(base, cell)
+    name, _, distilled = cell.method.partition(" + ")
+    if distilled:
+        settings = settings.model_copy(update={"distillation": TEACHER})
+    return _in_rounds(base, name, cell.epochs, settings)
+
+
+def _in_rounds(base: Recipe, name: str, epochs: int, settings: Tuning) -> Recipe:
+    """Spread the epochs over the rounds of a schedule; a round has at least one."""
+    if name == "one-shot":
+        return base.replace(tuning=settings)
+    if name == "iterative":
+        rounds = min(MAX_ROUNDS, epochs)
+        each, gradual = epochs // rounds, False
+    else:
+        rounds, each, gradual = max(1, 2 * epochs // 3), 1, True
+    schedule = Schedule(rounds=rounds, gradual=gradual, last_epochs=epochs - (rounds - 1) * each)
+    return base.replace(schedule=schedule, tuning=settings.model_copy(update={"epochs": each}))
+
+
+def _from_scratch(base: Recipe, cell: Cell) -> Recipe:
+    """Train the one-shot network from new weights, as long as both trainings together."""
+    training = ARCHITECTURES[cell.network].training
+    return base.replace(
+        schedule=Schedule(weights="reinitialise"),
+        tuning=training.model_copy(update={"epochs": training.epochs + cell.epochs}),
+    )

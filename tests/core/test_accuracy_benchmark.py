@@ -1,0 +1,118 @@
+"""The short form of the accuracy benchmark: peers, controls, a file that goes on, honest tables."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from benchmarks.accuracy import fingerprint, is_current, run
+from benchmarks.accuracy_cells import (
+    DENSE,
+    RANDOM,
+    RECOMMENDED,
+    SETTINGS,
+    SHORT,
+    UNPRUNED,
+    Cell,
+    Grid,
+    Point,
+)
+from benchmarks.accuracy_peers import _global_l1
+from benchmarks.accuracy_rows import Row, append, read
+from benchmarks.accuracy_table import Found, difference, report
+
+METHODS = {"one-shot", RECOMMENDED, "torch L1", "TP L2", "TP Taylor global", RANDOM, DENSE}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the telling cells of the short form."""
+    path = tmp_path_factory.mktemp("accuracy") / "rows.jsonl"
+    torch.set_num_threads(1)
+    cells = [cell for cell in Grid(SHORT, (0,)).cells() if cell.method in METHODS]
+    assert len(list(run(cells, path))) == len(cells) == 11
+    return path
+
+
+def test_every_cell_is_measured_once_and_a_line_cut_off_is_measured_again(measured: Path) -> None:
+    cells = [row.cell for row in read(measured)]
+    assert list(run(cells, measured)) == []
+    whole = measured.read_text()
+    cut = measured.with_name("cut.jsonl")
+    cut.write_text(whole[:-40])
+    assert list(run(cells, cut, minutes=0)) == [], "no cell is begun when the time is over"
+    again = [row.cell for row in run(cells, cut)]
+    assert again == cells[-1:]
+    assert {row.cell for row in read(cut)} == set(cells)
+
+
+def test_methods_get_to_their_points_and_the_controls_stay_behind(measured: Path) -> None:
+    rows = {(row.cell.network, row.cell.method): row for row in read(measured)}
+    for method in ("one-shot", RECOMMENDED, "TP L2", "TP Taylor global"):
+        row = rows["cnn_digits", method]
+        assert row.macs <= 1 / 3
+        assert row.n == 500
+    ours, peer = rows["mlp_digits", "one-shot"], rows["mlp_digits", "torch L1"]
+    assert ours.nonzero == pytest.approx(peer.nonzero, abs=1e-4)
+    assert ours.pruned == pytest.approx(peer.pruned, abs=0.01), "global L1 by two programs"
+    assert rows["mlp_digits", RANDOM].tuned < ours.tuned
+    assert rows["mlp_digits", DENSE].nonzero == 1
+
+
+def test_the_peer_masks_are_those_of_torch_in_every_round() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 10))
+    weights = torch.cat([module[0].weight.detach().flatten(), module[2].weight.detach().flatten()])
+    masks = _global_l1(module, 0.5)
+    expected = weights.abs() > weights.abs().sort().values[len(weights) // 2 - 1]
+    assert torch.equal(
+        torch.cat([masks["0.weight"].flatten(), masks["2.weight"].flatten()]), expected
+    )
+    assert not torch_prune.is_pruned(module)
+    further = _global_l1(module, 0.75)
+    assert all(bool((masks[name] | ~further[name]).all()) for name in masks), "zeros stay zeros"
+
+
+def test_rows_of_another_recipe_are_not_current(measured: Path) -> None:
+    row = next(row for row in read(measured) if row.cell.method == RECOMMENDED)
+    assert is_current(row)
+    assert not is_current(replace(row, recipe="0" * 64))
+    peer = Cell("mlp_digits", Point("weights", 0.9), "torch L1", 0, 2)
+    assert fingerprint(peer, SHORT["mlp_digits"].tuning) == ""
+
+
+def _row(method: str, seed: int, tuned: float, point: Point = Point("weights", 0.98)) -> Row:
+    cell = Cell("lenet_5", point, method, seed, 5)
+    return Row(cell, "", 0.02, 1.0, 0.91, 0.5, tuned, 0.9, 10_000, 1.0)
+
+
+def test_tables_count_seeds_and_compare_the_same_ones() -> None:
+    cells = Grid({"lenet_5": SETTINGS["lenet_5"]}).cells()
+    assert len(cells) == len(set(cells)) == 3 * (1 + 6 * 10 + 4 * 12)
+    rows = [
+        *(_row(RECOMMENDED, seed, tuned) for seed, tuned in ((0, 0.9), (1, 0.88))),
+        *(_row("torch L1", seed, tuned) for seed, tuned in ((0, 0.885), (1, 0.881), (2, 0.7))),
+        _row(DENSE, 0, 0.915, UNPRUNED),
+    ]
+    found = Found(cells, rows)
+    ours = found.seeds("lenet_5", Point("weights", 0.98), RECOMMENDED)
+    peer = found.seeds("lenet_5", Point("weights", 0.98), "torch L1")
+    # (90 - 88.5 + 88 - 88.1) / 2; the third seed of the peer has no partner.
+    assert difference(ours, peer) == (pytest.approx(0.7), 2)
+    assert ours.shown() == "89.00 ± 1.41 (n = 2)"
+    text = report(cells, rows, {})
+    assert "| +0.70 (n = 2) | >= 1 | 0.30 short |" in text
+    assert "Measured: 6 of 327 cells." in text
+    assert "control, dense + the same extra epochs: 91.50 (n = 1)." in text
+    assert text.count("not run") > 100
+
+
+def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    append(path, _row("torch L1", 0, 0.9))
+    path.write_text(path.read_text()[:-10])
+    append(path, _row("torch L1", 1, 0.9))
+    assert [row.cell.seed for row in read(path)] == [1]
