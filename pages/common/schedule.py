@@ -8,10 +8,17 @@ import streamlit as st
 from pages.common import edits, state
 from pruning_core.planning.recipe import Recipe, Schedule
 
-_WAYS: Final = {"shot": "In one shot", "rounds": "In rounds", "gradual": "Gradually"}
+_WAYS: Final = {
+    "shot": "In one shot",
+    "rounds": "In rounds",
+    "gradual": "Gradually",
+    "adaptive": "Adaptively",
+}
 _HELP: Final = (
     "In rounds: a part leaves, the rest is fine-tuned for all the epochs, and again. Gradually: "
-    "the same within one training, with one learning-rate curve and the optimiser going on."
+    "the same within one training, with one learning-rate curve and the optimiser going on. "
+    "Adaptively: in rounds whose steps grow while the validation accuracy holds; a round that "
+    "loses more than the largest drop is undone, and the next one goes half as far."
 )
 _SHAPES: Final = {
     "cubic": "Cubic",
@@ -31,7 +38,9 @@ _WEIGHTS_HELP: Final = (
     "What is left: the trained weights that stay. The beginning: the same weights as they were "
     "before training, a lottery ticket. Random weights: fresh ones, the control."
 )
-_ROUNDS: Final = {"shot": 1, "rounds": 3, "gradual": 10}
+_ROUNDS: Final = {"shot": 1, "rounds": 3, "gradual": 10, "adaptive": 10}
+_FIRST_STEP: Final = 0.25
+_MAX_DROP: Final = 1.0
 
 
 def show(recipe: Recipe) -> None:
@@ -50,8 +59,9 @@ def show(recipe: Recipe) -> None:
         right.selectbox("Trained from", list(_WEIGHTS), **_weights(recipe))
         _rewind_epoch(left, schedule)
         return
+    adaptive = way == "adaptive"
     right.number_input(
-        "Rounds",
+        "Rounds, at most" if adaptive else "Rounds",
         min_value=2,
         max_value=50,
         help="The epochs of fine-tuning count for each round.",
@@ -65,16 +75,27 @@ def show(recipe: Recipe) -> None:
         help=_SHAPES_HELP,
         **_bound("shape", schedule.shape),
     )
-    right.number_input(
-        "Epochs, last round",
-        min_value=1,
-        max_value=1000,
-        value=None,
-        placeholder="as each",
-        help="Epochs of fine-tuning after the last round; empty means as many as after each.",
-        **_bound("last_epochs", schedule.last_epochs, may_be_empty=True),
-    )
-    if way == "rounds":
+    if adaptive:
+        right.number_input(
+            "First step",
+            min_value=0.01,
+            max_value=1.0,
+            step=0.05,
+            value=None,
+            help="Share of the way to the target that the first round goes, 0.01 to 1.",
+            **_bound("first_step", schedule.first_step),
+        )
+    else:
+        right.number_input(
+            "Epochs, last round",
+            min_value=1,
+            max_value=1000,
+            value=None,
+            placeholder="as each",
+            help="Epochs of fine-tuning after the last round; empty means as many as after each.",
+            **_bound("last_epochs", schedule.last_epochs, may_be_empty=True),
+        )
+    if way != "gradual":
         left.selectbox("Trained from", list(_WEIGHTS), **_weights(recipe))
     right.number_input(
         "Largest drop, points",
@@ -83,9 +104,10 @@ def show(recipe: Recipe) -> None:
         step=0.5,
         value=None,
         placeholder="no limit",
-        help="The rounds end when the validation accuracy after one is more than so many "
-        "percentage points below the dense model's; the last round that held it is handed out.",
-        **_bound("max_drop", schedule.max_drop, may_be_empty=True),
+        help="When the validation accuracy after a round is more than so many percentage points "
+        "below the dense model's, the rounds end, or go back where they are adaptive. The last "
+        "round that held it is handed out.",
+        **_bound("max_drop", schedule.max_drop, may_be_empty=not adaptive),
     )
     _rewind_epoch(left, schedule)
 
@@ -94,17 +116,26 @@ def way_of(schedule: Schedule) -> str:
     """Return how the target is reached: a key of the first choice on the page."""
     if schedule.rounds == 1:
         return "shot"
+    if schedule.first_step is not None:
+        return "adaptive"
     return "gradual" if schedule.gradual else "rounds"
 
 
 def _choose_way(way: str) -> None:
     """Change the way; what would contradict it goes back to its default."""
     plain = Schedule()
-    changes: dict[str, Any] = {"rounds": _ROUNDS[way], "gradual": way == "gradual"}
+    changes: dict[str, Any] = {
+        "rounds": _ROUNDS[way],
+        "gradual": way == "gradual",
+        "first_step": _FIRST_STEP if way == "adaptive" else None,
+    }
     if way == "gradual":
         changes["weights"] = plain.weights
     if way == "shot":
         changes |= {"last_epochs": plain.last_epochs, "max_drop": plain.max_drop}
+    if way == "adaptive":
+        drop = state.recipe().schedule.max_drop
+        changes |= {"last_epochs": None, "max_drop": _MAX_DROP if drop is None else drop}
     state.set_recipe(edits.with_schedule(state.recipe(), **changes))
 
 

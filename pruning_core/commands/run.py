@@ -175,7 +175,7 @@ def progress_line(event: "Event") -> str:
         case events.RoundFinished() if event.n_rounds > 1 or not event.held:
             reached = event.validation_accuracy
             accuracy = "" if reached is None else f", validation accuracy {percent(reached)}"
-            fell = "" if event.held else ": more than the recipe allows, so the rounds end"
+            fell = "" if event.held else ": more than the recipe allows"
             return (
                 f"  round {event.round} of {event.n_rounds}: {percent(event.removed)} "
                 f"removed{accuracy}{fell}"

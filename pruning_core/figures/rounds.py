@@ -19,6 +19,8 @@ def round_curve(
 ) -> go.Figure:
     """Draw the validation accuracy after each finished round over the share removed by then.
 
+    The line joins the rounds that held the accuracy; of adaptive rounds the others were undone.
+
     Args:
         removed: ``[R]`` shares of the dense network's units, 0 to 1.
         accuracy: ``[R]`` shares of one.
@@ -26,21 +28,24 @@ def round_curve(
         n_rounds: Rounds of the whole run.
         colours: Palette of the page.
     """
-    symbols = ["circle" if good else "x" for good in held]
-    marks = [colours.kept if good else colours.pruned for good in held]
-    numbers = np.arange(1, removed.size + 1)
+    good, bad = np.flatnonzero(held), np.flatnonzero(~np.asarray(held, dtype=bool))
     figure = go.Figure()
-    figure.add_scatter(
-        x=100 * removed,
-        y=100 * accuracy,
-        mode="lines+markers",
-        line={"color": colours.kept, "width": 2},
-        marker={"symbol": symbols, "size": 9, "color": marks},
-        customdata=numbers,
-        hovertemplate="round %{customdata}: %{x:.2f} % removed, %{y:.2f} %<extra></extra>",
-    )
-    good = np.flatnonzero(held)
-    if good.size < removed.size:
+    for name, which, colour, symbol in (
+        ("held", good, colours.kept, "circle"),
+        ("fell too far", bad, colours.pruned, "x"),
+    ):
+        figure.add_scatter(
+            x=100 * removed[which],
+            y=100 * accuracy[which],
+            name=name,
+            mode="lines+markers" if which is good else "markers",
+            line={"color": colour, "width": 2},
+            marker={"symbol": symbol, "size": 9, "color": colour},
+            customdata=which + 1,
+            hovertemplate="round %{customdata}: %{x:.2f} % removed, %{y:.2f} %<extra></extra>",
+            showlegend=bool(bad.size),
+        )
+    if not held[-1]:
         last = f"round {good[-1] + 1} held it" if good.size else "no round held it"
         finding = f"Accuracy fell too far in round {removed.size}; {last}"
     else:

@@ -132,10 +132,14 @@ class Schedule(_Growing):
     training, arXiv:1903.01611), or fresh random ones.
     ``max_drop`` ends the rounds when the validation accuracy after one is more than so many
     percentage points below the dense model's; the last round that held it is handed out.
+    ``first_step`` makes the rounds adaptive: the first goes this share of the way to the target.
+    A round that held the accuracy doubles the step of the next, unless it made up for one that did
+    not; one that lost more than ``max_drop`` is undone and halves it. The run ends at the target,
+    or after ``rounds`` rounds.
     """
 
     _later: ClassVar[frozenset[str]] = frozenset(
-        {"gradual", "last_epochs", "weights", "rewind_epoch", "max_drop"}
+        {"gradual", "last_epochs", "weights", "rewind_epoch", "max_drop", "first_step"}
     )
 
     rounds: Annotated[int, Field(ge=1, le=50)] = 1
@@ -145,6 +149,7 @@ class Schedule(_Growing):
     weights: Literal["keep", "rewind", "reinitialise"] = "keep"
     rewind_epoch: Annotated[int, Field(ge=0, le=100)] = 0
     max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
+    first_step: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class Distillation(_Strict):

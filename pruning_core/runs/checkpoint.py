@@ -79,7 +79,8 @@ class Checkpoint:
         seconds: Wall-clock seconds by stage so far.
         is_fork: True when it is of a run whose recipe may have had other settings of fine-tuning:
             its epochs are kept, and what follows obeys the recipe it is given to.
-        held: The round before this one; None in the first, and without a largest drop.
+        held: The last round that held the accuracy; None before one, and without a largest drop.
+        verdicts: By finished round before this one, whether it held the accuracy.
     """
 
     fingerprint: str
@@ -94,6 +95,7 @@ class Checkpoint:
     epochs: tuple[EpochResult, ...]
     seconds: Mapping[str, float]
     held: HeldState | None = None
+    verdicts: tuple[bool, ...] = ()
     is_fork: bool = False
 
 
@@ -205,6 +207,7 @@ def _packed(checkpoint: Checkpoint) -> dict[str, Any]:
         "pruned": _packed_evaluation(checkpoint.pruned),
         "epochs": [asdict(epoch) for epoch in checkpoint.epochs],
         "seconds": dict(checkpoint.seconds),
+        "verdicts": list(checkpoint.verdicts),
         "held": checkpoint.held
         and {
             "module": dict(checkpoint.held.module),
@@ -214,7 +217,9 @@ def _packed(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _unpacked(packed: Mapping[str, Any]) -> Checkpoint:
-    values = {field.name: packed[field.name] for field in fields(Checkpoint)}
+    values = {
+        field.name: packed[field.name] for field in fields(Checkpoint) if field.name in packed
+    }
     plans = tuple(
         PlanState(
             keep={site: keep.numpy() for site, keep in plan["keep"].items()},
@@ -227,6 +232,7 @@ def _unpacked(packed: Mapping[str, Any]) -> Checkpoint:
         **values
         | {
             "plans": plans,
+            "verdicts": tuple(packed.get("verdicts", ())),
             "dense": _unpacked_evaluation(packed["dense"]),
             "pruned": _unpacked_evaluation(packed["pruned"]),
             "epochs": tuple(EpochResult(**epoch) for epoch in packed["epochs"]),

@@ -130,7 +130,8 @@ class RoundFinished:
         n_rounds: Rounds of the whole run.
         removed: Share of the dense network's units (or weights) removed so far, 0 to 1.
         validation_accuracy: After the round, 0 to 1; None where it was not measured.
-        held: False when it fell more than the recipe allows, which ends the rounds.
+        held: False when it fell more than the recipe allows, which ends the rounds, or takes this
+            one back where they are adaptive.
     """
 
     round: int

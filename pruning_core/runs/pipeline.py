@@ -53,7 +53,9 @@ from pruning_core.runs.rounds import (
     composed,
     in_dense_units,
     in_present_units,
+    progress_of,
     round_recipe,
+    walk,
 )
 from pruning_core.runs.shrinking import Shrinking, check_penalty
 from pruning_core.scoring.criterion import CRITERIA
@@ -122,9 +124,9 @@ def execute(
             yield from _shrink(run, recipe.sparse, resume)
         for number in range(1, recipe.schedule.rounds + 1):
             yield from _round(run, number, resume)
-            if run.fell:
-                yield from _hand_out_held(run, number)
+            if _is_over(run, number):
                 break
+        yield from _hand_out(run, number)
         yield from _finish(run)
     finally:
         torch.set_num_threads(threads_before)
@@ -148,11 +150,12 @@ def write_run(result: RunResult, folder: Path) -> RunResult:
 class _Run:
     """What is known so far; only the functions of this module change it.
 
-    ``model`` and ``network`` are dense; ``present`` and ``traced`` are what the last finished
-    round left, the dense ones at first. ``surgery`` leads from the dense network to this round's,
-    ``cut`` from the last round's. ``shift`` is how many epochs more than the recipe's went before a
-    fork. ``start`` holds the weights that rounds are rewound to. ``fell``
-    is set when a round lost more accuracy than allowed; ``held`` is what the one before left.
+    ``model`` and ``network`` are dense; ``present`` and ``traced`` are what this round starts from
+    and then what it left. ``surgery`` leads from the dense network to this round's, ``cut`` from
+    the last round's. ``origin`` is what the first round starts from, ``base`` the last round that
+    later ones start from. ``verdicts`` tells of each finished round whether it held the accuracy;
+    ``held`` is the last that did, where that is judged. ``shift`` is how many epochs more than the
+    recipe's went before a fork. ``start`` holds the weights that rounds are rewound to.
     """
 
     recipe: Recipe
@@ -162,6 +165,7 @@ class _Run:
     model: LoadedModel = field(init=False)
     network: Network = field(init=False)
     present: LoadedModel = field(init=False)
+    origin: LoadedModel = field(init=False)
     traced: Network = field(init=False)
     surgery: Pruned = field(init=False)
     cut: Pruned = field(init=False)
@@ -169,9 +173,10 @@ class _Run:
     tuner: FineTuner | None = None
     teacher: Teacher | None = None
     shift: int = 0
-    fell: bool = False
+    base: "_Base | None" = None
     held: Pruned | None = None
     held_pruned: Evaluation | None = None
+    verdicts: list[bool] = field(default_factory=list)
     dense_validation: float | None = None
     plans: list[Plan] = field(default_factory=list)
     dense: Evaluation | None = None
@@ -182,8 +187,13 @@ class _Run:
 
     @property
     def n_rounds(self) -> int:
-        """Rounds of the whole run."""
+        """Rounds of the whole run; of an adaptive one, at most."""
         return self.recipe.schedule.rounds
+
+    @property
+    def fell(self) -> bool:
+        """True when the last finished round lost more accuracy than allowed."""
+        return bool(self.verdicts) and not self.verdicts[-1]
 
     @property
     def removes(self) -> bool:
@@ -204,6 +214,14 @@ class _Run:
     def started(self, stage: str, number: int = 0) -> StageStarted:
         """Return the event that says that ``stage`` of round ``number`` begins."""
         return StageStarted(stage, number, self.n_rounds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Base:
+    """A finished round that the next one starts from."""
+
+    plan: Plan
+    surgery: Pruned
 
 
 def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
@@ -351,10 +369,15 @@ def _shrink(run: _Run, sparse: Sparse, resume: Checkpoint | None) -> Iterator[Ev
 def _round(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
     """Carry one round out; of the rounds a checkpoint knows only the shapes are made again."""
     known = resume is not None and number <= resume.round
+    if number == 1:
+        run.origin = run.present
+    run.present = replace(
+        run.present, module=run.base.surgery.module if run.base else run.origin.module
+    )
     yield run.started("trace", number)
     with run.stage("trace"):
         run.traced = trace(run.present.module, run.present.inputs)
-        if number == 1 and run.present is run.model:
+        if number == 1 and run.present.module is run.model.module:
             run.network = run.traced
     if resume is not None and number <= resume.round:
         state = resume.plans[number - 1]
@@ -370,26 +393,37 @@ def _round(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]
         yield from _plan(run, number)
     yield from _prune(run, number, known=known)
     if resume is not None and number < resume.round:
-        if resume.held is not None and number == resume.round - 1:
-            run.surgery.module.load_state_dict(dict(resume.held.module))
-            run.held, run.held_pruned = run.surgery, resume.held.pruned
+        _remember(run, number, resume)
         return
     yield from _tune(run, number, resume if known else None)
+
+
+def _remember(run: _Run, number: int, resume: Checkpoint) -> None:
+    """Take over from the checkpoint how a round ended that was over before it."""
+    verdicts = resume.verdicts or (True,) * (resume.round - 1)
+    run.verdicts.append(verdicts[number - 1])
+    if run.fell:
+        return
+    run.base = _Base(run.plans[-1], run.surgery)
+    if resume.held is not None and not any(verdicts[number:]):
+        run.surgery.module.load_state_dict(dict(resume.held.module))
+        run.held, run.held_pruned = run.surgery, resume.held.pruned
 
 
 def _plan(run: _Run, number: int) -> Iterator[Event]:
     """Choose what stays after this round, in units of the dense network."""
     sites = GRANULARITIES[run.recipe.granularity].sites(run.network)
-    recipe = round_recipe(run.recipe, number, {site.name: site.n_units for site in sites})
+    progress = progress_of(run.recipe.schedule, number, run.verdicts)
+    recipe = round_recipe(run.recipe, progress, {site.name: site.n_units for site in sites})
     yield run.started("score", number)
     with run.stage("score"):
         calibration = run.data.calibration if run.data else None
-        raw = recipe.replace(normalise="none", reverse=False) if run.plans else recipe
+        raw = recipe.replace(normalise="none", reverse=False) if run.base else recipe
         scores = score(run.present, run.traced, raw, calibration)
     yield run.started("resolve", number)
     with run.stage("resolve"):
-        if run.plans:
-            kept = run.plans[-1].keep
+        if run.base:
+            kept = run.base.plan.keep
             plan = resolve(recipe, run.network, in_dense_units(scores, kept, recipe))
             plan = replace(plan, keep={site: plan.keep[site] & kept[site] for site in plan.keep})
         else:
@@ -413,13 +447,13 @@ def _prune(run: _Run, number: int, *, known: bool) -> Iterator[Event]:
     plan = run.plans[-1]
     yield run.started("prune", number)
     with run.stage("prune"):
-        kept = run.plans[-2].keep if number > 1 else None
+        kept = run.base.plan.keep if run.base else None
         present = replace(plan, keep=in_present_units(plan.keep, kept, removes=run.removes))
         surgery = prune(run.present, run.traced, present)
         if not known:
             check_counts(surgery, preview(run.traced, present).after)
         run.cut = surgery
-        run.surgery = composed(run.surgery, surgery) if number > 1 else surgery
+        run.surgery = composed(run.base.surgery, surgery) if run.base else surgery
         run.present = replace(run.present, module=surgery.module)
     if known:
         return
@@ -485,7 +519,7 @@ def _tune(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
                     yield _checkpoint(run, number, tuner)
         yield from map(Note, tuner.remarks)
     yield from _judge(run, number)
-    if number == run.n_rounds and n_epochs and not run.fell:
+    if n_epochs and not run.fell and _is_over(run, number):
         yield from _measure(run, "tuned", number)
 
 
@@ -501,15 +535,37 @@ def _judge(run: _Run, number: int) -> Iterator[Event]:
             accuracy = _validated(run, run.surgery.module, run.data)
         # Accuracies are whole numbers of samples, so a drop of exactly the limit must not be lost
         # to rounding.
-        run.fell = 100 * (run.dense_validation - accuracy) > limit + 1e-9
+        run.verdicts.append(100 * (run.dense_validation - accuracy) <= limit + 1e-9)
         if not run.fell:
             run.held, run.held_pruned = run.surgery, run.pruned
+    else:
+        run.verdicts.append(True)
+    if not run.fell:
+        run.base = _Base(run.plans[-1], run.surgery)
     yield _round_finished(run, number, accuracy)
+
+
+def _is_over(run: _Run, number: int) -> bool:
+    """Tell whether the finished round ``number`` was the last."""
+    first_step = run.recipe.schedule.first_step
+    if number == run.n_rounds or first_step is None:
+        return number == run.n_rounds or run.fell
+    return walk(first_step, run.verdicts).is_over
 
 
 def _validated(run: _Run, module: nn.Module, data: Dataset) -> float:
     with placed(module, run.device):
         return evaluate(module, data.validation, should_stop=run.should_stop).accuracy
+
+
+def _hand_out(run: _Run, number: int) -> Iterator[Event]:
+    """Hand out the last round, ``number``, or go back to the last one that held the accuracy."""
+    if run.fell:
+        yield from _hand_out_held(run, number)
+    sentence = _how_far(run, number)
+    if sentence:
+        yield Note(sentence)
+        _remark(run, sentence)
 
 
 def _hand_out_held(run: _Run, number: int) -> Iterator[Event]:
@@ -522,22 +578,42 @@ def _hand_out_held(run: _Run, number: int) -> Iterator[Event]:
         run.pruned = run.dense
         handed = "Nothing is pruned: the dense network is handed out. Prune less, or in more rounds"
     else:
-        run.plans = run.plans[: number - 1]
+        n_held = max(i for i, held in enumerate(run.verdicts, 1) if held)
+        run.plans = run.plans[:n_held]
         run.surgery, run.pruned = run.held, run.held_pruned
-        handed = f"Round {number - 1} is handed out, the last that held it"
+        handed = f"Round {n_held} is handed out, the last that held it"
     sentence = (
         f"After round {number} of {run.n_rounds} the validation accuracy was more than {limit:g} "
         f"percentage points below the dense network's. {handed}."
     )
-    plan = run.plans[-1]
-    run.plans[-1] = replace(plan, notes={**plan.notes, "": (*plan.notes.get("", ()), sentence)})
+    _remark(run, sentence)
     yield Note(sentence)
-    cost = preview(run.network, plan)
+    cost = preview(run.network, run.plans[-1])
     yield _previewed(cost)
     if run.pruned is not None:
         yield Evaluated("pruned", run.pruned)
     if run.epochs:
         yield from _measure(run, "tuned", number)
+
+
+def _how_far(run: _Run, number: int) -> str:
+    """Say of adaptive rounds that did not get to the target how far they came."""
+    first_step = run.recipe.schedule.first_step
+    if first_step is None:
+        return ""
+    reached = walk(first_step, run.verdicts).reached
+    if reached >= 1:
+        return ""
+    return (
+        f"Adaptive rounds came {100 * reached:.3g} % of the way to the target in {number} rounds. "
+        "Allow a larger drop, or more rounds or epochs, to come further."
+    )
+
+
+def _remark(run: _Run, sentence: str) -> None:
+    """Add a note to the final plan."""
+    plan = run.plans[-1]
+    run.plans[-1] = replace(plan, notes={**plan.notes, "": (*plan.notes.get("", ()), sentence)})
 
 
 def _without_gone_layers(settings: Tuning, surgery: Pruned) -> Tuning:
@@ -604,6 +680,7 @@ def _checkpoint(run: _Run, number: int, tuner: FineTuner) -> Checkpoint:
         epochs=tuple(run.epochs),
         seconds=dict(run.seconds),
         held=HeldState(_state(run.held.module), run.held_pruned) if run.held else None,
+        verdicts=tuple(run.verdicts),
     )
 
 

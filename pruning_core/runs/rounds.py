@@ -5,9 +5,9 @@ in every round; scores and surgery see the network as it is after the rounds bef
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TypeAlias, assert_never
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +29,63 @@ from pruning_core.surgery.prune import Pruned
 
 Keep: TypeAlias = Mapping[str, NDArray[np.bool_]]
 
+SMALLEST_STEP: Final = 1 / 64
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How far an adaptive schedule came; both are shares of the way to the target.
+
+    Attributes:
+        reached: Where the last round that held the accuracy got to.
+        step: How much further the next round tries to go.
+    """
+
+    reached: float
+    step: float
+
+    @property
+    def aim(self) -> float:
+        """Where the next round tries to get to."""
+        return min(1.0, self.reached + self.step)
+
+    @property
+    def is_over(self) -> bool:
+        """True at the target, and when steps have become too small to be worth a round."""
+        return self.reached >= 1 or self.step < SMALLEST_STEP
+
+
+def walk(first_step: float, verdicts: Sequence[bool]) -> Walk:
+    """Return where an adaptive schedule stands after rounds that held the accuracy, or did not.
+
+    A round that held it doubles the step, unless the one before did not: then the place where it
+    fell is tried again in two steps. A round that did not hold it is undone and halves the step.
+
+    Args:
+        first_step: Of the recipe.
+        verdicts: By finished round, True where it held the accuracy.
+    """
+    now, fell = Walk(0.0, first_step), False
+    for held in verdicts:
+        if held:
+            now = Walk(now.aim, now.step if fell else 2 * now.step)
+        else:
+            now = Walk(now.reached, now.step / 2)
+        fell = not held
+    return now
+
 
 def check_rounds(recipe: Recipe) -> None:
     """Refuse what cannot be done in several rounds: thresholds, and mixed recipes.
 
     A threshold cannot be reached little by little. Nor can weights be rewound that are not trained
-    again, or in the middle of one training.
+    again, or in the middle of one training. Adaptive rounds need something to follow.
 
     Raises:
         InvalidRecipeError: Naming every place a threshold stands.
     """
     _check_weights(recipe)
+    _check_adaptive(recipe.schedule)
     if recipe.schedule.rounds == 1:
         return
     if recipe.also:
@@ -78,15 +124,43 @@ def _check_weights(recipe: Recipe) -> None:
         )
 
 
-def gone_after(schedule: Schedule, number: int, whole: float) -> float:
-    """Return the share of all units that is gone after round ``number`` (1-based) of R.
+def _check_adaptive(schedule: Schedule) -> None:
+    if schedule.first_step is None:
+        return
+    without = "Adaptive rounds (schedule.first_step) follow the validation accuracy, and schedule."
+    if schedule.max_drop is None:
+        raise InvalidRecipeError(
+            f"{without}max_drop is not set. Say how many percentage points may be lost."
+        )
+    if schedule.rounds == 1:
+        raise InvalidRecipeError(
+            f"{without}rounds is 1. Say how many rounds may be tried, 2 or more."
+        )
+    if schedule.gradual:
+        raise InvalidRecipeError(
+            f"{without}gradual asks for one training, in which no round can be undone. Set gradual "
+            "to false, or leave first_step out."
+        )
+    if schedule.last_epochs is not None:
+        raise InvalidRecipeError(
+            f"{without}last_epochs is {schedule.last_epochs}: which round is the last is not known "
+            "beforehand. Leave it out."
+        )
 
-    With ``whole``, the share gone at the end, and ``p = number / R``: linear ``whole * p``; cubic
-    (much at first, little at the end) ``whole * (1 - (1 - p) ** 3)``, the schedule of Zhu and Gupta
-    2017, arXiv:1710.01878, from nothing; exponential ``1 - (1 - whole) ** p``, so that each round
-    takes the same share of what is left.
+
+def gone_after(schedule: Schedule, number: int, whole: float) -> float:
+    """Return the share of all units that is gone after round ``number`` (1-based) of R."""
+    return gone_at(schedule, number / schedule.rounds, whole)
+
+
+def gone_at(schedule: Schedule, progress: float, whole: float) -> float:
+    """Return the share of all units that is gone at ``progress`` p, a share of the way.
+
+    With ``whole``, the share gone at the end: linear ``whole * p``; cubic (much at first, little at
+    the end) ``whole * (1 - (1 - p) ** 3)``, the schedule of Zhu and Gupta 2017, arXiv:1710.01878,
+    from nothing; exponential ``1 - (1 - whole) ** p``, so that each round takes the same share of
+    what is left.
     """
-    progress = number / schedule.rounds
     match schedule.shape:
         case "linear":
             return whole * progress
@@ -98,17 +172,30 @@ def gone_after(schedule: Schedule, number: int, whole: float) -> float:
             assert_never(schedule.shape)
 
 
-def round_recipe(recipe: Recipe, number: int, n_units: Mapping[str, int]) -> Recipe:
-    """Return the recipe of round ``number`` (1-based): every target scaled, all else the same.
+def progress_of(schedule: Schedule, number: int, verdicts: Sequence[bool]) -> float:
+    """Return how much of the way is done after round ``number`` (1-based), from 0 to 1.
 
-    The last round's targets are the recipe's own, to the bit.
+    Args:
+        schedule: Of the recipe.
+        number: Which round.
+        verdicts: By earlier round, True where it held the accuracy; adaptive rounds depend on it.
+    """
+    if schedule.first_step is not None:
+        return walk(schedule.first_step, verdicts).aim
+    return number / schedule.rounds
+
+
+def round_recipe(recipe: Recipe, progress: float, n_units: Mapping[str, int]) -> Recipe:
+    """Return the recipe of a round: every target scaled, all else the same.
+
+    The targets at the end are the recipe's own, to the bit.
 
     Args:
         recipe: The whole recipe.
-        number: Which round.
+        progress: How much of the way is done after the round.
         n_units: Units of the dense network by site; a count is a share of them.
     """
-    if number == recipe.schedule.rounds:
+    if progress == 1:
         return recipe
     governed = [
         n for site, n in n_units.items() if site not in recipe.layers and site not in recipe.pins
@@ -116,22 +203,22 @@ def round_recipe(recipe: Recipe, number: int, n_units: Mapping[str, int]) -> Rec
     total = min(governed, default=1) if recipe.scope == "local" else sum(governed)
     layers = {}
     for name, target in recipe.layers.items():
-        scaled = _scaled(target, recipe.schedule, number, n_units.get(name, 1))
+        scaled = _scaled(target, recipe.schedule, progress, n_units.get(name, 1))
         if not isinstance(scaled, Budget):
             layers[name] = scaled
-    whole = _scaled(recipe.target, recipe.schedule, number, total)
+    whole = _scaled(recipe.target, recipe.schedule, progress, total)
     return recipe.replace(target=whole, layers=layers)
 
 
-def _scaled(target: Target, schedule: Schedule, number: int, n_units: int) -> Target:
+def _scaled(target: Target, schedule: Schedule, progress: float, n_units: int) -> Target:
     match target:
         case Ratio(value=value):
-            return Ratio(value=gone_after(schedule, number, value))
+            return Ratio(value=gone_at(schedule, progress, value))
         case Count(value=value):
             n_units = max(n_units, value + 1)  # what cannot all leave is refused by the last round
-            return Count(value=round(n_units * gone_after(schedule, number, value / n_units)))
+            return Count(value=round(n_units * gone_at(schedule, progress, value / n_units)))
         case Budget(kind=kind, value=value):
-            return Budget(kind=kind, value=1 - gone_after(schedule, number, 1 - value))
+            return Budget(kind=kind, value=1 - gone_at(schedule, progress, 1 - value))
         case Threshold():
             return target
         case _:

@@ -84,7 +84,10 @@ def test_rows_of_another_recipe_are_not_current(measured: Path) -> None:
     assert fingerprint(peer, SHORT["mlp_digits"].tuning) == ""
 
 
-def _row(method: str, seed: int, tuned: float, point: Point = Point("weights", 0.98)) -> Row:
+FEW = Point("weights", 0.98)
+
+
+def _row(method: str, seed: int, tuned: float, point: Point = FEW) -> Row:
     cell = Cell("lenet_5", point, method, seed, 5)
     return Row(cell, "", 0.02, 1.0, 0.91, 0.5, tuned, 0.9, 10_000, 1.0)
 

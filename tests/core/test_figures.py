@@ -265,7 +265,9 @@ class TestLayerMatrix:
 
 def test_a_round_that_fell_is_marked_by_its_shape_and_named():
     figure = round_curve(np.array([0.3, 0.5]), np.array([0.9, 0.7]), [True, False], 5, LIGHT)
-    assert figure.data[0].marker.symbol == ("circle", "x")
+    held, fell = figure.data
+    assert (held.marker.symbol, fell.marker.symbol) == ("circle", "x")
+    assert (tuple(held.x), tuple(fell.x), tuple(fell.customdata)) == ((30.0,), (50.0,), (2,))
     assert figure.layout.title.text == "Accuracy fell too far in round 2; round 1 held it"
     first = round_curve(np.array([0.3]), np.array([0.7]), [False], 5, LIGHT)
     assert "no round held it" in alt_text(first)

@@ -16,7 +16,9 @@ from pruning_core.runs.rounds import (
     gone_after,
     in_dense_units,
     in_present_units,
+    progress_of,
     round_recipe,
+    walk,
 )
 from pruning_core.scoring.score import Scores
 from pruning_core.surgery.prune import Pruned
@@ -73,6 +75,58 @@ def test_every_schedule_rises_to_the_whole_and_stays_there(shape, rounds, whole)
     assert reached[-1] == pytest.approx(whole, abs=1e-12)
 
 
+def test_adaptive_steps_double_while_it_holds_and_halve_where_it_falls() -> None:
+    # 1/4 holds: 1/4 + 1/2 falls and is undone: 1/4 + 1/4 holds, and as it made up for a fall, the
+    # step stays: 3/4 falls again: 1/2 + 1/8 holds: 5/8 + 1/8 holds: 3/4 + 1/4 is the target.
+    schedule = Schedule(rounds=9, max_drop=1.0, first_step=0.25)
+    verdicts = [True, False, True, False, True, True, True]
+    aims = [progress_of(schedule, n + 1, verdicts[:n]) for n in range(len(verdicts))]
+    assert aims == [0.25, 0.75, 0.5, 0.75, 0.625, 0.75, 1.0]
+    assert [walk(0.25, verdicts[:n]).is_over for n in range(6)] == [False] * 6
+    assert walk(0.25, verdicts).is_over
+
+
+def test_adaptive_steps_end_when_they_are_too_small() -> None:
+    # 1/2, 1/4 ... 1/64 are tried; 1/128 is not
+    verdicts: list[bool] = []
+    while not walk(0.5, verdicts).is_over:
+        verdicts.append(False)
+    assert len(verdicts) == 6
+    assert walk(0.5, verdicts).reached == 0
+
+
+def test_an_adaptive_step_that_always_holds_is_at_the_target_soon() -> None:
+    # 0.1, 0.3, 0.7, then the rest
+    aims = [walk(0.1, [True] * n).aim for n in range(4)]
+    assert aims == pytest.approx([0.1, 0.3, 0.7, 1.0])
+    whole = recipe(target=Ratio(value=0.54), schedule=THREE)
+    assert round_recipe(whole, aims[-1], UNITS) is whole
+
+
+@given(st.lists(st.booleans(), max_size=50), st.floats(0.01, 1))
+def test_adaptive_rounds_never_fall_back_behind_what_held(verdicts, first_step) -> None:
+    places = [walk(first_step, verdicts[:n]) for n in range(len(verdicts) + 1)]
+    reached = [place.reached for place in places]
+    assert reached == sorted(reached)
+    assert all(place.reached < place.aim <= 1 for place in places if place.reached < 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"max_drop": None}, "max_drop is not set"),
+        ({"rounds": 1}, "rounds is 1"),
+        ({"gradual": True}, "no round can be undone"),
+        ({"last_epochs": 3}, "last_epochs is 3"),
+    ],
+)
+def test_adaptive_rounds_that_have_nothing_to_follow_are_refused(wrong, sentence) -> None:
+    schedule = Schedule(rounds=4, max_drop=1.0, first_step=0.25)
+    check_rounds(recipe(schedule=schedule))
+    with pytest.raises(InvalidRecipeError, match=sentence):
+        check_rounds(recipe(schedule=schedule.model_copy(update=wrong)))
+
+
 def test_a_count_is_a_share_of_the_units_it_governs() -> None:
     # 75 of 100 go, in two rounds: half of what is left in each, so 50 and then 75
     schedule = Schedule(rounds=2, shape="exponential")
@@ -80,7 +134,7 @@ def test_a_count_is_a_share_of_the_units_it_governs() -> None:
     whole = recipe(
         target=Count(value=75), layers={"own": Count(value=15)}, schedule=schedule, pins=("own",)
     )
-    first = round_recipe(whole, 1, units)
+    first = round_recipe(whole, 1 / whole.schedule.rounds, units)
     assert first.target == Count(value=50)
     assert first.layers["own"] == Count(value=12)  # a quarter of 16 stays
 
@@ -88,7 +142,7 @@ def test_a_count_is_a_share_of_the_units_it_governs() -> None:
 def test_a_budget_shrinks_by_the_same_factor_in_each_exponential_round() -> None:
     schedule = Schedule(rounds=2, shape="exponential")
     whole = recipe(target=Budget(kind="macs", value=0.25), schedule=schedule)
-    assert round_recipe(whole, 1, {}).target.value == pytest.approx(0.5)
+    assert round_recipe(whole, 1 / whole.schedule.rounds, {}).target.value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -115,16 +169,16 @@ def test_weights_are_not_rewound_where_nothing_trains_them_again(schedule, epoch
 )
 def test_a_round_scales_what_goes(target, first, second) -> None:
     whole = recipe(target=target, schedule=THREE)
-    assert round_recipe(whole, 1, UNITS).target.value == pytest.approx(first.value)
-    assert type(round_recipe(whole, 1, UNITS).target) is type(target)
+    assert round_recipe(whole, 1 / 3, UNITS).target.value == pytest.approx(first.value)
+    assert type(round_recipe(whole, 1 / 3, UNITS).target) is type(target)
     if second is not None:
-        assert round_recipe(whole, 2, UNITS).target.value == pytest.approx(second.value)
-    assert round_recipe(whole, 3, UNITS) is whole
+        assert round_recipe(whole, 2 / 3, UNITS).target.value == pytest.approx(second.value)
+    assert round_recipe(whole, 1, UNITS) is whole
 
 
 def test_targets_of_single_layers_are_scaled_too() -> None:
     whole = recipe(layers={"a": Ratio(value=0.54), "b": Count(value=27)}, schedule=THREE)
-    first = round_recipe(whole, 1, UNITS)
+    first = round_recipe(whole, 1 / 3, UNITS)
     assert first.layers["a"].value == pytest.approx(0.38)
     assert first.layers["b"] == Count(value=19)
     assert first.pins == whole.pins

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pruning_core.errors import RunError
+from pruning_core.evaluation.evaluate import evaluate
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.result import RunResult
 from pruning_core.loading.architecture import build_initial
@@ -223,6 +224,45 @@ def test_the_rounds_end_where_the_accuracy_falls_and_the_last_good_one_is_handed
 
 
 @pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_adaptive_rounds_go_back_and_take_smaller_steps(granularity) -> None:
+    wanted = recipe(
+        granularity=granularity,
+        target=Ratio(value=0.96),
+        schedule=Schedule(rounds=5, shape="linear", max_drop=6.0, first_step=0.6),
+    )
+    events, result = carried_out(wanted)
+    rounds = of_kind(events, RoundFinished)
+    dense = result.model.card.validation_accuracy
+    reached, step, fell = 0.0, 0.6, False
+    for event in rounds:
+        aim = min(1.0, reached + step)
+        assert event.removed == pytest.approx(0.96 * aim, abs=0.01)
+        assert event.held == (dense - event.validation_accuracy <= 0.06 + 1e-9)
+        reached, step = (aim, step * (1 if fell else 2)) if event.held else (reached, step / 2)
+        fell = not event.held
+    held = [event for event in rounds if event.held]
+    assert 0 < len(held) < len(rounds) == 5, "some rounds hold and some do not"
+    total = sum(stays.size for stays in result.plan.keep.values())
+    left = sum(int(stays.sum()) for stays in result.plan.keep.values())
+    assert 1 - left / total == pytest.approx(held[-1].removed)
+    assert result.epochs[-1].epoch == 10
+    assert f"came {100 * reached:.3g} % of the way" in result.plan.notes[""][-1]
+    again = evaluate(result.surgery.module, load_dataset("digits").validation)
+    assert again.accuracy == held[-1].validation_accuracy
+
+
+def test_adaptive_rounds_that_hold_end_at_the_target() -> None:
+    wanted = recipe(schedule=Schedule(rounds=9, max_drop=100.0, first_step=0.3, shape="linear"))
+    events, result = carried_out(wanted)
+    # 0.3, then 0.6 further, then the rest
+    assert [event.removed for event in of_kind(events, RoundFinished)] == pytest.approx(
+        [0.15, 0.45, 0.5], abs=0.01
+    )
+    assert result.tuned is not None
+    assert "" not in result.plan.notes
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
 def test_a_first_round_that_falls_hands_out_the_dense_network(granularity) -> None:
     wanted = recipe(
         granularity=granularity,
@@ -253,8 +293,9 @@ def test_a_run_that_never_falls_ends_as_one_without_the_rule() -> None:
         Schedule(rounds=3, gradual=True, last_epochs=3),
         Schedule(rounds=2, weights="rewind", rewind_epoch=1, shape="exponential"),
         Schedule(rounds=2, weights="reinitialise"),
+        Schedule(rounds=4, shape="linear", max_drop=6.0, first_step=0.6),
     ],
-    ids=["drop", "gradual", "rewind", "reinitialise"],
+    ids=["drop", "gradual", "rewind", "reinitialise", "adaptive"],
 )
 @pytest.mark.parametrize("granularity", ["unit", "weight"])
 def test_every_schedule_resumes_with_the_same_bits(schedule, granularity, tmp_path: Path) -> None:

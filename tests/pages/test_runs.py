@@ -43,8 +43,14 @@ def test_the_three_ways_of_pruning_have_their_own_settings(app):
     widget(app.selectbox, "Pruning").set_value("gradual").run()
     assert (schedule(app).gradual, schedule(app).weights) == (True, "keep")
     assert "Trained from" not in labels(app.selectbox)
+    widget(app.selectbox, "Pruning").set_value("adaptive").run()
+    widget(app.number_input, "First step").set_value(0.5).run()
+    widget(app.number_input, "Rounds, at most").set_value(6).run()
+    expected = Schedule(rounds=6, shape="exponential", max_drop=1.5, first_step=0.5)
+    assert schedule(app) == expected
     widget(app.selectbox, "Pruning").set_value("shot").run()
     assert (schedule(app).rounds, schedule(app).last_epochs) == (1, None)
+    assert schedule(app).first_step is None
     assert not app.error
 
 

@@ -78,6 +78,8 @@ def in_words(recipe: Recipe) -> str:
     how = "in one shot" if schedule.rounds == 1 else f"in {schedule.rounds} rounds"
     if schedule.gradual and schedule.rounds > 1:
         how = f"gradually, in {schedule.rounds} steps of one training"
+    if schedule.first_step is not None:
+        how = f"in at most {schedule.rounds} rounds whose steps followed the validation accuracy"
     if schedule.weights == "reinitialise":
         how += ", with fresh random weights"
     elif schedule.weights == "rewind":
