@@ -46,7 +46,8 @@ def test_the_three_ways_of_pruning_have_their_own_settings(app):
     widget(app.selectbox, "Pruning").set_value("adaptive").run()
     widget(app.number_input, "First step").set_value(0.5).run()
     widget(app.number_input, "Rounds, at most").set_value(6).run()
-    expected = Schedule(rounds=6, shape="exponential", max_drop=1.5, first_step=0.5)
+    changes = {"rounds": 6, "last_epochs": None, "first_step": 0.5, "weights": "keep"}
+    expected = expected.model_copy(update=changes)
     assert schedule(app) == expected
     widget(app.selectbox, "Pruning").set_value("shot").run()
     assert (schedule(app).rounds, schedule(app).last_epochs) == (1, None)
