@@ -67,7 +67,9 @@ def _global_l1(module: nn.Module, share: float) -> dict[str, Tensor]:
         pruning_method=torch_prune.L1Unstructured,
         amount=share,
     )
-    masks = {f"{name}.weight": part.get_buffer("weight_mask").bool() for name, part in layers.items()}
+    masks = {
+        f"{name}.weight": part.get_buffer("weight_mask").bool() for name, part in layers.items()
+    }
     for part in layers.values():
         torch_prune.remove(part, "weight")  # type: ignore[no-untyped-call]
     return masks

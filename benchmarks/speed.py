@@ -10,9 +10,9 @@ median ratio of pairs, with its 95 % interval.
 
 import argparse
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.measuring import Figure, publish
 from pruning_core.exporting.export import result_of
@@ -25,6 +25,7 @@ from pruning_core.planning.recipe import Ratio, Recipe
 from pruning_core.planning.resolve import resolve
 from pruning_core.runs.speed import Cases, measure_speed
 from pruning_core.scoring.score import score
+from pruning_core.steps import run_to_end
 from pruning_core.surgery.prune import prune
 from pruning_core.tracing.trace import trace
 
@@ -53,7 +54,7 @@ def halved(name: str) -> RunResult:
 def figures(name: str, seconds: float) -> Iterator[Figure]:
     """Measure one network in every runtime."""
     title = "ResNet-18 shape" if name == _LARGE else name
-    found = _finished(
+    found = run_to_end(
         measure_speed(halved(name), Cases(("onnxruntime", "pytorch"), (BATCH_SIZE,), (1,), seconds))
     )
     macs = found["macs"]
@@ -78,15 +79,6 @@ def figures(name: str, seconds: float) -> Iterator[Figure]:
             row["dense"] / max(1, row["pruned"]),
             "x",
         )
-
-
-def _finished(steps: Generator[Any, None, dict[str, Any]]) -> dict[str, Any]:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: dict[str, Any] = end.value
-            return found
 
 
 def main() -> int:

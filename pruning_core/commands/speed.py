@@ -8,6 +8,7 @@ from typing import Any
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
 from pruning_core.errors import RunError
 from pruning_core.exporting.wording import table
+from pruning_core.steps import run_to_end
 
 NAME = "speed"
 HELP = "measure dense and pruned in turns: runtime x batch size x threads, and memory"
@@ -53,17 +54,15 @@ def _measured(result: Any, cases: Any) -> dict[str, Any]:
     """Measure, and tell about each case on stderr."""
     from pruning_core.runs.speed import measure_speed
 
-    steps = measure_speed(result, cases)
     last = ""
-    while True:
-        try:
-            _, text = next(steps)
-        except StopIteration as end:
-            found: dict[str, Any] = end.value
-            return found
-        if text != last:
-            sys.stderr.write(f"{text} ...\n")
-            last = text
+
+    def tell(progress: tuple[float, str]) -> None:
+        nonlocal last
+        if progress[1] != last:
+            last = progress[1]
+            sys.stderr.write(f"{last} ...\n")
+
+    return run_to_end(measure_speed(result, cases), tell)
 
 
 def _text(found: dict[str, Any]) -> str:

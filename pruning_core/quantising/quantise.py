@@ -20,6 +20,7 @@ from pruning_core.loading.dataset import Dataset
 from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Recipe
 from pruning_core.quantising.quantiser import QUANTISERS, Feed, Quantiser
+from pruning_core.steps import run_to_end
 
 BATCH_SIZES: Final = (1, 32)
 SECONDS: Final = 1.0
@@ -198,14 +199,8 @@ def _speed(
         return lambda: session.run(None, feed)
 
     measuring = measure_pairs(*map(caller, files.sessions()), seconds=SECONDS)
-    while True:
-        try:
-            next(measuring)
-        except StopIteration as done:
-            return comparison(
-                done.value, batch_size=batch_size, threads=THREADS, backend="onnxruntime"
-            )
-        check_stop(should_stop)
+    times = run_to_end(measuring, lambda _: check_stop(should_stop))
+    return comparison(times, batch_size=batch_size, threads=THREADS, backend="onnxruntime")
 
 
 def _counted(path: Path) -> tuple[int, int, list[str]]:

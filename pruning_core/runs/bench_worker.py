@@ -38,6 +38,7 @@ from pruning_core.runs.process import default_threads
 from pruning_core.runs.setup import Setup
 from pruning_core.runs.store import Store
 from pruning_core.scoring.score import Scores, score
+from pruning_core.steps import run_to_end
 from pruning_core.surgery.prune import prune
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
@@ -370,13 +371,13 @@ class Bench:
 
     def _finished(self, steps: Generator[Any, None, Result], tell: Callable[[Any], None]) -> Result:
         """Run a generator to its end, unless the question is cancelled; return its result."""
-        while True:
+
+        def told(progress: Any) -> None:
+            tell(progress)
             check_stop(self._is_cancelled)
-            try:
-                tell(next(steps))
-            except StopIteration as end:
-                result: Result = end.value
-                return result
+
+        check_stop(self._is_cancelled)
+        return run_to_end(steps, told)
 
 
 def main(arguments: list[str]) -> int:

@@ -28,6 +28,7 @@ from pruning_core.preview import preview
 from pruning_core.runs.atomic import exclusive, write_bytes
 from pruning_core.runs.setup import Setup
 from pruning_core.runs.store import state_folder
+from pruning_core.steps import run_to_end
 from pruning_core.surgery.prune import prune
 
 if TYPE_CHECKING:
@@ -266,12 +267,7 @@ class _Worker:
         steps = latency.compare(
             self._is.model.module, module, self._is.model.inputs, seconds=_TIMED_SECONDS
         )
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                found: latency.Comparison = end.value
-                return found.pruned.median_ms
+        return run_to_end(steps).pruned.median_ms
 
 
 def _opened(storage: str, name: str, seed: int) -> "optuna.Study":

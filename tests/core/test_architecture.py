@@ -10,7 +10,17 @@ CORE = ROOT / "pruning_core"
 
 # Imports point to the same layer or to an earlier one.
 LAYERS = (
-    ("errors", "inputs", "registry", "switches", "modes", "devices", "choices", "planning.recipe"),
+    (
+        "errors",
+        "inputs",
+        "registry",
+        "switches",
+        "modes",
+        "devices",
+        "choices",
+        "steps",
+        "planning.recipe",
+    ),
     ("loading",),
     ("tracing",),
     ("granularities",),

@@ -1,7 +1,5 @@
 """Latency: known durations, pairs by hand, and layers that sleep for a known time."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -10,53 +8,71 @@ from torch import nn
 from pruning_core.evaluation import latency
 from pruning_core.evaluation.latency import Comparison, Timing, compare, measure_pairs, paired_ratio
 from pruning_core.inputs import Inputs
+from pruning_core.steps import run_to_end
 from pruning_core.tracing.trace import trace
 
 
 def finish(generator):
     """Run a generator to its end; return what it yielded and what it returned."""
     yielded = []
-    while True:
-        try:
-            yielded.append(next(generator))
-        except StopIteration as end:
-            return yielded, end.value
+    found = run_to_end(generator, yielded.append)
+    return yielded, found
+
+
+class Clock:
+    """Stands in for the module time of latency.py: what is measured lasts as long as it says."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        self.now += 1e-7
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(latency, "time", clock)
+    return clock
 
 
 class Sleeps(nn.Module):
-    def __init__(self, seconds):
+    def __init__(self, clock, seconds):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(3, 3))
-        self.seconds = seconds
+        self.sleep = lambda: clock.sleep(seconds)
 
     def forward(self, inputs):
         if type(inputs) is torch.Tensor:
-            time.sleep(self.seconds)
+            self.sleep()
         return inputs @ self.weight
 
 
-def test_two_calls_of_known_duration_are_told_apart():
+def test_two_calls_of_known_duration_are_told_apart(clock):
     progress, times = finish(
-        measure_pairs(lambda: time.sleep(0.006), lambda: time.sleep(0.003), seconds=0.2)
+        measure_pairs(lambda: clock.sleep(0.006), lambda: clock.sleep(0.003), seconds=0.2)
     )
     assert len(times) >= 15
-    assert np.median(times, axis=0) == pytest.approx([0.006, 0.003], rel=0.5)
-    ratio, low, high = paired_ratio(times)
-    assert 1.4 < low <= ratio <= high < 2.5
+    assert np.median(times, axis=0) == pytest.approx([0.006, 0.003], rel=0.01)
+    assert paired_ratio(times) == pytest.approx((2, 2, 2), rel=0.01)
     assert progress == sorted(progress)
     assert 0 <= progress[0] <= progress[-1] < 1
 
 
-def test_the_order_of_a_pair_changes_each_time():
+def test_the_order_of_a_pair_changes_each_time(clock):
     calls = []
 
     def first():
         calls.append("a")
-        time.sleep(0.003)
+        clock.sleep(0.003)
 
     def second():
         calls.append("b")
-        time.sleep(0.003)
+        clock.sleep(0.003)
 
     finish(measure_pairs(first, second, seconds=0.05))
     measured = "".join(calls[-20:])
@@ -101,7 +117,7 @@ def test_a_network_is_no_faster_than_itself():
     assert found.batch_size == 32
     assert found.threads == torch.get_num_threads()
     assert found.dense.low_ms <= found.dense.median_ms <= found.dense.high_ms
-    assert found.ratio == pytest.approx(1.0, abs=0.25)
+    assert 0.5 < found.ratio < 2  # on a busy machine too
 
 
 def test_a_smaller_network_is_faster_and_modes_are_left_alone():
@@ -114,27 +130,27 @@ def test_a_smaller_network_is_faster_and_modes_are_left_alone():
     assert large.training
 
 
-def test_time_shares_follow_layers_that_sleep(monkeypatch):
+def test_time_shares_follow_layers_that_sleep(monkeypatch, clock):
     monkeypatch.setattr(latency, "WARM_UP_SECONDS", 0.01)
 
     class Nested(nn.Module):
         def __init__(self):
             super().__init__()
-            self.inner = Sleeps(0.009)
+            self.inner = Sleeps(clock, 0.009)
             self.scale = nn.Parameter(torch.ones(3))
 
         def forward(self, inputs):
             if type(inputs) is torch.Tensor:
-                time.sleep(0.003)
+                clock.sleep(0.003)
             return self.inner(inputs) * self.scale
 
-    module = nn.Sequential(Nested(), Sleeps(0.006))
+    module = nn.Sequential(Nested(), Sleeps(clock, 0.006))
     network = trace(module, torch.randn(1, 3))
     _, shares = finish(latency.time_shares(network, seconds=0.1))
     assert list(shares) == [layer.name for layer in network.layers]
-    assert shares["0.inner"] == pytest.approx(0.5, abs=0.12)
-    assert shares["0"] == pytest.approx(1 / 6, abs=0.08)
-    assert shares["1"] == pytest.approx(1 / 3, abs=0.1)
+    assert shares["0.inner"] == pytest.approx(0.5, abs=0.01)
+    assert shares["0"] == pytest.approx(1 / 6, abs=0.01)
+    assert shares["1"] == pytest.approx(1 / 3, abs=0.01)
     assert sum(shares.values()) <= 1.0
     hooks = [h for m in module.modules() for h in (*m._forward_hooks, *m._forward_pre_hooks)]
     assert hooks == []

@@ -18,6 +18,7 @@ from pruning_core.runs.bench import Bench, Question
 from pruning_core.runs.pipeline import execute, write_run
 from pruning_core.runs.speed import Cases, measure_speed
 from pruning_core.runs.store import Store
+from pruning_core.steps import run_to_end
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +50,7 @@ def folder(smaller, tmp_path_factory):
 
 def carried_out(steps):
     told = []
-    while True:
-        try:
-            told.append(next(steps))
-        except StopIteration as end:
-            return end.value, told
+    return run_to_end(steps, told.append), told
 
 
 def test_every_case_is_measured_once_and_threads_are_left_as_they_were(smaller):
