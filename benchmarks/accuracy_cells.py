@@ -2,8 +2,8 @@
 
 A *cell* is one network at one point by one method with one seed. Every method of a network has the
 same number of epochs, the same optimiser and the same order of the training data; only iterative
-and gradual pruning spread these epochs over rounds. One recipe is the recommended one for weights
-and one for channels, fixed here before any test accuracy is looked at: goals are about these two.
+and gradual pruning spread these epochs over rounds. Goals are about one of them, the recommended
+way (``planning.advice``, a button of the Run page), chosen by validation accuracy.
 """
 
 from collections.abc import Mapping
@@ -11,23 +11,21 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from pruning_core.loading.architectures import ARCHITECTURES
-from pruning_core.planning.recipe import Budget, Distillation, Ratio, Recipe, Schedule, Tuning
+from pruning_core.planning.advice import MAX_ROUNDS, TEACHER, recommended
+from pruning_core.planning.recipe import Budget, Ratio, Recipe, Schedule, Tuning
 
 Kind = Literal["weights", "channels", "dense"]
 
 DISTILLED: Final = " + distillation"
 SCHEDULES: Final = ("one-shot", "iterative", "gradual")
 OURS: Final = tuple(name + suffix for suffix in ("", DISTILLED) for name in SCHEDULES)
-RECOMMENDED: Final = "gradual + distillation"
+RECOMMENDED: Final = "iterative + distillation"
 PEERS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "weights": ("torch L1", "torch L1 iterative"),
     "channels": ("TP L2", "TP Taylor", "TP L2 global", "TP Taylor global"),
     "dense": (),
 }
 RANDOM, SCRATCH, DENSE = "random", "from scratch", "dense + same epochs"
-
-TEACHER: Final = Distillation(temperature=4.0, alpha=0.5)
-MAX_ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +89,11 @@ class Setting:
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
-    "lenet_300_100": Setting(Tuning(epochs=10)),
-    "lenet_5": Setting(Tuning(epochs=5)),
+    "lenet_300_100": Setting(Tuning(epochs=10, learning_rate=4e-3)),
+    "lenet_5": Setting(Tuning(epochs=3, learning_rate=2e-3)),
     "resnet_8": Setting(
         Tuning(
-            epochs=3, optimiser="sgd", learning_rate=0.02, weight_decay=5e-4, horizontal_flip=True
+            epochs=3, optimiser="sgd", learning_rate=0.05, weight_decay=5e-4, horizontal_flip=True
         )
     ),
 }
@@ -195,6 +193,8 @@ def recipe_of(cell: Cell, tuning: Tuning) -> Recipe | None:
         return base.replace(criterion="random", scope="local", normalise="none")
     if cell.method == SCRATCH:
         return _from_scratch(base, cell)
+    if cell.method == RECOMMENDED:
+        return recommended(base)
     name, _, distilled = cell.method.partition(" + ")
     if distilled:
         settings = settings.model_copy(update={"distillation": TEACHER})

@@ -17,9 +17,10 @@ from torch.nn import functional
 from torch.nn.utils import prune as torch_prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.accuracy_cells import MAX_ROUNDS, Cell
+from benchmarks.accuracy_cells import Cell
 from pruning_core.evaluation.evaluate import evaluate
 from pruning_core.loading.split import Dataset
+from pruning_core.planning.advice import MAX_ROUNDS
 from pruning_core.planning.recipe import Tuning
 from pruning_core.tuning.finetune import FineTuner, Rounds
 

@@ -33,6 +33,7 @@ def show() -> None:
         )
     schedule.show(recipe)
     _settings(recipe)
+    _recommended(recipe)
     st.button(
         "Prune",
         type="primary",
@@ -89,6 +90,23 @@ def _settings(recipe: Recipe) -> None:
         value=None,
         help="The highest rate; the group below says what it does over time.",
         **tuning_groups.bound("learning_rate", tuning.learning_rate),
+    )
+
+
+def _recommended(recipe: Recipe) -> None:
+    """Offer the way that lost least in the benchmark; nothing is offered that would not change."""
+    from pruning_core.planning.advice import MAX_ROUNDS, recommended
+
+    has_epochs = recipe.n_epochs > 0
+    st.button(
+        "Recommended way",
+        icon=":material/recommend:",
+        width="stretch",
+        disabled=not has_epochs or recommended(recipe) == recipe,
+        help=f"The same number of epochs, spread over up to {MAX_ROUNDS} rounds of pruning, with "
+        "the dense network as teacher: what lost least accuracy in the project's benchmark "
+        "(docs/benchmarks/accuracy.md). What leaves and all other settings stay.",
+        on_click=lambda: state.attempt(lambda: state.set_recipe(recommended(state.recipe()))),
     )
 
 

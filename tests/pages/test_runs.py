@@ -142,3 +142,13 @@ def test_the_log_and_the_sparsity_of_each_layer_are_shown_once_opened(app, waits
     assert any("A line of the log." in code.value for code in app.code)
     (table,) = [frame.value for frame in app.dataframe if "Sparsity" in frame.value]
     assert table["Sparsity"].tolist() == [0.6]
+
+
+def test_the_recommended_way_is_one_click_and_is_not_offered_twice(app):
+    visit(app, "pages/run.py", RECIPE.replace(tuning=Tuning(epochs=4)))
+    widget(app.button, "Recommended way").click().run()
+    recipe = app.session_state["recipe"]
+    assert (recipe.schedule.rounds, recipe.tuning.epochs, recipe.n_epochs) == (4, 1, 4)
+    assert recipe.tuning.distillation is not None
+    assert widget(app.button, "Recommended way").disabled
+    assert not app.error
