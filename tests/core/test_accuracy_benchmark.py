@@ -88,7 +88,7 @@ FEW = Point("weights", 0.98)
 
 
 def _row(method: str, seed: int, tuned: float, point: Point = FEW) -> Row:
-    cell = Cell("lenet_5", point, method, seed, 5)
+    cell = Cell("lenet_5", point, method, seed, SETTINGS["lenet_5"].tuning.epochs)
     return Row(cell, "", 0.02, 1.0, 0.91, 0.5, tuned, 0.9, 10_000, 1.0)
 
 
