@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, charts, pictures, starter, state
+from pages.common import cache, charts, own_files, pictures, starter, state
 from pages.common.format import count, markdown, percent, plural, size
 
 if TYPE_CHECKING:
@@ -20,17 +20,15 @@ QUANTITIES: Final[Mapping[str, str]] = {"parameters": "n_params", "MACs": "macs"
 def chooser() -> None:
     """Draw the models to choose from: those of whoever started the server, and the bundled ones."""
     cards = {card.identity: card for card in cache.cards()}
-    models = list(dict.fromkeys([*state.models(), state.recipe().model]))
+    models = list(dict.fromkeys([*state.models(), *state.opened(), state.recipe().model]))
     st.radio(
         "Models",
         models,
-        format_func=lambda key: markdown(cards[key].title if key in cards else key),
+        format_func=lambda key: markdown(
+            cards[key].title if key in cards else own_files.title(key)
+        ),
         captions=[_caption(identity, cards.get(identity)) for identity in models],
         **state.bound("model_choice", state.recipe().model, state.choose_model),
-    )
-    st.caption(
-        "A model of your own: start the server with "
-        "`python -m streamlit run app.py -- --model package.module:factory`."
     )
 
 
@@ -38,6 +36,8 @@ def _caption(identity: str, card: "ModelCard | None") -> str:
     """Return the line below a model to choose."""
     if card is None:
         offered = identity in starter.offer().models
+        if not offered and identity in state.opened():
+            return own_files.caption(identity)
         return "Offered by whoever started this server" if offered else "Named by the open recipe"
     return (
         f"{markdown(card.data_title)} · accuracy {percent(card.accuracy)} (n = "
@@ -48,7 +48,7 @@ def _caption(identity: str, card: "ModelCard | None") -> str:
 def first_layer(identity: str) -> None:
     """Draw heatmap and histogram of the L1 importance of the first layer's weights."""
     card = cache.card(identity)
-    st.subheader(markdown(card.title if card else identity), anchor=False)
+    st.subheader(markdown(card.title if card else own_files.title(identity)), anchor=False)
     if card is not None:
         st.markdown(markdown(card.description))
     parameter, values = cache.first_weights(identity)
@@ -66,7 +66,7 @@ def totals(network: "Network", before: "Totals") -> None:
     """Draw the numbers of the whole model."""
     facts = (
         ("Parameters", count(before.params)),
-        ("MACs per sample", count(before.macs)),
+        ("MACs per sample", count(before.macs) if network.has_forward else "unknown"),
         ("Weights file", size(before.n_bytes)),
         ("Layers", str(len(network.layers))),
         ("Coupled groups", str(len(network.groups))),
@@ -89,7 +89,7 @@ def layer_table(network: "Network") -> None:
             "Output shape": [_shape(layer.output_shape) for layer in layers],
             "Parameters": [layer.n_params for layer in layers],
             "of all parameters": _shares([layer.n_params for layer in layers]),
-            "MACs": [layer.macs for layer in layers],
+            "MACs": [layer.macs if network.has_forward else None for layer in layers],
             "of all MACs": _shares([layer.macs for layer in layers]),
             "Bytes": [layer.n_bytes for layer in layers],
             "Coupled groups": [", ".join(layer.groups) or "none" for layer in layers],
@@ -113,7 +113,8 @@ def share_charts(network: "Network") -> None:
     """Draw where the parameters or the MACs are: nested like the modules, and sorted."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Where it is", anchor=False)
-        quantity = charts.choice("Quantity", {name: name for name in QUANTITIES}, key="share_of")
+        known = [name for name in QUANTITIES if network.has_forward or name != "MACs"]
+        quantity = charts.choice("Quantity", {name: name for name in known}, key="share_of")
     where(network, quantity)
 
 
@@ -179,6 +180,13 @@ def where(
 
 def locked(network: "Network") -> None:
     """Name what cannot be removed, and why."""
+    if not network.has_forward:
+        st.caption(
+            "Nothing is known of how these weights work together: single weights, patterns, "
+            "blocks, rows and kernels can be pruned. For the rest, open them with their "
+            "architecture."
+        )
+        return
     if network.unknown_operators:
         met = ", ".join(
             f"{markdown(name)} ({times} {plural('time', times)})"

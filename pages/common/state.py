@@ -20,6 +20,7 @@ from pruning_core.errors import (
     UnknownNameError,
     UnsupportedModelError,
 )
+from pruning_core.loading.names import WEIGHTS, split_name
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.store import Store, read_spec
 
@@ -41,6 +42,8 @@ _OF_LAYERS: Final = ("layers", "pins", "picks")
 _LONGEST: Final = 512
 _NAME: Final = re.compile(r"\w[\w.-]*")  # never a folder
 _STEPS: Final = 200
+_OPENED: Final = "_opened_models"
+_MOST_OPENED: Final = 8
 
 
 @dataclass(slots=True)
@@ -90,7 +93,7 @@ def fresh(identity: str) -> Recipe:
     return starter.offer().recipe(identity)
 
 
-def _check_offered(identity: str) -> None:
+def check_offered(identity: str) -> None:
     """Refuse what is not offered and would run code or read a folder of the server.
 
     Raises:
@@ -102,6 +105,9 @@ def _check_offered(identity: str) -> None:
     from pruning_core.loading.providers import PROVIDERS
 
     prefix, _, name = identity.partition(":")
+    if prefix == WEIGHTS:
+        _check_upload(name)
+        return
     if prefix not in PROVIDERS or not (PROVIDERS[prefix].runs_code or _NAME.fullmatch(name)):
         raise UnknownNameError("model on these pages", identity, models())
     if PROVIDERS[prefix].runs_code:
@@ -112,6 +118,16 @@ def _check_offered(identity: str) -> None:
         )
 
 
+def _check_upload(name: str) -> None:
+    """Refuse weights that are no upload: a page never reads a file that an address names."""
+    from pruning_core.loading.intake.store import find
+
+    reference, architecture = split_name(name)
+    find(reference)
+    if architecture:
+        check_offered(architecture)
+
+
 def openable(found: Recipe) -> Recipe:
     """Return a recipe from outside as these pages carry it out.
 
@@ -119,7 +135,7 @@ def openable(found: Recipe) -> Recipe:
         PruningError: If they cannot: the model is not offered or cannot be loaded, or the recipe is
             for inputs of another shape than the pages give it.
     """
-    _check_offered(found.model)
+    check_offered(found.model)
     if found.input_shape is None:
         return found.replace(input_shape=fresh(found.model).input_shape)
     shapes = [tuple(tensor.shape[1:]) for tensor in cache.model(found.model).example_inputs]
@@ -138,7 +154,7 @@ def _opened(word: str, run: str) -> Recipe:
         return openable(link.decode(word))
     identity = st.query_params.get("model", models()[0])[:_LONGEST]
     try:
-        _check_offered(identity)
+        check_offered(identity)
         if identity not in models():
             cache.model(identity)
     except UnknownNameError as error:
@@ -226,8 +242,16 @@ def go_back(problem: str) -> bool:
     return bool(good != before)
 
 
+def opened() -> list[str]:
+    """Return the models that this session opened besides those the pages offer."""
+    found: list[str] = st.session_state.setdefault(_OPENED, [])
+    return found
+
+
 def choose_model(identity: str) -> None:
     """Start over with the model ``identity``."""
+    if identity not in models() and identity not in opened():
+        st.session_state[_OPENED] = [*opened(), identity][-_MOST_OPENED:]
     if identity != recipe().model:
         set_recipe(fresh(identity))
 

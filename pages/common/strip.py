@@ -62,7 +62,9 @@ def _numbers() -> None:
     recipe = state.recipe()
     counted = cache.preview(recipe)
     accuracy, timing = _what_if(counted), measuring.latency(recipe)
-    shown = [*items(counted), accuracy_item(recipe, accuracy), time_item(timing)]
+    shown = [*items(counted), accuracy_item(recipe, accuracy)]
+    if cache.network(recipe.model).has_forward:
+        shown.append(time_item(timing))
     with st.container(horizontal=True, gap="xsmall", key="strip_row"):
         place = st.container(width="stretch", gap=None, key="strip_place")
         waits = why.button(counted, accuracy)
@@ -146,6 +148,7 @@ def items(counted: "Preview") -> list[dict[str, Any]]:
             "badge_help": _EXACT,
         }
         for key, label, unit in _QUANTITIES
+        if key != "macs" or counted.before.macs  # weights alone have none that could be known
     ]
 
 

@@ -92,8 +92,8 @@ def sentences(recipe: "Recipe", counted: "Preview", timing: "Outcome | None" = N
         found.append(
             f"The plan only sets {count(zeros)} weights to zero. A zero takes as many bytes as any "
             f"other number, so the file keeps its **{before.n_bytes:,} bytes**, and a zero is "
-            f"multiplied like any other number, so all **{count(before.macs)} MACs** stay and "
-            "nothing gets faster."
+            f"multiplied like any other number, so {_all_macs(before.macs)} stay and nothing gets "
+            "faster."
         )
         found.append(
             "What makes the file smaller: a form that leaves zeros out (below), or pruning "
@@ -115,6 +115,10 @@ def sentences(recipe: "Recipe", counted: "Preview", timing: "Outcome | None" = N
             )
         found += _odd_widths(recipe)
     return found + _slow(counted, timing)
+
+
+def _all_macs(macs: int) -> str:
+    return f"all **{count(macs)} MACs**" if macs else "all MACs (how many is not known)"
 
 
 def _odd_widths(recipe: "Recipe") -> list[str]:

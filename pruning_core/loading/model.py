@@ -6,9 +6,11 @@ from pruning_core.errors import DataError, UnknownNameError, UnsupportedModelErr
 from pruning_core.loading.architecture import build_initial
 from pruning_core.loading.architectures import ARCHITECTURES
 from pruning_core.loading.card import ModelCard, read_card
+from pruning_core.loading.names import architecture_of
 from pruning_core.loading.provider import LoadedModel
 from pruning_core.loading.providers import PROVIDERS
 from pruning_core.loading.providers.bundled import bundled_names
+from pruning_core.loading.weights_only import WeightsOnly
 
 __all__ = [
     "ARCHITECTURES",
@@ -45,9 +47,10 @@ def load_model(
     if prefix not in PROVIDERS:
         raise UnknownNameError("kind of model", prefix, PROVIDERS)
     provider = PROVIDERS[prefix]
-    if provider.runs_code and not allow_python:
+    inner = PROVIDERS.get(architecture_of(identity).partition(":")[0], provider)
+    if inner.runs_code and not allow_python:
         raise UnsupportedModelError(
-            f"Models called '{provider.usage}' run code when they are loaded, so only the command "
+            f"Models called '{inner.usage}' run code when they are loaded, so only the command "
             "line and Python load them. Choose another model here."
         )
     return provider.load(name, input_shape)
@@ -64,6 +67,11 @@ def check_fits(model: LoadedModel, input_shape: tuple[int, ...], data: str) -> N
     Raises:
         DataError: With both shapes.
     """
+    if isinstance(model.module, WeightsOnly):
+        raise DataError(
+            f"'{model.identity}' is weights without an architecture, so no data can be put through "
+            "it. Name one (weights:FILE@ARCHITECTURE), or leave the data out."
+        )
     if not model.inputs.is_flat:
         raise DataError(
             f"The data set '{data}' gives one tensor, by position; the model '{model.identity}' is "

@@ -5,6 +5,8 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from pruning_core.loading.names import architecture_of
+
 _VARIABLE: Final = "PRUNING_STUDIO_MODELS"
 
 
@@ -14,5 +16,6 @@ def permit(identities: Sequence[str]) -> None:
 
 
 def is_permitted(identity: str) -> bool:
-    """Tell whether whoever started the server named this model."""
-    return identity in json.loads(os.environ.get(_VARIABLE, "[]"))
+    """Tell whether whoever started the server named this model, or its architecture."""
+    named = json.loads(os.environ.get(_VARIABLE, "[]"))
+    return identity in named or architecture_of(identity) in named

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from pruning_core.errors import PruningError
+from pruning_core.folders import state_folder
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.atomic import write_bytes
-from pruning_core.runs.store import state_folder
 
 MAX_KEPT: Final = 200
 MAX_SNAPSHOTS: Final = 200

@@ -14,11 +14,11 @@ from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.sensitivity import Curves, Point
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.evaluation.whatif import WhatIf, what_if
+from pruning_core.folders import state_folder
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.atomic import exclusive
 from pruning_core.runs.setup import Setup
-from pruning_core.runs.store import state_folder
 
 EXAMPLES: Final = 500
 """That are measured for each point, unless fewer are quick enough."""

@@ -16,7 +16,6 @@ was given up can change nothing any more.
 """
 
 import json
-import os
 import re
 import secrets
 import shutil
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pruning_core.errors import PruningError, RunError
+from pruning_core.folders import state_folder
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic
 from pruning_core.runs.events import Moment
@@ -260,15 +260,6 @@ def title_of(recipe: Recipe) -> str:
 def epochs_of(recipe: Recipe) -> int:
     """Return the epochs of sparse training and of fine-tuning over all rounds."""
     return recipe.n_sparse_epochs + recipe.n_epochs
-
-
-def state_folder() -> Path:
-    """Return ``PRUNING_STUDIO_STATE``, or ``pruning-studio`` in the XDG state home."""
-    own = os.environ.get("PRUNING_STUDIO_STATE")
-    if own:
-        return Path(own).expanduser().absolute()
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "pruning-studio"
 
 
 class Store:

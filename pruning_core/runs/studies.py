@@ -22,12 +22,12 @@ from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.evaluation.tradeoff import Cost, Trial, choices, knobs, varied
 from pruning_core.evaluation.whatif import what_if
+from pruning_core.folders import state_folder
 from pruning_core.planning.recipe import Ratio, Recipe
 from pruning_core.planning.resolve import resolve
 from pruning_core.preview import preview
 from pruning_core.runs.atomic import exclusive, write_bytes
 from pruning_core.runs.setup import Setup
-from pruning_core.runs.store import state_folder
 from pruning_core.steps import run_to_end
 from pruning_core.surgery.prune import prune
 

@@ -117,6 +117,7 @@ def score(
         return _mixed(model, network, recipe, calibration)
     criterion, granularity = CRITERIA[recipe.criterion], GRANULARITIES[recipe.granularity]
     _check_fits(criterion, granularity, recipe)
+    _check_can_run(criterion, network)
     sites = granularity.sites(network)
     if not sites:
         return Scores(criterion.key, granularity.key, {})
@@ -178,6 +179,14 @@ def _check_fits(criterion: Criterion, granularity: Granularity, recipe: Recipe) 
         raise InvalidRecipeError(
             f"The criterion '{criterion.key}' rates each unit as a whole, so there is nothing to "
             f"reduce by '{recipe.reduction}'. Set reduction to 'sum'."
+        )
+
+
+def _check_can_run(criterion: Criterion, network: Network) -> None:
+    if not network.has_forward and criterion.needs - {Evidence.WEIGHTS}:
+        raise MissingEvidenceError(
+            f"The criterion '{criterion.key}' runs the network, and these are weights without an "
+            "architecture. Choose one that reads weights only, e.g. l1 or l2."
         )
 
 

@@ -104,6 +104,8 @@ class Network:
         unknown_operators: Operators without a rule, with the number of times they were met; what
             they touch is locked.
         analysis: The labels behind the groups; for surgery and evidence.
+        has_forward: False for weights without an architecture: how they work together is not known,
+            so MACs are none and nothing can be run or removed.
     """
 
     module: nn.Module
@@ -116,6 +118,7 @@ class Network:
     branches: "tuple[Branch, ...]"
     unknown_operators: Mapping[str, int]
     analysis: "Analysis"
+    has_forward: bool = True
 
     @property
     def example_inputs(self) -> tuple[Tensor, ...]:

@@ -1,6 +1,7 @@
 """Trace a model: one recorded forward pass becomes layers, groups of units and exact costs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from pruning_core.errors import UnsupportedModelError, first_line
 from pruning_core.inputs import Inputs
+from pruning_core.loading.weights_only import WeightsOnly
 from pruning_core.modes import evaluating
 from pruning_core.tracing.analysis import Analysis, analyse, product_weights
 from pruning_core.tracing.branches import find_branches
@@ -49,7 +51,22 @@ def trace(
             f"The model runs, but its operators cannot be analysed: {type(error).__name__}: "
             f"{first_line(error)} Trace the part of it that is to be pruned."
         ) from error
-    return _network(module, inputs, analysis)
+    network = _network(module, inputs, analysis)
+    return _without_forward(network) if isinstance(module, WeightsOnly) else network
+
+
+def _without_forward(network: Network) -> Network:
+    """Forget what was read off a forward pass that only names the weights."""
+    products = range(len(network.product_layers))
+    layers = tuple(replace(layer, macs=0, output_shape=None, groups=()) for layer in network.layers)
+    return replace(
+        network,
+        layers=layers,
+        groups=(),
+        branches=(),
+        cost=network.cost.without((), products),
+        has_forward=False,
+    )
 
 
 def _network(module: nn.Module, inputs: Inputs, analysis: Analysis) -> Network:

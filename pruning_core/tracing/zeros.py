@@ -43,7 +43,7 @@ class ZeroTable:
         tables = [
             _combinations(analysis, names[number], tensors[names[number]]) for number in holders
         ]
-        width = max((units.shape[1] for units, _ in tables), default=0)
+        width = max((1, *(units.shape[1] for units, _ in tables)))  # without any unit: one fixed
         units = np.full((sum(len(counts) for _, counts in tables), width), NO_UNIT, np.int32)
         start = 0
         for own, _ in tables:

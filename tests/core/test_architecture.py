@@ -20,6 +20,7 @@ LAYERS = (
         "choices",
         "steps",
         "planning.recipe",
+        "folders",
     ),
     ("loading",),
     ("tracing",),

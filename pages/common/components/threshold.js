@@ -235,7 +235,7 @@ function place(instance, position, x, removed) {
   say("share", formatPercent(count / data.total));
   say("score", formatScore(threshold));
   say("params", formatCount(data.granularity_removes ? totals.params : totals.nonzero));
-  say("macs", data.granularity_removes ? formatCount(totals.macs) : formatCount(data.before.macs));
+  say("macs", data.granularity_removes ? formatCount(totals.macs) : data.before.macs ? formatCount(data.before.macs) : "unknown");
   instance.position = position;
   if (!isMovable(data)) return totals;
   instance.handle.setAttribute("aria-valuenow", String(count));

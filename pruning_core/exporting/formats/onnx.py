@@ -17,6 +17,7 @@ from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import OnnxCheck, RunResult
 from pruning_core.exporting.writing import whole_file
 from pruning_core.inputs import Inputs, output_tensors
+from pruning_core.loading.weights_only import WeightsOnly
 
 TOLERANCE: Final = 1e-4
 BATCH_SIZES: Final = (1, 7)
@@ -38,6 +39,8 @@ def write_onnx(result: RunResult, path: Path) -> RunResult:
     Raises:
         ExportError: If an operator has no ONNX form, or the file differs from PyTorch by 1e-4.
     """
+    if isinstance(result.model.module, WeightsOnly):
+        raise ExportError("Weights without an architecture have no ONNX form.")
     batches = [sample_batch(result, n) for n in BATCH_SIZES]
     call = result.model.inputs
     module, names = result.surgery.module, None

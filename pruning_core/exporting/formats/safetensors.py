@@ -5,6 +5,7 @@ from pathlib import Path
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
 from pruning_core.loading.weights import save_weights
+from pruning_core.loading.weights_only import WeightsOnly
 
 
 @exporter(
@@ -17,5 +18,7 @@ from pruning_core.loading.weights import save_weights
 )
 def write_safetensors(result: RunResult, path: Path) -> RunResult:
     """Write the pruned module's state without notes."""
-    save_weights(result.surgery.module.state_dict(), path)
+    module = result.surgery.module
+    names = module.original_names if isinstance(module, WeightsOnly) else {}
+    save_weights({names.get(key, key): x for key, x in module.state_dict().items()}, path)
     return result

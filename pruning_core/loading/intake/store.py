@@ -1,0 +1,203 @@
+"""Uploads, kept by the digest of their bytes as plain safetensors files; written once.
+
+<state folder>/uploads/<id>.safetensors     the weights, ``id`` = 16 hex digits of SHA-256
+<state folder>/uploads/<id>.1.safetensors   a second state dict of the same file, e.g. averaged
+<state folder>/uploads/<id>.json            what was found in it
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pruning_core.errors import DataError
+from pruning_core.folders import state_folder
+from pruning_core.loading.intake.contents import shortened
+from pruning_core.loading.intake.sandbox import SANDBOX
+
+REFERENCE: Final = re.compile(r"[0-9a-f]{16}(\.[1-3])?")
+MOST_BYTES: Final = 500 * 2**20
+"""Of one upload from a page."""
+MOST_KEPT: Final = 8 * 2**30
+"""Of all uploads together; the ones not opened for longest go first."""
+_READER: Final = 1
+"""Raised when files are read in another way: what was kept before is read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One state dict of an upload.
+
+    Attributes:
+        reference: What the provider ``weights`` calls it.
+        name: The entry of the file it was in; empty for the file itself.
+        n_tensors: Tensors.
+        n_values: Their elements.
+        n_bytes: Bytes of the file kept.
+        warnings: What is not as in trained weights, one sentence each.
+    """
+
+    reference: str
+    name: str
+    n_tensors: int
+    n_values: int
+    n_bytes: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What was found in one upload.
+
+    Attributes:
+        title: The name its file had.
+        kind: Its format in a word.
+        groups: Its state dicts, the one to open first.
+        notes: What a reader should know.
+        details: What else was found out; for ONNX files operators, inputs and outputs.
+    """
+
+    title: str
+    kind: str
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...]
+    details: Mapping[str, Any]
+
+
+def folder() -> Path:
+    """Return the folder of uploads, made private to the user.
+
+    Raises:
+        DataError: If it cannot be made.
+    """
+    place = state_folder() / "uploads"
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise DataError(
+            f"The folder for uploads, '{place}', cannot be made: {error.strerror}. Set "
+            "PRUNING_STUDIO_STATE to a folder that can be written to."
+        ) from None
+    return place
+
+
+def take_in(files: Mapping[str, Path], *, most_bytes: int | None = None) -> Upload:
+    """Screen files of one model and keep what they hold; the same bytes are read once.
+
+    Args:
+        files: Where each file lies, by the name it was given.
+        most_bytes: More than that is refused; None takes files of any size.
+
+    Raises:
+        DataError: If they are not opened; the sentence names the cause.
+    """
+    size = sum(path.stat().st_size for path in files.values())
+    if most_bytes is not None and size > most_bytes:
+        raise DataError(
+            f"The files have {size / 2**20:,.0f} MB; a page takes {most_bytes / 2**20:,.0f} MB. "
+            "Offer larger ones when starting the server: --model weights:FILE"
+        )
+    place = folder()
+    identifier = _digest(files)
+    known = _known(place, identifier)
+    if known is not None:
+        return known
+    with tempfile.TemporaryDirectory(dir=place, prefix=".new-") as room:
+        target = Path(room) / f"{identifier}.safetensors"
+        found = SANDBOX.ask("weights", files, target)
+        found["reader"] = _READER
+        found["title"] = shortened(" + ".join(sorted(files)), 80)
+        for group in found["groups"]:
+            (Path(room) / group["file"]).replace(place / group["file"])
+        written = Path(room) / "summary"
+        written.write_text(json.dumps(found), encoding="utf-8")
+        written.replace(place / f"{identifier}.json")
+    _make_room(place, identifier)
+    return _read(found)
+
+
+def find(reference: str) -> tuple[Path, Upload]:
+    """Return the weights file and the summary of an earlier upload.
+
+    Raises:
+        DataError: If there is none.
+    """
+    place = folder()
+    identifier = reference.partition(".")[0]
+    path = place / f"{reference}.safetensors"
+    found = _known(place, identifier) if REFERENCE.fullmatch(reference) else None
+    if found is None or not path.is_file():
+        raise DataError(
+            f"No uploaded weights are called '{shortened(reference, 40)}' on this machine. Upload "
+            "the file again, or write weights:FILE on the command line."
+        )
+    return path, found
+
+
+def _known(place: Path, identifier: str) -> Upload | None:
+    path = place / f"{identifier}.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        upload = _read(found)
+        if found["reader"] != _READER:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not all((place / f"{group.reference}.safetensors").is_file() for group in upload.groups):
+        return None
+    with suppress(OSError):
+        os.utime(path, (time.time(), time.time()))
+    return upload
+
+
+def _read(found: Mapping[str, Any]) -> Upload:
+    groups = tuple(
+        Group(
+            reference=str(group["file"]).removesuffix(".safetensors"),
+            name=group["name"],
+            n_tensors=group["n_tensors"],
+            n_values=group["n_values"],
+            n_bytes=group["n_bytes"],
+            warnings=tuple(group["warnings"]),
+        )
+        for group in found["groups"]
+    )
+    return Upload(found["title"], found["kind"], groups, tuple(found["notes"]), found["details"])
+
+
+def _digest(files: Mapping[str, Path]) -> str:
+    """Return 16 hex digits for the bytes and kinds of all files."""
+    total = hashlib.sha256()
+    for name in sorted(files):
+        with files[name].open("rb") as stream:
+            own = hashlib.file_digest(stream, "sha256")
+        total.update(Path(name).suffix.lower().encode() + own.digest())
+    return total.hexdigest()[:16]
+
+
+def _make_room(place: Path, latest: str) -> None:
+    """Remove what was not opened for longest until the rest is small enough."""
+    summaries = sorted(place.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    sizes = {
+        path.stem: sum(file.stat().st_size for file in place.glob(f"{path.stem}*"))
+        for path in summaries
+    }
+    total = sum(sizes.values())
+    for identifier, size in sizes.items():
+        if total <= MOST_KEPT or identifier == latest:
+            break
+        for file in place.glob(f"{identifier}*"):
+            file.unlink(missing_ok=True)
+        total -= size
+    for stray in place.glob(".new-*"):
+        with suppress(OSError):
+            if time.time() - stray.stat().st_mtime > 3600:
+                shutil.rmtree(stray, ignore_errors=True)
