@@ -25,6 +25,10 @@ _LONGEST_KERNEL: Final = 64
 _STATISTICS: Final = ("running_mean", "running_var")
 
 
+_TAKEN: Final = frozenset({"", "original_names", "_weights", "width", *dir(nn.Module())})
+"""What no part of a name can be: attributes that a module has already."""
+
+
 class Matrix(nn.Module):
     """Holds a matrix, read as ``[outputs, inputs]``."""
 
@@ -133,8 +137,7 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 def _place_name(name: str) -> str:
     """Return a name whose parts can be names of modules."""
-    is_free = "." in name or not hasattr(nn.Module, name)
-    return name if is_free and name[:1] not in {".", ""} else f"_{name}"
+    return ".".join(f"_{part}" if part in _TAKEN else part for part in name.split("."))
 
 
 def _kind(tensor: Tensor) -> type[nn.Module]:
