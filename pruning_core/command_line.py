@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from pruning_core.commands import (
+    compare,
     explain,
     export,
     inspect,
@@ -41,6 +42,7 @@ COMMANDS: Final = (
     search,
     run,
     tickets,
+    compare,
     export,
     quantise,
     speed,

@@ -94,6 +94,7 @@ def _navigation() -> Page:
             ("model", "Model"),
             ("plan", "Plan"),
             ("run", "Run"),
+            ("compare", "Compare"),
             ("export", "Export"),
         )
     ]

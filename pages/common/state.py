@@ -6,7 +6,7 @@ state. Plan, layer, view and run are also in the address, which the strip writes
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypedDict
 
@@ -30,6 +30,9 @@ _HISTORY: Final = "_history"
 _LAYER: Final = "layer"
 _RUN: Final = "run"
 _DEVICE: Final = "_device"
+_COMPARED: Final = "_compared"
+COMPARED: Final = ("runs", "pair", "axes")
+"""What the Compare page remembers, as in its address."""
 _VIEW: Final = "shown_view"
 _GOOD: Final = "_good_recipe"
 _SHOWN: Final = "_shown_values"
@@ -40,6 +43,7 @@ _DRAWN: Final = "_drawn_recipe"
 _HAS_MESSAGE: Final = "_has_message"
 _OF_LAYERS: Final = ("layers", "pins", "picks")
 _LONGEST: Final = 512
+_LONGEST_COMPARED: Final = 1200
 _NAME: Final = re.compile(r"\w[\w.-]*")  # never a folder
 _STEPS: Final = 200
 _OPENED: Final = "_opened_models"
@@ -75,6 +79,9 @@ def open_session() -> None:
         st.session_state[_LAYER] = parameters.get("layer", "")[:_LONGEST]
         st.session_state[_RUN] = run
         st.session_state[_VIEW] = parameters.get("view", "")[:64]
+        st.session_state[_COMPARED] = {
+            name: parameters.get(name, "")[:_LONGEST_COMPARED] for name in COMPARED
+        }
 
 
 def models() -> list[str]:
@@ -293,6 +300,18 @@ def show_run(identifier: str) -> None:
     st.session_state[_RUN] = identifier
 
 
+def compared(name: str) -> tuple[str, ...]:
+    """Return what the Compare page shows: one of ``COMPARED`` as words; empty when not chosen."""
+    words: dict[str, str] = st.session_state.get(_COMPARED, {})
+    return tuple(word for word in words.get(name, "").split(",") if word)
+
+
+def set_compared(name: str, words: Iterable[str]) -> None:
+    """Let the Compare page show something else."""
+    known = st.session_state.get(_COMPARED, {})
+    st.session_state[_COMPARED] = known | {name: ",".join(words)}
+
+
 def device() -> str:
     """Return where runs started here compute; empty leaves it to the server."""
     return str(st.session_state.get(_DEVICE, ""))
@@ -401,4 +420,4 @@ def address() -> dict[str, str]:
         "layer": layer_name,
         "run": run_id(),
         "view": str(st.session_state.get(_VIEW, "")),
-    }
+    } | {name: ",".join(compared(name)) if page() == "compare" else "" for name in COMPARED}

@@ -47,7 +47,7 @@ def metric_rows(report: Report) -> list[Row]:
         if metric != "loss" and all(value is None for value in values):
             continue
         intervals = [_interval(report, stage, metric) for stage in stages]
-        cells = [_cell(metric, *pair) for pair in zip(values, intervals, strict=True)]
+        cells = [stage_cell(metric, *pair) for pair in zip(values, intervals, strict=True)]
         rows.append((title, *cells))
     return rows
 
@@ -59,7 +59,7 @@ def class_rows(report: Report, stage: str, names: Sequence[str]) -> list[Row]:
             names[item["label"]] if item["label"] < len(names) else str(item["label"]),
             count(item["n"]),
             *(
-                _cell(metric, item[metric], (item.get("intervals") or {}).get(metric))
+                stage_cell(metric, item[metric], (item.get("intervals") or {}).get(metric))
                 for metric in ("precision", "recall", "f1")
             ),
         )
@@ -76,7 +76,8 @@ def _interval(report: Report, stage: str, metric: str) -> Sequence[float] | None
     return details["accuracy_interval"] if found is None and metric == "accuracy" else found
 
 
-def _cell(metric: str, value: float | None, interval: Sequence[float] | None) -> str:
+def stage_cell(metric: str, value: float | None, interval: Sequence[float] | None) -> str:
+    """Return one number with its interval as text, e.g. ``92.8 % (92.3 to 93.3)``."""
     if value is None:
         return "not finite" if metric == "loss" else "not measured"
     if metric == "n":

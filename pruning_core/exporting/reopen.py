@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -31,23 +31,29 @@ MAX_DOCUMENT_BYTES: Final = 256_000_000
 _N_SAMPLES: Final = 7
 
 
-def open_run(folder: Path) -> RunResult:
+def open_run(folder: Path, *, allow_python: Callable[[str], bool] = lambda _: True) -> RunResult:
     """Rebuild the result of the run that wrote ``folder``, with the weights stored there.
 
     The dense model is loaded again by its identity, pruned by the stored masks and given the
     stored weights; everything measured comes from report.json.
 
+    Args:
+        folder: What a run wrote.
+        allow_python: Tells of an identity whether it may be loaded if that runs code.
+
     Raises:
         ExportError: If a file is missing, damaged or belongs to another run.
         PruningError: If the model of the recipe cannot be loaded any more.
     """
-    recipe = Recipe.from_json(_read(folder / "recipe.json", MAX_RECIPE_BYTES))
+    recipe = read_recipe(folder)
     document = read_document(folder / "report.json")
     if recipe.fingerprint != document.get("recipe_fingerprint"):
         raise ExportError(
             f"recipe.json and report.json in '{folder}' belong to different runs. Run again."
         )
-    model = load_model(recipe.model, input_shape=recipe.input_shape)
+    model = load_model(
+        recipe.model, input_shape=recipe.input_shape, allow_python=allow_python(recipe.model)
+    )
     network = trace(model.module, model.inputs)
     plan = _plan(recipe, document, folder)
     surgery = _load_weights(prune(model, network, plan), folder / "model.safetensors")
@@ -55,7 +61,17 @@ def open_run(folder: Path) -> RunResult:
         result = _result(document, recipe, model, network, plan, surgery)
         return replace(result, quantised=_quantised(document, folder / "model.int8.onnx"))
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / "report.json", error) from error
+        raise damaged(folder / "report.json", error) from error
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Return the recipe of the run that wrote ``folder``.
+
+    Raises:
+        ExportError: If it is missing or too large.
+        InvalidRecipeError: If it is no recipe.
+    """
+    return Recipe.from_json(_read(folder / "recipe.json", MAX_RECIPE_BYTES))
 
 
 def read_document(path: Path) -> Document:
@@ -67,7 +83,7 @@ def read_document(path: Path) -> Document:
     try:
         document = json.loads(_read(path, MAX_DOCUMENT_BYTES))
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if not isinstance(document, dict) or document.get("version") != DOCUMENT_VERSION:
         raise ExportError(
             f"'{path}' is no report of version {DOCUMENT_VERSION}. Give the folder of a run."
@@ -101,7 +117,7 @@ def _plan(recipe: Recipe, document: Document, folder: Path) -> Plan:
         )
         expected = document["mask_fingerprint"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if plan.fingerprint != expected:
         raise ExportError(f"The masks in '{path}' are damaged: their fingerprint differs.")
     return plan
@@ -116,7 +132,7 @@ def _load_weights(surgery: Pruned, path: Path) -> Pruned:
     try:
         surgery.module.load_state_dict(read_weights(path))
     except (PruningError, RuntimeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return surgery
 
 
@@ -262,7 +278,8 @@ def _samples(recipe: Recipe, model: LoadedModel) -> Tensor | None:
     return load_dataset(key, source="bundled").calibration.batch(slice(0, _N_SAMPLES))[0]
 
 
-def _damaged(path: Path, error: Exception) -> ExportError:
+def damaged(path: Path, error: Exception) -> ExportError:
+    """Return the error that says that a file of a run cannot be used."""
     lines = str(error).splitlines() or [type(error).__name__]
     return ExportError(
         f"'{path}' is damaged or not of this run ({lines[0][:120].rstrip('.')}). Run again."

@@ -20,6 +20,7 @@ def recall_change(
     colours: Palette,
     *,
     after_name: str,
+    before_name: str = "dense",
 ) -> go.Figure:
     """Draw for each class how its recall moved, as a line between two points.
 
@@ -29,12 +30,13 @@ def recall_change(
         after: ``[K]`` recall after.
         colours: Palette of the page.
         after_name: ``pruned`` or ``tuned``.
+        before_name: What it is compared with.
     """
     change = after - dense
     shown = np.sort(np.argsort(-np.abs(change), kind="stable")[:MAX_CLASSES])
     labels = [numbers.plotly_text(classes[index], 24) for index in shown]
     figure = go.Figure()
-    ends = {"dense": 100 * dense[shown], after_name: 100 * after[shown]}
+    ends = {before_name: 100 * dense[shown], after_name: 100 * after[shown]}
     _add_dumbbells(figure, labels, ends, colours)
     most = int(np.argmax(np.abs(change)))
     finish(
@@ -43,11 +45,11 @@ def recall_change(
         Caption(
             f"{numbers.plotly_text(classes[most], 24)} moved most: "
             f"{100 * change[most]:+.1f} points of recall",
-            f"Recall of each class, dense and {after_name}",
+            f"Recall of each class, {before_name} and {after_name}",
         ),
         height=110 + 24 * max(len(labels), 3),
         x={"title": {"text": "recall on test data (%)"}},
-        y={"autorange": "reversed"},
+        y={"autorange": "reversed", "type": "category"},
     )
     legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"}
     return figure.update_layout(showlegend=True, margin={"t": 62}, legend=legend)
@@ -90,17 +92,23 @@ def confusion_change(
     colours: Palette,
     *,
     after_name: str,
+    before_name: str = "dense",
 ) -> go.Figure:
     """Draw how many more or fewer examples of each class are given each answer.
 
     Args:
-        classes: ``[K]`` names.
+        classes: ``[K]`` names; of more than 40, the ones whose answers changed most are drawn.
         dense: ``[K, K]`` counts before; rows are true classes, columns are answers.
         after: ``[K, K]`` counts after, on the same examples.
         colours: Palette of the page.
         after_name: ``pruned`` or ``fine-tuned``.
+        before_name: What it is compared with.
     """
     change = (after - dense).astype(np.float32)
+    if len(classes) > MAX_CLASSES:
+        moved = np.abs(change).sum(axis=0) + np.abs(change).sum(axis=1)
+        shown = np.sort(np.argsort(-moved, kind="stable")[:MAX_CLASSES])
+        classes, change = [classes[place] for place in shown], change[np.ix_(shown, shown)]
     labels = [numbers.plotly_text(name, 16) for name in classes]
     limit = max(1.0, float(np.abs(change).max()))
     figure = go.Figure(
@@ -120,11 +128,16 @@ def confusion_change(
         colours,
         Caption(
             _new_confusion(change, labels),
-            f"Change of the confusion matrix from dense to {after_name}",
+            f"Change of the confusion matrix from {before_name} to {after_name}",
         ),
         height=110 + 24 * max(len(labels), 3),
-        x={"title": {"text": "answer"}, "showgrid": False},
-        y={"title": {"text": "true class"}, "showgrid": False, "autorange": "reversed"},
+        x={"title": {"text": "answer"}, "showgrid": False, "type": "category"},
+        y={
+            "title": {"text": "true class"},
+            "showgrid": False,
+            "autorange": "reversed",
+            "type": "category",
+        },
     )
 
 

@@ -20,7 +20,18 @@ from typing import Any, Final, Literal
 import pruning_core
 from pruning_core.planning.recipe import Recipe
 
-Kind = Literal["accuracy", "latency", "files", "shares", "drop", "time", "scan", "study", "speed"]
+Kind = Literal[
+    "accuracy",
+    "latency",
+    "files",
+    "shares",
+    "drop",
+    "time",
+    "scan",
+    "study",
+    "speed",
+    "compare",
+]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 _QUICK: Final = frozenset({"accuracy"})
@@ -39,7 +50,8 @@ class Question:
             by encoding), ``shares`` (time of each layer), ``drop`` and ``time`` (searches for
             a ratio), ``scan`` (sensitivity of every layer; see ``runs/scans.py``), ``study``
             (plans between accuracy and cost; see ``runs/studies.py``), ``speed`` (of a finished
-            run; see ``runs/speed.py``).
+            run; see ``runs/speed.py``), ``compare`` (two networks of finished runs; see
+            ``runs/comparisons.py``).
         recipe: What to measure.
         plan: Fingerprint of the plan, so that page and process speak of the same one; empty for
             ``shares``, ``drop``, ``time``, ``scan``, ``study`` and ``speed``.

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pruning_core.comparing.compare import compare
 from pruning_core.encodings import stored_sizes
 from pruning_core.errors import DataError, PruningError, RunError
 from pruning_core.evaluation import latency, search, sensitivity, tradeoff, whatif
@@ -32,7 +33,7 @@ from pruning_core.loading.permitted import is_permitted
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import resolve
-from pruning_core.runs import scans, speed, studies
+from pruning_core.runs import comparisons, scans, speed, studies
 from pruning_core.runs.environment import processor
 from pruning_core.runs.process import default_threads
 from pruning_core.runs.setup import Setup
@@ -147,6 +148,7 @@ class Bench:
             "scan": self._scan,
             "study": self._study,
             "speed": self._speed,
+            "compare": self._compare,
         }
 
     def answer(self, question: Mapping[str, Any], report: Report) -> Answer:
@@ -289,10 +291,19 @@ class Bench:
             question["seconds"],
         )
         report(0.0, "opening the run")
-        steps = speed.measure_speed(open_run(folder), cases)
+        steps = speed.measure_speed(open_run(folder, allow_python=is_permitted), cases)
         found = self._finished(steps, lambda step: report(*step))
         speed.save_speed(found, folder)
         return found
+
+    def _compare(self, question: Mapping[str, Any], _: Recipe, report: Report) -> Answer:
+        """Compare two networks of finished runs, and keep the answer."""
+        pair = comparisons.Pair(*(comparisons.Member(**side) for side in question["sides"]))
+        steps = compare(
+            *pair.sides(Store()), allow_python=is_permitted, should_stop=self._is_cancelled
+        )
+        comparisons.save(pair, self._finished(steps, lambda step: report(*step)))
+        return {}
 
     def _scan(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
         """Measure some points of a sensitivity scan; the rest is asked for again."""

@@ -345,6 +345,45 @@ class Store:
             raise
         return self.get(spec.id)
 
+    def adopt(
+        self,
+        recipe: Recipe,
+        export: Path,
+        *,
+        label: str,
+        accuracy: Mapping[str, float | None],
+    ) -> Record:
+        """List a run that was carried out elsewhere as done, and take its files.
+
+        Args:
+            recipe: What was done.
+            export: The folder of its files; it is moved. On the same disk as the state folder.
+            label: See :class:`Record`.
+            accuracy: Test accuracy at each moment, share of one.
+
+        Raises:
+            RunError: If the disk refuses.
+        """
+        now = time.time()
+        spec = Spec(new_id(now), now, 1, recipe, label=label)
+        folder = self.folder(spec.id)
+        result = {"version": SCHEMA_VERSION, "state": "done", "error": "", "finished": now}
+        result |= {"stage": "done", "epoch": epochs_of(recipe), "attempt": 0, "started": None}
+        result |= {moment: accuracy.get(moment) for moment in MOMENTS}
+        try:
+            folder.mkdir(mode=0o700)
+            export.rename(folder / "export")
+            atomic.write_bytes(folder / "result.json", json.dumps(result, indent=2).encode())
+            atomic.write_bytes(folder / "spec.json", spec.to_json().encode())
+            with self._write() as connection:
+                _restore(connection, folder / "spec.json")
+        except (OSError, RunError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise RunError(f"The run could not be kept: {error.strerror}.") from error
+            raise
+        return self.get(spec.id)
+
     def check_room(self, n_runs: int) -> None:
         """Refuse to queue more runs than the queue takes.
 

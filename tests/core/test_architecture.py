@@ -32,6 +32,7 @@ LAYERS = (
     ("figures",),
     ("exporting",),
     ("quantising",),
+    ("comparing",),
     ("runs",),
     ("commands", "command_line"),
     ("__main__",),

@@ -16,7 +16,7 @@ from pruning_core.scoring.criterion import CRITERIA
 from tests.core.oracles import counted_macs, counted_nonzero, counted_params
 
 MODELS = [card.identity for card in bundled_models()]
-PAGES = ["pages/model.py", "pages/plan.py", "pages/run.py", "pages/export.py"]
+PAGES = [f"pages/{name}.py" for name in ("model", "plan", "run", "compare", "export")]
 
 
 def visit(app, page, recipe=None):

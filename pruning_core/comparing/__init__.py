@@ -1,0 +1,1 @@
+"""Several finished runs beside each other: their numbers, settings, masks and answers."""

@@ -1,0 +1,89 @@
+"""Which weights two plans of one network take away: both of them, only one, or none; exact."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruning_core.planning.plan import Plan
+from pruning_core.surgery.unit import Kept, kept_indices
+from pruning_core.tracing.network import Network
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How the parameters of a layer fare under two plans; the four counts add up to all of them.
+
+    Attributes:
+        layer: Path of the module that owns them; empty for the network itself.
+        both: Taken away (or set to zero) by both plans.
+        only_first: By the first alone.
+        only_second: By the second alone.
+        neither: Parameters that stay in both.
+    """
+
+    layer: str
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+
+    @property
+    def n(self) -> int:
+        """Parameters of the layer in the dense network."""
+        return self.both + self.only_first + self.only_second + self.neither
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of what either takes away that both do (Jaccard); None if nothing goes."""
+        either = self.both + self.only_first + self.only_second
+        return self.both / either if either else None
+
+
+def overlaps(network: Network, first: Plan, second: Plan) -> tuple[Overlap, ...]:
+    """Return one count a layer, in the order of the network's parameters.
+
+    Parameters of removed units are found in the dense network by the indices that were kept.
+
+    Args:
+        network: The dense network that both plans are of.
+        first: One plan.
+        second: The other.
+    """
+    plans = [(_kept(network, plan), plan.masks(network)) for plan in (first, second)]
+    counts: dict[str, NDArray[np.int64]] = {}
+    for name, parameter in network.module.named_parameters():
+        shape = tuple(parameter.shape)
+        one, two = (_stays(name, shape, kept, masks) for kept, masks in plans)
+        layer = name.rpartition(".")[0]
+        own = np.array(
+            [np.count_nonzero(flags) for flags in (~one & ~two, ~one & two, one & ~two, one & two)]
+        )
+        counts[layer] = counts.get(layer, np.zeros(4, np.int64)) + own
+    return tuple(Overlap(layer, *map(int, own)) for layer, own in counts.items())
+
+
+def total(parts: Iterable[Overlap]) -> Overlap:
+    """Return the sum over all layers."""
+    listed = list(parts)
+    names = ("both", "only_first", "only_second", "neither")
+    return Overlap("", *(sum(getattr(one, name) for one in listed) for name in names))
+
+
+def _kept(network: Network, plan: Plan) -> Kept:
+    return kept_indices(network, plan.unit_keep(network), plan.cut(network))
+
+
+def _stays(name: str, shape: tuple[int, ...], kept: Kept, masks: Mapping[str, Flags]) -> Flags:
+    """Return ``shape`` flags, True for the elements of a parameter that stay and are not masked."""
+    stays = np.ones(shape, np.bool_)
+    for axis, indices in enumerate(kept.get(name, ())):
+        if indices is not None:
+            gone = np.ones(shape[axis], np.bool_)
+            gone[indices] = False
+            stays[(slice(None),) * axis + (gone,)] = False
+    mask = masks.get(name)
+    return stays if mask is None else stays & mask.reshape(shape)
