@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from pruning_core import team
 from pruning_core.commands import (
     compare,
     explain,
@@ -27,7 +28,8 @@ from pruning_core.commands import (
     speed,
     tickets,
 )
-from pruning_core.errors import PruningError
+from pruning_core.commands.answer import NOTHING
+from pruning_core.errors import PruningError, RunError
 
 DONE: Final = 0
 OUR_FAULT: Final = 1
@@ -56,7 +58,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the problem and where help is, and end with code 2."""
-        self.exit(WRONG_INPUT, _error_line(f"{message}. See {self.prog} --help."))
+        line = _error_line(f"{message}. See {self.prog} --help.")
+        self.exit(WRONG_INPUT, line if _is_heard() else None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,8 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ended.code if isinstance(ended.code, int) else OUR_FAULT
     with interruption.noticed():
         try:
+            _check_team(arguments)
             answer = arguments.answer(arguments)
-            _print(json.dumps(answer.document, indent=1) if arguments.json else answer.text)
+            if answer is not NOTHING:
+                _print(json.dumps(answer.document, indent=1) if arguments.json else answer.text)
         except KeyboardInterrupt:
             return _stopped()
         except BrokenPipeError:
@@ -87,8 +92,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
+def _check_team(arguments: argparse.Namespace) -> None:
+    """Refuse commands that several processes would only repeat.
+
+    Raises:
+        RunError: If one of a team is asked to do anything but a run.
+    """
+    if arguments.answer is not run.answer and team.started().size > 1:
+        raise RunError(
+            "Several processes were started, and only the command run shares its work between "
+            "them. Start this one without torchrun; searches and scans share a --storage instead."
+        )
+
+
+def _is_heard() -> bool:
+    """Tell whether this process speaks for its team about what is wrong for all of it."""
+    try:
+        return team.started().is_first
+    except RunError:
+        return True
+
+
 def _stopped() -> int:
-    sys.stderr.write("stopped\n")
+    if _is_heard():
+        sys.stderr.write("stopped\n")
     return STOPPED
 
 
@@ -127,7 +154,8 @@ def _print(text: str) -> None:
 def _report(error: Exception) -> int:
     """Print one line about ``error`` and return the exit code it stands for."""
     if isinstance(error, PruningError):
-        sys.stderr.write(_error_line(str(error)))
+        if _is_heard() or not isinstance(error, team.ElsewhereError):
+            sys.stderr.write(_error_line(f"{_who()}{error}"))
         return WRONG_INPUT
     lines = str(error).strip().splitlines() or [""]
     sys.stderr.write(
@@ -137,6 +165,11 @@ def _report(error: Exception) -> int:
         )
     )
     return OUR_FAULT
+
+
+def _who() -> str:
+    """Name this process where it is not the first of a team."""
+    return "" if _is_heard() else f"process {team.started().rank + 1}: "
 
 
 def _error_line(text: str) -> str:

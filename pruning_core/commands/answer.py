@@ -18,3 +18,7 @@ class Answer:
 
     document: Mapping[str, Any]
     text: str
+
+
+NOTHING: Final = Answer({}, "")
+"""What a process says that only helped another one."""

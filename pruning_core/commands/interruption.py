@@ -1,5 +1,6 @@
 """Ctrl-C that is not lost: libraries turn it into errors of their own, or swallow it."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,18 +13,23 @@ _asked: Final = threading.Event()
 
 @contextmanager
 def noticed() -> Iterator[None]:
-    """Note Ctrl-C inside the block; it also raises KeyboardInterrupt, as it does without."""
+    """Note Ctrl-C inside the block; it also raises KeyboardInterrupt, as it does without.
+
+    A process of a team also takes a request to end so: torchrun sends it when another one failed.
+    """
     _asked.clear()
     before = signal.getsignal(signal.SIGINT)
     is_usual = before is signal.default_int_handler  # else somebody ignores or handles it
     if not is_usual or threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGINT, _note)
+    signals = [signal.SIGINT, signal.SIGTERM] if "RANK" in os.environ else [signal.SIGINT]
+    handlers = [signal.signal(number, _note) for number in signals]
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(signals, handlers, strict=True):
+            signal.signal(number, handler)
 
 
 def was_asked() -> bool:

@@ -4,11 +4,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pruning_core.commands.answer import Answer
+from pruning_core.commands.answer import NOTHING, Answer
 from pruning_core.commands.interruption import was_asked
 from pruning_core.commands.options import (
     add_data_folder,
@@ -25,16 +25,20 @@ from pruning_core.exporting.metric_table import (
     metric_rows,
 )
 from pruning_core.exporting.wording import count, duration, percent, table
+from pruning_core.team import ALONE, Team, joined, started
 
 if TYPE_CHECKING:
     from pruning_core.exporting.result import RunResult
     from pruning_core.loading.dataset import Dataset
     from pruning_core.planning.recipe import Recipe
+    from pruning_core.runs.checkpoint import Checkpoint
     from pruning_core.runs.events import Event
+    from pruning_core.runs.keeping import Keeper
 
 NAME = "run"
 HELP = "prune, fine-tune, measure, and write weights, ONNX, recipe and reports"
 RUN_FILE: Final = "report.json"
+CHECKPOINTS: Final = "checkpoints"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,15 +72,33 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def answer(arguments: argparse.Namespace) -> Answer:
     """Carry the recipe out, print progress to stderr, write the files, return the report."""
-    recipe = recipe_of(arguments)
-    check_data_folder(arguments)
-    with output_folder(arguments.out, recipe, overwrite=arguments.overwrite) as folder:
+    with joined(arguments.device) as team, ExitStack() as stack:
+        recipe = team.first(lambda: recipe_of(arguments))
+        check_data_folder(arguments)
+        folder = team.first(
+            lambda: stack.enter_context(
+                output_folder(arguments.out, recipe, overwrite=arguments.overwrite)
+            )
+        )
         from pruning_core.exporting.document import run_document
+        from pruning_core.runs.keeping import Keeper
         from pruning_core.runs.pipeline import write_run
 
-        finished = carried_out(recipe, chosen_data(recipe, arguments), arguments.device)
-        tell("writing the files ...")
-        result = write_run(finished, folder)
+        keeper = Keeper(folder, team, tell)
+        with keeper.remembered():
+            finished = carried_out(
+                recipe,
+                chosen_data(recipe, arguments),
+                arguments.device,
+                keeper=keeper,
+                resume=keeper.newest(recipe, afresh=arguments.overwrite),
+                team=team,
+            )
+            if not team.is_first:
+                return NOTHING
+            tell("writing the files ...")
+            result = write_run(finished, folder)
+        keeper.clear()
         document = run_document(result)
         return Answer(document, _text(result, document, folder))
 
@@ -96,6 +118,7 @@ def output_folder(path: Path, recipe: "Recipe", *, overwrite: bool) -> Iterator[
         raise RunError(
             f"The output folder '{path}' cannot be used: {error.strerror}. Choose another --out."
         ) from error
+    names -= {CHECKPOINTS}  # whose they are is seen when they are read
     if names and not overwrite and not _holds_run_of(path, recipe):
         held = (
             "a run of another recipe" if RUN_FILE in names else "files that are not those of a run"
@@ -131,22 +154,35 @@ def chosen_data(recipe: "Recipe", arguments: argparse.Namespace) -> "Dataset | N
     return None if key is None else load_dataset(key, folder=arguments.data_folder)
 
 
-def carried_out(recipe: "Recipe", data: "Dataset | None", device: str | None) -> "RunResult":
-    """Carry the recipe out, with its progress on stderr."""
+def carried_out(
+    recipe: "Recipe",
+    data: "Dataset | None",
+    device: str | None,
+    *,
+    keeper: "Keeper | None" = None,
+    resume: "Checkpoint | None" = None,
+    team: Team = ALONE,
+) -> "RunResult":
+    """Carry the recipe out, with its progress on stderr and its checkpoints at ``keeper``."""
+    from pruning_core.runs.checkpoint import Checkpoint
     from pruning_core.runs.events import Finished
     from pruning_core.runs.pipeline import execute
 
-    events = execute(recipe, data=data, device=device, should_stop=was_asked)
+    events = execute(
+        recipe, data=data, device=device, should_stop=was_asked, resume=resume, team=team
+    )
     for event in events:
         if isinstance(event, Finished):
             return event.result
+        if isinstance(event, Checkpoint) and keeper is not None:
+            keeper.save(event)
         tell(progress_line(event))
     raise RuntimeError("the pipeline ended without a result")
 
 
 def tell(line: str) -> None:
-    """Write a line of progress to stderr, if there is something to say."""
-    if line:
+    """Write a line of progress to stderr, if there is something to say; of a team once."""
+    if line and started().is_first:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 

@@ -179,7 +179,12 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
     """Return the checkpoint in ``path``, or None when it is not whole or not of this version."""
-    header, _, content = path.read_bytes().partition(b"\n")
+    return checkpoint_in(path.read_bytes())
+
+
+def checkpoint_in(whole: bytes) -> Checkpoint | None:
+    """Return the checkpoint a file holds, or None when it is not whole or not of this version."""
+    header, _, content = whole.partition(b"\n")
     if header != _MAGIC + b" " + hashlib.sha256(content).hexdigest().encode():
         return None
     try:

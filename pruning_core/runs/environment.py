@@ -7,8 +7,12 @@ import numpy as np
 import torch
 
 
-def describe_environment(device: str = "cpu") -> dict[str, str]:
-    """Return versions, processor, device and threads as text; nothing that names the machine."""
+def describe_environment(device: str = "cpu", n_processes: int = 1) -> dict[str, str]:
+    """Return versions, processor, device and threads as text; nothing that names the machine.
+
+    Runs of one process are described without their number, as they always were.
+    """
+    together = {"processes": str(n_processes)} if n_processes > 1 else {}
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -17,6 +21,7 @@ def describe_environment(device: str = "cpu") -> dict[str, str]:
         "processor": processor(),
         "device": device,
         "threads": str(torch.get_num_threads()),
+        **together,
     }
 
 

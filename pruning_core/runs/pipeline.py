@@ -5,6 +5,7 @@ and rate the network as it is, choose what stays in units of the dense network, 
 One-shot pruning is one round.
 """
 
+import hashlib
 import itertools
 import time
 from collections.abc import Generator, Iterator
@@ -62,6 +63,7 @@ from pruning_core.scoring.criterion import CRITERIA
 from pruning_core.scoring.score import score
 from pruning_core.surgery.prune import Pruned, prune
 from pruning_core.surgery.rewind import put_weights
+from pruning_core.team import ALONE, Team
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
 from pruning_core.tuning.augmentations import check_augmentations
@@ -76,7 +78,7 @@ __all__ = ["RunResult", "execute", "write_run"]
 _N_SAMPLES: Final = 7
 
 
-def execute(
+def execute(  # noqa: PLR0913 - a word for each circumstance
     recipe: Recipe,
     *,
     data: Dataset | None = None,
@@ -85,6 +87,7 @@ def execute(
     threads: int | None = None,
     device: str | None = None,
     should_stop: ShouldStop | None = None,
+    team: Team = ALONE,
 ) -> Generator[Event, None, None]:
     """Carry a recipe out and yield what happens; the last event is ``Finished``.
 
@@ -102,6 +105,9 @@ def execute(
         device: Where to train and measure: ``cpu``, ``cuda``, ``mps`` or ``auto``; None asks the
             variable ``PRUNING_STUDIO_DEVICE``. Scores are computed on the processor in any case.
         should_stop: Asked often during long operations.
+        team: The processes that share the work; every one of them calls this with the same recipe
+            and, if any, the same checkpoint. Events and result are the same in all of them, except
+            that only the first quantises.
 
     Raises:
         PruningError: If the recipe cannot be carried out.
@@ -114,9 +120,9 @@ def execute(
     place = chosen_device(device)
     check_precision(recipe.tuning.precision, place)
     threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads or default_threads())
+    torch.set_num_threads(threads or default_threads(team.n_local))
     try:
-        run = _Run(recipe, data, place, should_stop)
+        run = _Run(recipe, data, place, should_stop, team)
         yield from _load(run, allow_python=allow_python)
         if resume is not None:
             _restore(run, resume)
@@ -162,6 +168,7 @@ class _Run:
     data: Dataset | None
     device: torch.device
     should_stop: ShouldStop | None
+    team: Team
     model: LoadedModel = field(init=False)
     network: Network = field(init=False)
     present: LoadedModel = field(init=False)
@@ -240,6 +247,7 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
         if recipe.tuning.distillation is not None:
             run.teacher = Teacher(run.model.module, recipe.tuning.distillation)
         check_quantisation(recipe, run.data)
+        _check_is_same(run)
         run.present = run.model
         if recipe.schedule.weights == "rewind":
             run.start = initial_module(run.model)
@@ -257,8 +265,20 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
         tuning = " and fine-tuning is left out" if recipe.tuning.epochs else ""
         yield Note(f"Neither the recipe nor the model names data: no accuracy is measured{tuning}.")
         _check_has_no_need_of_data(recipe)
-    elif run.start is not None and recipe.schedule.rewind_epoch:
+    elif run.start is not None and recipe.schedule.rewind_epoch and run.team.is_first:
         yield from _train_early(run, run.data)
+
+
+def _check_is_same(run: _Run) -> None:
+    """Make sure that all processes loaded the same.
+
+    Raises:
+        RunError: If they did not.
+    """
+    run.team.agree("The weights of the model", run.model.weights_sha256)
+    if run.data is not None:
+        sizes = [len(split) for split in (run.data.train, run.data.validation, run.data.test)]
+        run.team.agree("The samples of the data", f"{run.data.key} {run.data.source} {sizes}")
 
 
 def _check_has_no_need_of_data(recipe: Recipe) -> None:
@@ -281,7 +301,8 @@ def _check_has_no_need_of_data(recipe: Recipe) -> None:
 def _train_early(run: _Run, data: Dataset) -> Iterator[Event]:
     """Train the initial network for the first epochs of its own training, as its card says.
 
-    Nothing of it is stored: it is done again, with the same bits, when the run is resumed.
+    Nothing of it is stored: it is done again, with the same bits, when the run is resumed. Of a
+    team the first process does it alone; the others get the weights when fine-tuning begins.
 
     Raises:
         RunError: If it is not known how the network was trained.
@@ -325,7 +346,8 @@ def _restore(run: _Run, resume: Checkpoint) -> None:
         raise RunError("The checkpoint belongs to another recipe. Start the run again.")
     if resume.weights_sha256 != run.model.weights_sha256:
         raise RunError(
-            f"The model '{run.model.identity}' changed since the run began. Start it again."
+            f"The model '{run.model.identity}' changed since the run began. Start it again (with "
+            "--overwrite, if it was started by a command)."
         )
     source = run.data.source if run.data else ""
     if resume.source != source:
@@ -353,6 +375,7 @@ def _shrink(run: _Run, sparse: Sparse, resume: Checkpoint | None) -> Iterator[Ev
         rounds = Rounds(0, sparse.epochs + run.recipe.n_epochs, is_last=False)
         tuner = FineTuner(module, run.data, settings, seed=run.recipe.seed, rounds=rounds)
         tuner.shrink_by(shrinker.shrink)
+        tuner.share_with(run.team)
         if resume is not None:
             tuner.load_state(dict(resume.tuner))
         else:
@@ -419,7 +442,7 @@ def _plan(run: _Run, number: int) -> Iterator[Event]:
     with run.stage("score"):
         calibration = run.data.calibration if run.data else None
         raw = recipe.replace(normalise="none", reverse=False) if run.base else recipe
-        scores = score(run.present, run.traced, raw, calibration)
+        scores = run.team.first(lambda: score(run.present, run.traced, raw, calibration))
     yield run.started("resolve", number)
     with run.stage("resolve"):
         if run.base:
@@ -455,6 +478,7 @@ def _prune(run: _Run, number: int, *, known: bool) -> Iterator[Event]:
         run.cut = surgery
         run.surgery = composed(run.base.surgery, surgery) if run.base else surgery
         run.present = replace(run.present, module=surgery.module)
+        run.team.agree("The masks", _digest(surgery))
     if known:
         return
     if run.removes and run.data is not None:
@@ -467,6 +491,17 @@ def _prune(run: _Run, number: int, *, known: bool) -> Iterator[Event]:
         yield run.started("rewind", number)
         with run.stage("rewind"):
             put_weights(run.surgery, run.start or _fresh(run, number))
+
+
+def _digest(surgery: Pruned) -> str:
+    """Return the SHA-256 of all masks, and of which indices were kept of which tensor."""
+    found = hashlib.sha256()
+    for name, mask in sorted(surgery.masks.items()):
+        found.update(f"{name}\0".encode() + mask.numpy().tobytes())
+    for name, axes in sorted(surgery.kept.items()):
+        lists = [None if axis is None else axis.tolist() for axis in axes]
+        found.update(f"{name}\0{lists}".encode())
+    return found.hexdigest()
 
 
 def _fresh(run: _Run, number: int) -> nn.Module:
@@ -510,6 +545,7 @@ def _tune(run: _Run, number: int, resume: Checkpoint | None) -> Iterator[Event]:
             elif gradual and run.tuner is not None:
                 tuner.go_on_from(run.tuner, run.cut)
             run.tuner = tuner
+            tuner.share_with(run.team)
             if run.teacher is not None:
                 tuner.learn_from(run.teacher, run.surgery.kept)
             for event in tuner.run(run.should_stop):
@@ -555,7 +591,9 @@ def _is_over(run: _Run, number: int) -> bool:
 
 def _validated(run: _Run, module: nn.Module, data: Dataset) -> float:
     with placed(module, run.device):
-        return evaluate(module, data.validation, should_stop=run.should_stop).accuracy
+        return run.team.first(
+            lambda: evaluate(module, data.validation, should_stop=run.should_stop).accuracy
+        )
 
 
 def _hand_out(run: _Run, number: int) -> Iterator[Event]:
@@ -640,9 +678,12 @@ def _measure(run: _Run, moment: Moment, number: int) -> Iterator[Event]:
     if run.data is None:
         return
     yield run.started(moment, number)
+    split = run.data.test
     module = run.model.module if moment == "dense" else run.surgery.module
     with run.stage(moment), placed(module, run.device):
-        evaluation = evaluate(module, run.data.test, should_stop=run.should_stop, full=True)
+        evaluation = run.team.first(
+            lambda: evaluate(module, split, should_stop=run.should_stop, full=True)
+        )
     match moment:
         case "dense":
             run.dense = evaluation
@@ -692,7 +733,7 @@ def _finish(run: _Run) -> Iterator[Event]:
     """Quantise, if that was asked for, and hand the result over."""
     wanted = run.recipe.quantisation
     result = _result(run)
-    if wanted is not None:
+    if wanted is not None and run.team.is_first:
         yield run.started("quantise")
         with run.stage("quantise"):
             try:
@@ -723,7 +764,7 @@ def _result(run: _Run) -> RunResult:
         tuned=run.tuned,
         epochs=tuple(run.epochs),
         seconds=run.seconds,
-        environment=describe_environment(run.device.type),
+        environment=describe_environment(run.device.type, run.team.size),
         data=_data_summary(run.recipe, run.data),
         rounds_kept=0 if run.fell and run.held is None else len(run.plans),
         samples=run.data.test.batch(slice(0, _N_SAMPLES))[0] if run.data else None,

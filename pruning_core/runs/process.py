@@ -40,13 +40,15 @@ def kill(pid: int, mark: str) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def default_threads() -> int:
+def default_threads(n_processes: int = 1) -> int:
     """Return the threads a run computes with: all cores but one, at least one.
 
     Page, command line and notebook use the same number, because other numbers give other bits.
+    Several processes of one run on this machine divide its cores between them.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) - 1)
+    cores = cores or 1
+    return max(1, cores - 1 if n_processes == 1 else cores // n_processes)
 
 
 def _boot() -> str:

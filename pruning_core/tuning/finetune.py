@@ -22,6 +22,7 @@ from pruning_core.loading.split import Dataset
 from pruning_core.planning.recipe import Tuning
 from pruning_core.surgery.optimiser import carry_over
 from pruning_core.surgery.prune import Pruned
+from pruning_core.team import ALONE, LEAST_SHARE, Team
 from pruning_core.tuning.augmentations import AUGMENTATIONS
 from pruning_core.tuning.distilling import Kept, Teacher
 from pruning_core.tuning.draws import flipped, generator, seeded_globally
@@ -163,6 +164,8 @@ class FineTuner:
         self._shrink: Shrink | None = None
         self._teacher: Teacher | None = None
         self._lineage: Kept = {}
+        self._team = ALONE
+        self._trainee = module
         self._device = device_of(module)
         check_precision(settings.precision, self._device)
         self._validation = data.validation
@@ -202,11 +205,13 @@ class FineTuner:
             if self._teacher is not None:
                 same = not (self._settings.horizontal_flip or self._settings.augmentations)
                 self._teacher.prepare(self._train, same_inputs=same, should_stop=should_stop)
+            self._trainee = self._team.averaging(self._module)
             while self._epoch < self._settings.epochs and not self._watch.gave_up:
                 yield from self._run_epoch(layout, should_stop)
             if self._watch.best_weights is not None:
                 self._module.load_state_dict(self._watch.best_weights)
         finally:
+            self._trainee = self._module
             self._change_layout(torch.contiguous_format)
             self._optimiser.zero_grad(set_to_none=True)
             for name, parameter in self._module.named_parameters():
@@ -270,6 +275,27 @@ class FineTuner:
     def learn_from(self, teacher: Teacher, kept: Kept) -> None:
         """Let ``teacher`` add to the loss; ``kept`` says which of its indices this module kept."""
         self._teacher, self._lineage = teacher, kept
+
+    def share_with(self, team: Team) -> None:
+        """Train together with the other processes of ``team``, each its share of every batch.
+
+        The batches are those of one process. A sample's weight in the loss does not depend on the
+        process that sees it, so the gradient is that of the whole batch; augmentation and dropout
+        draw differently in each process, and batch norm sees the share of its own process. A rest
+        of a batch that is too small to be shared joins the batch before.
+
+        Raises:
+            RunError: If batches are too small to be shared.
+        """
+        least = LEAST_SHARE * team.size
+        if team.size > 1 and min(self._settings.batch_size, len(self._train)) < least:
+            raise RunError(
+                f"{team.size} processes share batches of {self._settings.batch_size} samples "
+                f"(there are {len(self._train):,}), and each needs {LEAST_SHARE} or more of every "
+                f"batch. Set tuning.batch_size to {least} or more, or start fewer processes."
+            )
+        self._team = team
+        self._starts = batch_starts(len(self._train), self._settings.batch_size, least)
 
     def shrink_by(self, shrink: Shrink) -> None:
         """Call ``shrink`` with :func:`step_size`, every ``EVERY`` batches and after each epoch.
@@ -336,29 +362,36 @@ class FineTuner:
         layout: torch.memory_format,
     ) -> float:
         """Train on one batch and return its loss."""
+        n_samples, indices = len(indices), self._team.share(indices)
+        place = (epoch, batch, *self._team.place)
         inputs, labels = self._train.batch(indices, self._device)
-        inputs = self._changed(inputs, epoch, batch).contiguous(memory_format=layout)
+        inputs = self._changed(inputs, place).contiguous(memory_format=layout)
         tally.rate = self._rate(batch)
         for group in self._optimiser.param_groups:
             group["lr"] = tally.rate
         self._optimiser.zero_grad(set_to_none=True)
-        with seeded_globally(self._seed, "dropout", epoch, batch, device=self._device):
+        with seeded_globally(self._seed, "dropout", *place, device=self._device):
             logits, loss = self._answer(indices, inputs, labels)
+            if self._team.size > 1:  # gradients are averaged over processes, not over samples
+                loss = loss * (len(indices) * self._team.size / n_samples)
             loss.backward()  # type: ignore[no-untyped-call]
         if self._settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._trained.values(), self._settings.gradient_clip)
         self._optimiser.step()
         self._shrink_sometimes(batch, tally)
         self._zero_removed()
-        value = loss.item()
+        value, right = loss.item(), int((logits.detach().argmax(dim=1) == labels).sum())
+        if self._team.size > 1:
+            summed, all_right = self._team.sums(value, right)
+            value, right = summed / self._team.size, int(all_right)
         if not math.isfinite(value):
             raise RunError(
                 f"Training failed in epoch {epoch}: the loss is {value}. Choose a lower learning "
                 "rate or prune less."
             )
-        tally.loss += value * len(labels)
-        tally.right += int((logits.detach().argmax(dim=1) == labels).sum())
-        tally.n += len(labels)
+        tally.loss += value * n_samples
+        tally.right += right
+        tally.n += n_samples
         return value
 
     def _shrink_sometimes(self, batch: int, tally: _Tally) -> None:
@@ -381,13 +414,13 @@ class FineTuner:
         step = done * len(self._starts) + batch
         return learning_rate(self._settings, step, n_epochs * len(self._starts), n_epochs)
 
-    def _changed(self, inputs: Tensor, epoch: int, batch: int) -> Tensor:
+    def _changed(self, inputs: Tensor, place: tuple[int, ...]) -> Tensor:
         """Return the inputs as the augmentations of the settings change them."""
         if self._settings.horizontal_flip:
-            inputs = flipped(inputs, generator(self._seed, "flip", epoch, batch))
+            inputs = flipped(inputs, generator(self._seed, "flip", *place))
         black = -self._train.mean / self._train.std
         for key, strength in self._settings.augmentations.items():
-            draw = generator(self._seed, key, epoch, batch)
+            draw = generator(self._seed, key, *place)
             inputs = AUGMENTATIONS[key].change(inputs, strength, draw, black)
         return inputs
 
@@ -402,7 +435,7 @@ class FineTuner:
 
     def _logits(self, inputs: Tensor, labels: Tensor) -> Tensor:
         with self._precision():
-            return logits_of(self._module, inputs, labels).float()
+            return logits_of(self._trainee, inputs, labels).float()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         smoothing = self._settings.label_smoothing
@@ -428,7 +461,10 @@ class FineTuner:
         self, epoch: int, tally: _Tally, should_stop: ShouldStop | None
     ) -> EpochResult:
         began = time.perf_counter()
-        validation = evaluate(self._module, self._validation, should_stop=should_stop)
+        self._team.same_buffers(self._module)
+        validation = self._team.first(
+            lambda: evaluate(self._module, self._validation, should_stop=should_stop)
+        )
         last = self._rounds.n_epochs_done + self._settings.epochs
         return EpochResult(
             epoch=epoch,

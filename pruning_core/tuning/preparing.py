@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pruning_core.errors import DataError, RunError, UnknownNameError
 from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Tuning
+from pruning_core.team import LEAST_SHARE
 from pruning_core.tuning.augmentation import check_images
 from pruning_core.tuning.augmentations import check_augmentations
 from pruning_core.tuning.draws import generator
@@ -97,12 +98,12 @@ def kept_bits(module: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[nn.P
     return pairs
 
 
-def batch_starts(n: int, batch_size: int) -> tuple[tuple[int, int], ...]:
-    """Return start and end of each batch; a single sample left over joins the last batch.
+def batch_starts(n: int, batch_size: int, least: int = LEAST_SHARE) -> tuple[tuple[int, int], ...]:
+    """Return start and end of each batch; fewer than ``least`` samples left over join the last.
 
     Batch norm cannot train on one sample.
     """
     starts = list(range(0, n, batch_size))
-    if n - starts[-1] == 1 and len(starts) > 1:
+    if n - starts[-1] < least and len(starts) > 1:
         starts.pop()
     return tuple(zip(starts, [*starts[1:], n], strict=True))

@@ -19,6 +19,7 @@ LAYERS = (
         "devices",
         "choices",
         "steps",
+        "team",
         "planning.recipe",
         "folders",
     ),
