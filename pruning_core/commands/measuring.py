@@ -28,6 +28,17 @@ def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """Add ``--storage``, where workers meet."""
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="database in which workers on any machines share the work, e.g. "
+        "postgresql://user@host/name or, on one machine, sqlite:///shared.sqlite3 (default: the "
+        "state folder of this machine)",
+    )
+
+
 def check_counts(arguments: argparse.Namespace, *names: str) -> None:
     """Refuse numbers below 1 before anything slow starts.
 

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
 from pruning_core.commands.interruption import was_asked
-from pruning_core.commands.measuring import add_measuring_arguments, check_counts, setup_of
+from pruning_core.commands.measuring import (
+    add_measuring_arguments,
+    add_storage,
+    check_counts,
+    setup_of,
+)
 from pruning_core.exporting.wording import count, percent, table
 
 if TYPE_CHECKING:
@@ -30,12 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plans", type=int, default=60, metavar="N", help="plans to measure in all (default: 60)"
     )
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        help="database for Optuna, e.g. postgresql://host/name; workers that share it share the "
-        "search (default: SQLite in the state folder)",
-    )
+    add_storage(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write the recipe of each best plan to this folder"
     )

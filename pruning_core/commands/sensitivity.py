@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
 from pruning_core.commands.interruption import was_asked
-from pruning_core.commands.measuring import add_measuring_arguments, setup_of
+from pruning_core.commands.measuring import add_measuring_arguments, add_storage, setup_of
 from pruning_core.exporting.wording import percent, table
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ _COLUMNS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add RECIPE and what is measured."""
+    """Add RECIPE, what is measured and the storage."""
     add_measuring_arguments(parser)
+    add_storage(parser)
 
 
 def answer(arguments: argparse.Namespace) -> Answer:
@@ -28,7 +29,9 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
     from pruning_core.runs import scans
 
-    for share, point in scans.carry_out(setup, n=arguments.examples, should_stop=was_asked):
+    for share, point in scans.carry_out(
+        setup, n=arguments.examples, storage=arguments.storage, should_stop=was_asked
+    ):
         sys.stderr.write(
             f"{percent(share)}: {point.site or '(model)'} without {percent(point.ratio)}: accuracy "
             f"{percent(point.accuracy)}\n"

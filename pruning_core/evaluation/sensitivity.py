@@ -19,6 +19,9 @@ from pruning_core.tracing.network import Network
 RATIOS: Final = (0.5, 0.9, 0.7, 0.3, 0.8, 0.6, 0.4, 0.2, 0.1, 0.95)
 """In the order of measuring, so that every layer has a rough curve soon."""
 
+Claim = Callable[[str, int, int], bool]
+"""Site, units that would go, units it has -> whether to measure that."""
+
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
@@ -60,6 +63,7 @@ def scan(
     scores: Scores,
     measure: Callable[[Plan], WhatIf],
     known: Collection[Point] = (),
+    claim: Claim | None = None,
 ) -> Generator[tuple[float, Point], None, None]:
     """Measure every layer at every ratio; yields the share of the scan that is done and the point.
 
@@ -72,6 +76,7 @@ def scan(
         scores: Its scores for the recipe.
         measure: Plan -> accuracy beside that of the dense model.
         known: Points of an earlier, unfinished scan.
+        claim: Asked before each measurement; False leaves it to somebody else.
     """
     granularity = GRANULARITIES[recipe.granularity]
     ratios: tuple[float, ...] = RATIOS
@@ -85,6 +90,8 @@ def scan(
         if not n_removed or (site, n_removed) in seen:
             continue
         seen.add((site, n_removed))
+        if claim is not None and not claim(site, n_removed, plan.keep[site].size):
+            continue
         found = measure(plan)
         yield (
             number / len(places),

@@ -17,7 +17,8 @@ from pruning_core.evaluation.whatif import WhatIf, what_if
 from pruning_core.folders import state_folder
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
-from pruning_core.runs.atomic import exclusive
+from pruning_core.runs.atomic import exclusive, write_bytes
+from pruning_core.runs.board import Board
 from pruning_core.runs.setup import Setup
 
 EXAMPLES: Final = 500
@@ -91,55 +92,113 @@ def _line(text: str) -> dict[str, Any]:
 
 
 def carry_out(
-    setup: Setup, *, n: int = EXAMPLES, should_stop: ShouldStop | None = None
+    setup: Setup,
+    *,
+    n: int = EXAMPLES,
+    storage: str | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> Generator[tuple[float, Point], None, None]:
     """Measure the points that are missing and keep each; yields the share done, and the point.
 
     A scan that began with another number of examples goes on with its own; one on another copy of
-    the data begins anew.
+    the data begins anew. Workers that share a storage divide the points between them; each yields
+    its own, and its file holds everybody's.
 
     Args:
         setup: What is scanned; the targets of its recipe do not matter.
         n: Validation examples, at most those there are.
+        storage: URL of a database for Optuna; None keeps the scan to this machine.
         should_stop: Asked before every batch.
 
     Raises:
         DataError: If there is no validation example.
+        RunError: If the storage cannot be used, or others measure on another copy of the data.
         StoppedError: If ``should_stop`` says so; what was measured is kept.
     """
-    recipe, model, data = setup.recipe, setup.model, setup.data
+    model, data = setup.model, setup.data
     if not len(data.validation):
         raise DataError(f"The data set '{data.key}' has no validation examples to measure.")
-    path = path_of(recipe, model.weights_sha256, data.key)
+    path = path_of(setup.recipe, model.weights_sha256, data.key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(path.with_suffix(".lock")):
-        known = read(path)
-        if known is not None and known.source != data.source:
-            known = None
-        sample = data.validation.first(known.n if known else n)
-        dense = right_answers(model.module, sample, should_stop=should_stop)
-        if known is None:
-            path.unlink(missing_ok=True)
-            head = {"dense": float(dense.mean()), "n": len(sample), "source": data.source}
-            _append(path, {**head, "model": recipe.model})
+    if storage is None:
+        with exclusive(path.with_suffix(".lock")):
+            yield from _carry_out_here(setup, path, n, should_stop)
+    else:
+        yield from _carry_out_together(setup, path, n, storage, should_stop)
 
-        def measure(plan: Plan) -> WhatIf:
-            return what_if(
-                model,
-                setup.network,
-                plan,
-                data,
-                n=len(sample),
-                dense=dense,
-                should_stop=should_stop,
-            )
 
-        points = known.points if known else ()
-        for share, point in sensitivity.scan(recipe, setup.network, setup.scores, measure, points):
-            _append(path, asdict(point))
+def _carry_out_here(
+    setup: Setup, path: Path, n: int, should_stop: ShouldStop | None
+) -> Generator[tuple[float, Point], None, None]:
+    known = read(path)
+    if known is not None and known.source != setup.data.source:
+        known = None
+    examples = _Examples(setup, known.n if known else n, should_stop)
+    if known is None:
+        path.unlink(missing_ok=True)
+        _append(path, examples.head())
+    points = known.points if known else ()
+    steps = sensitivity.scan(setup.recipe, setup.network, setup.scores, examples.measure, points)
+    for share, point in steps:
+        _append(path, asdict(point))
+        yield share, point
+    if known is None or not known.finished:
+        _append(path, {"finished": True})
+
+
+def _carry_out_together(
+    setup: Setup, path: Path, n: int, storage: str, should_stop: ShouldStop | None
+) -> Generator[tuple[float, Point], None, None]:
+    """Measure what nobody has claimed, then what was claimed and never came."""
+    board = Board(storage, path.stem, n=n, source=setup.data.source)
+    examples = _Examples(setup, board.n, should_stop)
+
+    def publish(*, finished: bool) -> None:
+        lines = [examples.head(), *map(asdict, board.points())]
+        lines += [{"finished": True}] if finished else []
+        with exclusive(path.with_suffix(".lock")):
+            write_bytes(path, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+    for claim in (board.claim, board.claim_left):
+        steps = sensitivity.scan(
+            setup.recipe, setup.network, setup.scores, examples.measure, board.points(), claim
+        )
+        for share, point in steps:
+            board.add(point)
+            publish(finished=False)
             yield share, point
-        if known is None or not known.finished:
-            _append(path, {"finished": True})
+    publish(finished=True)
+
+
+class _Examples:
+    """The validation examples of a scan, and what the dense model makes of them."""
+
+    def __init__(self, setup: Setup, n: int, should_stop: ShouldStop | None) -> None:
+        self._is = setup
+        self._sample = setup.data.validation.first(n)
+        self._should_stop = should_stop
+        self._dense = right_answers(setup.model.module, self._sample, should_stop=should_stop)
+
+    def head(self) -> dict[str, Any]:
+        """Return the first line of the file."""
+        return {
+            "dense": float(self._dense.mean()),
+            "n": len(self._sample),
+            "source": self._is.data.source,
+            "model": self._is.recipe.model,
+        }
+
+    def measure(self, plan: Plan) -> WhatIf:
+        """Measure a plan on them."""
+        return what_if(
+            self._is.model,
+            self._is.network,
+            plan,
+            self._is.data,
+            n=len(self._sample),
+            dense=self._dense,
+            should_stop=self._should_stop,
+        )
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

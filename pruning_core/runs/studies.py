@@ -7,8 +7,6 @@ tree-structured Parzen estimator, doi:10.1613/jair.1.13188.
 
 import hashlib
 import json
-import logging
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +26,7 @@ from pruning_core.planning.resolve import resolve
 from pruning_core.preview import preview
 from pruning_core.runs.atomic import exclusive, write_bytes
 from pruning_core.runs.setup import Setup
+from pruning_core.runs.storages import open_study
 from pruning_core.steps import run_to_end
 from pruning_core.surgery.prune import prune
 
@@ -36,9 +35,7 @@ if TYPE_CHECKING:
 
 EXAMPLES: Final = 500
 _VERSION: Final = 1
-_log: Final = logging.getLogger("pruning_core.runs.studies")
 _TIMED_SECONDS: Final = 0.6
-_OPENINGS: Final = 4
 _FIRST: Final = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
 _DECIDES_NOTHING: Final = frozenset({"target", "layers", "pins", "scope", "tuning", "schedule"})
 
@@ -278,25 +275,7 @@ def _opened(storage: str, name: str, seed: int) -> "optuna.Study":
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    for attempt in range(_OPENINGS):
-        try:
-            study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                load_if_exists=True,
-                directions=["maximize", "minimize"],
-            )
-            break
-        except Exception as error:  # also when another worker makes the tables just now
-            if attempt == _OPENINGS - 1:
-                _log.info("the storage cannot be used", exc_info=error)
-                raise RunError(
-                    f"The storage of the search cannot be used ({type(error).__name__}). Give the "
-                    "URL of a database that Optuna knows, such as sqlite:///search.sqlite3 or "
-                    "postgresql://..."
-                ) from None
-            time.sleep(0.3 * (attempt + 1))
+    study = open_study(storage, name, ["maximize", "minimize"])
     # Workers that start with the same seed would ask for the same plans.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.get_trials(deepcopy=False)))
     return study
