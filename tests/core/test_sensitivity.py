@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pruning_core.command_line import main
+from pruning_core.errors import RunError
 from pruning_core.evaluation.sensitivity import RATIOS, Point, curves, tolerated
 from pruning_core.evaluation.whatif import what_if
 from pruning_core.loading.dataset import load_dataset
@@ -13,7 +14,9 @@ from pruning_core.planning.recipe import Part, Ratio, Recipe
 from pruning_core.planning.resolve import resolve
 from pruning_core.runs import scans
 from pruning_core.runs.bench import Bench, Question
+from pruning_core.runs.board import Board
 from pruning_core.runs.setup import Setup
+from pruning_core.runs.storages import open_study
 from pruning_core.scoring.score import score
 from pruning_core.tracing.trace import trace
 
@@ -147,3 +150,51 @@ def test_the_command_line_measures_prints_and_keeps(capsys, tmp_path):
     assert not again.err  # nothing was left to measure
     assert "fc1" in again.out
     assert main(["sensitivity", str(path), "--examples", "0"]) == 2
+
+
+def test_workers_that_share_a_storage_divide_the_points(tmp_path):
+    recipe = Recipe(model="bundled:mlp_digits", granularity="unit", normalise="mean")
+    alone = set(scans.read(scanned(recipe)).points)
+    path = scans.path_of(recipe, setup_of(recipe).model.weights_sha256, "digits")
+    path.unlink()
+    url = f"sqlite:///{tmp_path / 'shared.sqlite3'}"
+    dead = scans.carry_out(setup_of(recipe), n=N, storage=url)
+    workers = [scans.carry_out(setup_of(recipe), n=N, storage=url) for _ in range(2)]
+    # The one that will die has claimed a place before it is killed; the others ask for fewer
+    # examples than the first, and measure as many as it does.
+    board = Board(url, path.stem, n=N, source=setup_of(recipe).data.source)
+    first = next(iter(alone))
+    assert board.claim(first.site, first.n_removed, first.n_units)
+    assert not board.claim(first.site, first.n_removed, first.n_units)
+    found = [next(dead)[1]]
+    dead.close()
+    for turn in range(2 * len(alone)):
+        found += [point for _, point in [next(workers[turn % 2], (1.0, None))] if point]
+    assert len(found) == len(alone)
+    assert set(found) == alone == set(scans.read(path).points)
+    assert scans.read(path).finished
+
+
+def test_workers_on_other_copies_of_the_data_are_refused(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.sqlite3'}"
+    assert Board(url, "a", n=100, source="full set").n == 100
+    assert Board(url, "a", n=500, source="full set").n == 100
+    with pytest.raises(RunError, match="measured on the full set, and here is the bundled"):
+        Board(url, "a", n=500, source="bundled subset")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("shared.db", "'shared.db' is no URL of a database"),
+        ("nonsense://x", "names no kind of database that is known"),
+        ("mysql+nothere://x", "names no kind of database that is known"),
+        ("oracle+oracledb://me:secret@x/y", "needs a driver for its database"),
+        ("sqlite:////nowhere/at/all.sqlite3", "cannot be used: unable to open database file"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_named_without_its_password(url, said):
+    with pytest.raises(RunError) as caught:
+        open_study(url, "a", ["maximize"])
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
