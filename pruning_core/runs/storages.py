@@ -3,19 +3,20 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from pruning_core.errors import RunError, first_line
 
 if TYPE_CHECKING:
     import optuna
 
+Direction = Literal["minimize", "maximize"]
 _log: Final = logging.getLogger("pruning_core.runs.storages")
 _OPENINGS: Final = 4
 _EXAMPLES: Final = "sqlite:///shared.sqlite3 or postgresql://user@host/name"
 
 
-def open_study(storage: str, name: str, directions: Sequence[str]) -> "optuna.Study":
+def open_study(storage: str, name: str, directions: Sequence[Direction]) -> "optuna.Study":
     """Open a study of Optuna, or make it.
 
     Args:
