@@ -18,6 +18,7 @@ from pruning_core.commands import (
     export,
     inspect,
     interruption,
+    lessons,
     models,
     preview,
     quantise,
@@ -49,6 +50,7 @@ COMMANDS: Final = (
     quantise,
     speed,
     restore,
+    lessons,
 )
 MAX_MESSAGE: Final = 1000
 

@@ -33,6 +33,7 @@ def show(
     key: str,
     table: Mapping[str, Any],
     on_click: Callable[[int], None] | None = None,
+    words: tuple[str, str] = ("Numbers", "Download CSV"),
 ) -> None:
     """Draw ``figure`` with its description, and the same numbers as a table on request.
 
@@ -41,6 +42,7 @@ def show(
         key: Unique on the page; names the files for download too.
         table: Columns (lists or arrays) of equal length.
         on_click: Called with the number of the bar or row that was clicked; None takes no clicks.
+        words: Of the two buttons, in the language of the page.
     """
     from pruning_core.figures.canvas import alt_text
 
@@ -68,12 +70,12 @@ def show(
                     "toImageButtonOptions": picture,
                 },
             )
-        twin = st.popover("Numbers", type="tertiary", key=f"{key}_numbers", on_change="rerun")
+        twin = st.popover(words[0], type="tertiary", key=f"{key}_numbers", on_change="rerun")
         if twin.open:
             width = min(_WIDEST, _COLUMN * len(table))
             twin.dataframe(table, hide_index=True, width=width, alt=description)
             twin.download_button(
-                "Download CSV",
+                words[1],
                 csv_of(table),
                 file_name=f"{key}.csv",
                 mime="text/csv",

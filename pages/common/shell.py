@@ -37,8 +37,10 @@ _STYLE: Final = """<style>
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 .st-key-controls { padding: 0.7rem 1rem; gap: 0.4rem; }
 .stMainBlockContainer { padding-top: 4.6rem; }
+.st-key-learn { max-width: 1080px; margin: 0 auto; }
 @media (max-width: 1000px) {
   .st-key-toolbar [data-testid="stMarkdownContainer"] { display: none; }
+  .st-key-learn [data-testid="stColumn"] { min-width: 100%; }
   [class*="st-key-pair_of"] [data-testid="stColumn"] { min-width: 100%; }
   .st-key-run_page > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
     > [data-testid="stColumn"] { min-width: 100%; }
@@ -69,7 +71,8 @@ def enter() -> None:
     st.html(_STYLE)
     state.open_session()
     state.begin_page()
-    st.fragment(toolbar.show, key="toolbar")()
+    if not state.is_reduced():
+        st.fragment(toolbar.show, key="toolbar")()
     message = state.take_message()
     if message:
         st.error(markdown(message))
@@ -96,6 +99,8 @@ def _navigation() -> Page:
             ("run", "Run"),
             ("compare", "Compare"),
             ("export", "Export"),
+            ("learn", "Learn"),
+            ("glossary", "Glossary"),
         )
     ]
-    return st.navigation(pages, position="top")
+    return st.navigation(pages, position="hidden" if state.is_reduced() else "top")

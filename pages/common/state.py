@@ -40,6 +40,7 @@ PAGE: Final = "_page"
 _MESSAGE: Final = "_message"
 _PARTS: Final = "_parts"
 _DRAWN: Final = "_drawn_recipe"
+_REDUCED: Final = "_reduced"
 _HAS_MESSAGE: Final = "_has_message"
 _OF_LAYERS: Final = ("layers", "pins", "picks")
 _LONGEST: Final = 512
@@ -404,6 +405,14 @@ def take_message() -> str:
     message = str(st.session_state.pop(_MESSAGE, ""))
     st.session_state[_HAS_MESSAGE] = bool(message)
     return message
+
+
+def is_reduced() -> bool:
+    """Tell whether a link asked for pages without menus and tools; it holds for the session."""
+    asked = st.query_params.get("reduced")
+    if asked is not None:
+        st.session_state[_REDUCED] = asked == "1"
+    return bool(st.session_state.get(_REDUCED))
 
 
 def page() -> str:

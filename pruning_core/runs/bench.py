@@ -31,6 +31,7 @@ Kind = Literal[
     "study",
     "speed",
     "compare",
+    "lesson",
 ]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -51,11 +52,11 @@ class Question:
             a ratio), ``scan`` (sensitivity of every layer; see ``runs/scans.py``), ``study``
             (plans between accuracy and cost; see ``runs/studies.py``), ``speed`` (of a finished
             run; see ``runs/speed.py``), ``compare`` (two networks of finished runs; see
-            ``runs/comparisons.py``).
+            ``runs/comparisons.py``), ``lesson`` (what a lesson shows; see ``runs/coursework.py``).
         recipe: What to measure.
         plan: Fingerprint of the plan, so that page and process speak of the same one; empty for
-            ``shares``, ``drop``, ``time``, ``scan``, ``study`` and ``speed``.
-        settings: What else decides the answer.
+            ``shares``, ``drop``, ``time``, ``scan``, ``study``, ``speed`` and ``lesson``.
+        settings: What else decides the answer; ``timed`` says that a lesson measures times.
     """
 
     kind: Kind
@@ -166,7 +167,8 @@ class Bench:
 
     def quiet(self, question: Question) -> "threading.Lock | _Free":
         """Return what to hold while measuring: nothing else is measured beside a timing."""
-        return self._quiet if question.kind in _QUICK | _QUIET else _Free()
+        is_timed = question.kind in _QUICK | _QUIET or question.settings.get("timed")
+        return self._quiet if is_timed else _Free()
 
     def _set(self, key: str, outcome: Outcome) -> None:
         self._outcomes[key] = outcome

@@ -27,13 +27,14 @@ from pruning_core.evaluation import latency, search, sensitivity, tradeoff, what
 from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.stopping import StoppedError, check_stop
 from pruning_core.exporting.reopen import open_run
+from pruning_core.lessons import LESSONS
 from pruning_core.loading.dataset import Dataset, load_dataset
 from pruning_core.loading.model import LoadedModel, check_fits, load_model
 from pruning_core.loading.permitted import is_permitted
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import resolve
-from pruning_core.runs import comparisons, scans, speed, studies
+from pruning_core.runs import comparisons, coursework, scans, speed, studies
 from pruning_core.runs.environment import processor
 from pruning_core.runs.process import default_threads
 from pruning_core.runs.setup import Setup
@@ -149,6 +150,7 @@ class Bench:
             "study": self._study,
             "speed": self._speed,
             "compare": self._compare,
+            "lesson": self._lesson,
         }
 
     def answer(self, question: Mapping[str, Any], report: Report) -> Answer:
@@ -303,6 +305,12 @@ class Bench:
             *pair.sides(Store()), allow_python=is_permitted, should_stop=self._is_cancelled
         )
         comparisons.save(pair, self._finished(steps, lambda step: report(*step)))
+        return {}
+
+    def _lesson(self, question: Mapping[str, Any], _: Recipe, report: Report) -> Answer:
+        """Measure what a lesson shows, and keep it on disk."""
+        steps = coursework.kept(LESSONS[question["lesson"]])
+        self._finished(steps, lambda step: report(*step))
         return {}
 
     def _scan(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:

@@ -34,6 +34,7 @@ LAYERS = (
     ("exporting",),
     ("quantising",),
     ("comparing",),
+    ("lessons",),
     ("runs",),
     ("commands", "command_line"),
     ("__main__",),

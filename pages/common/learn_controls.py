@@ -1,0 +1,155 @@
+"""The controls of lessons as widgets, and their values in words."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from pages.common.format import markdown
+from pruning_core.lessons.lesson import Choice, Control, Number, Numbers, Order
+from pruning_core.lessons.texts import Words
+
+
+def option_text(words: Words, part: str, option: str) -> str:
+    """Return an option in the language of the page; names of layers are what they are."""
+    key = f"{part}.options.{option}"
+    return words(key) if key in words else option
+
+
+def value_text(words: Words, part: str, control: Control, value: Any) -> str:
+    """Return a value in words, with its unit."""
+    unit = words(f"{part}.unit") if f"{part}.unit" in words else ""
+    match control:
+        case Choice():
+            return option_text(words, part, str(value))
+        case Order():
+            return " > ".join(option_text(words, part, one) for one in value)
+        case Numbers():
+            return f"{', '.join(_number(one) for one in value)} {unit}".strip()
+    return f"{_number(value)} {unit}".strip()
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def draw(  # noqa: PLR0913
+    control: Control,
+    words: Words,
+    part: str,
+    *,
+    label: str,
+    key: str,
+    value: Any,
+    disabled: bool = False,
+    write: Callable[[], None] | None = None,
+) -> Any:
+    """Draw a control and return its value; None (or an unfinished list) while nothing is chosen.
+
+    Args:
+        control: What to draw.
+        words: Texts of the lesson.
+        part: ``guess``, ``do`` or ``check``: where its options are.
+        label: Above it.
+        key: Of the widget; other ones begin with it.
+        value: What it shows when it is drawn for the first time.
+        disabled: Whether it only shows the value.
+        write: Called when the person changed it.
+    """
+    state = st.session_state
+    if isinstance(control, Numbers):
+        return _numbers(control, words, part, label, (key, value), disabled=disabled)
+    if key not in state or disabled:
+        state[key] = list(value) if isinstance(control, Order) and value else value
+    if isinstance(control, Choice):
+        common: dict[str, Any] = {
+            "format_func": lambda option: markdown(option_text(words, part, option)),
+            "key": key,
+            "disabled": disabled,
+            "on_change": write,
+        }
+        if part == "do":
+            return st.segmented_control(
+                markdown(label), list(control.options), required=True, **common
+            )
+        extra = {"index": None} if state[key] is None else {}
+        return st.radio(markdown(label), list(control.options), **common, **extra)
+    if isinstance(control, Order):
+        return st.multiselect(
+            markdown(label),
+            list(control.options),
+            format_func=lambda option: option_text(words, part, option),
+            key=key,
+            disabled=disabled,
+            placeholder="1, 2, 3 …",
+        )
+    return _number_widget(control, part, label, key, disabled=disabled, write=write)
+
+
+def _number_widget(
+    control: Number,
+    part: str,
+    label: str,
+    key: str,
+    *,
+    disabled: bool,
+    write: Callable[[], None] | None,
+) -> float:
+    limits = (float(control.low), float(control.high))
+    if part == "check":
+        found = st.number_input(
+            markdown(label),
+            *limits,
+            step=float(control.step),
+            format="%.5g",
+            key=key,
+            disabled=disabled,
+        )
+        return float(found)
+    return float(
+        st.slider(
+            markdown(label),
+            *limits,
+            step=float(control.step),
+            format="%.5g",
+            key=key,
+            disabled=disabled,
+            on_change=write,
+        )
+    )
+
+
+def _numbers(
+    control: Numbers,
+    words: Words,
+    part: str,
+    label: str,
+    place: tuple[str, Any],
+    *,
+    disabled: bool,
+) -> list[float]:
+    """Draw a slider for each name, one below the other."""
+    key, value = place
+    unit = words(f"{part}.unit") if f"{part}.unit" in words else ""
+    if label:
+        st.markdown(markdown(label))
+    found = []
+    for name, start in zip(control.names, value, strict=True):
+        own = f"{key}.{name}"
+        if own not in st.session_state or disabled:
+            st.session_state[own] = float(start)
+        title = words(f"{part}.each", name=option_text(words, part, name))
+        found.append(
+            float(
+                st.slider(
+                    markdown(title),
+                    float(control.low),
+                    float(control.high),
+                    step=float(control.step),
+                    format=f"%.5g {unit}".replace("%", "%%").replace("%%.5g", "%.5g"),
+                    key=own,
+                    disabled=disabled,
+                )
+            )
+        )
+    return found

@@ -1,0 +1,379 @@
+"""One lesson on the page: the runner that all lessons share."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import streamlit as st
+
+from pages.common import charts, course, learn_contents, learn_controls, state
+from pages.common.format import markdown
+from pruning_core.lessons.texts import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pruning_core.lessons import Lesson
+    from pruning_core.lessons.lesson import Facts
+    from pruning_core.planning.recipe import Recipe
+    from pruning_core.runs.coursework import Record
+
+LEAVING: Final = "_leaves_for_plan"
+_MARKS: Final = {"right": "success", "near": "info", "far": "warning"}
+
+
+def show(key: str) -> None:
+    """Draw the lesson ``key``; the contents, and a sentence, when there is none."""
+    from pruning_core.lessons import LESSONS, in_order
+
+    if key not in LESSONS:
+        course.open_lesson("")
+        learn_contents.show(course.frame()("unknown", name=key[:60]))
+        return
+    lesson, words = LESSONS[key], Words(course.language(), key)
+    order = [other.key for other in in_order()]
+    _head(lesson, words, order)
+    measured = course.record(lesson)
+    _guess(lesson, words)
+    if not course.progress(key).get("guessed"):
+        _wait(lesson, measured)
+        return
+    if measured is None:
+        _wait(lesson, measured)
+        return
+    found = _do(lesson, words, measured)
+    if not course.progress(key).get("revealed"):
+        return
+    if not course.is_hidden("why"):
+        _why(lesson, words, found, measured)
+    if not course.is_hidden("check"):
+        _check(lesson, words, measured, found)
+    if not course.is_hidden("on"):
+        _on(lesson, found)
+    _turn(order, lesson.key)
+
+
+def _press(action: "Callable[[], None]") -> "Callable[[], None]":
+    return lambda: state.attempt(action)
+
+
+def _head(lesson: "Lesson", words: Words, order: list[str]) -> None:
+    """Draw where the learner is, and the goal."""
+    frame = course.frame()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if not course.is_hidden("contents"):
+            st.button(
+                frame("contents"),
+                icon=":material/list:",
+                type="tertiary",
+                on_click=_press(lambda: course.open_lesson("")),
+            )
+        st.caption(
+            markdown(
+                frame(
+                    "position",
+                    number=order.index(lesson.key) + 1,
+                    count=len(order),
+                    chapter=frame(f"chapter.{lesson.chapter}"),
+                )
+            )
+        )
+        st.space("stretch")
+        if course.progress(lesson.key).get("guessed"):
+            st.button(
+                frame("again"),
+                icon=":material/restart_alt:",
+                type="tertiary",
+                on_click=_press(lambda: course.restart(lesson.key)),
+            )
+        learn_contents.choose_language()
+    st.header(words("title"), anchor=False)
+    st.markdown(f"**{markdown(words('goal'))}**")
+
+
+def _wait(lesson: "Lesson", measured: "Record | None") -> None:
+    """Draw how far the measuring is, while it goes on; the page is drawn anew at its end."""
+    if measured is not None:
+        return
+    frame, known = course.frame(), course.outcome(lesson)
+    if known is not None and known.state in {"failed", "cancelled"}:
+        st.warning(markdown(frame("failed", text=known.text)))
+        st.button(frame("retry"), on_click=_press(lambda: course.try_again(lesson)))
+        return
+    st.fragment(_watch, run_every=1.0)(lesson)
+
+
+def _watch(lesson: "Lesson") -> None:
+    known, frame = course.outcome(lesson), course.frame()
+    if known is None or not known.is_pending:
+        st.rerun()
+    text = frame("waiting", text=known.text or "…")
+    st.progress(min(1.0, known.fraction), text=markdown(text))
+
+
+def _guess(lesson: "Lesson", words: Words) -> None:
+    """Draw the prediction: open until it is given, then fixed."""
+    from pruning_core.lessons.lesson import Order, first_value
+
+    frame, known = course.frame(), course.progress(lesson.key)
+    st.subheader(frame("step.guess"), anchor=False)
+    done = bool(known.get("guessed"))
+    if done:
+        st.markdown(markdown(words("guess.ask")))
+        told = learn_controls.value_text(words, "guess", lesson.guess, known["guess"])
+        st.markdown(f":material/lock: {markdown(frame('guess.kept', guess=told))}")
+        return
+    value = learn_controls.draw(
+        lesson.guess,
+        words,
+        "guess",
+        label=words("guess.ask"),
+        key=f"learn.{lesson.key}.guess.{course.language()}",
+        value=first_value(lesson.guess),
+    )
+    complete = value is not None
+    if isinstance(lesson.guess, Order):
+        complete = len(value) == len(lesson.guess.options)
+        order = learn_controls.value_text(words, "guess", lesson.guess, value)
+        so_far = frame("guess.order_so_far", order=order) if value else frame("guess.order")
+        st.caption(markdown(so_far))
+
+    def commit() -> None:
+        course.note(lesson.key, guess=value, guessed=True)
+
+    st.button(
+        frame("guess.commit"),
+        type="primary",
+        key="learn_commit",
+        disabled=not complete,
+        help=None if complete else frame("guess.choose"),
+        on_click=_press(commit),
+    )
+
+
+def _start(lesson: "Lesson") -> Any:
+    """Return where the control stands at first: where the link or the learner put it."""
+    from pruning_core.lessons.lesson import Choice, accepted, first_value
+
+    known = course.progress(lesson.key).get("value")
+    asked = course.set_value()
+    if asked is not None and (known is None or course.is_locked()):
+        fitting = accepted(lesson.do, asked)
+        if fitting is not None:
+            return fitting
+        st.info(course.frame()("link_ignored"))
+    if known is not None:
+        return known
+    return lesson.do.options[0] if isinstance(lesson.do, Choice) else first_value(lesson.do)
+
+
+def _do(lesson: "Lesson", words: Words, measured: "Record") -> "Facts":
+    """Draw the control with its pictures, the button that reveals, and the comparison."""
+    frame, known = course.frame(), course.progress(lesson.key)
+    st.subheader(frame("step.do"), anchor=False)
+    st.markdown(markdown(words("do.ask")))
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        locked = course.is_locked()
+        value = learn_controls.draw(
+            lesson.do,
+            words,
+            "do",
+            label=words("do.label"),
+            key=f"learn.{lesson.key}.do.{course.language()}",
+            value=_start(lesson),
+            disabled=locked,
+        )
+        if locked:
+            st.caption(f":material/lock: {markdown(frame('locked'))}")
+        known["value"] = value
+        found = course.facts(lesson, measured, value)
+        if known.get("revealed"):
+            _verdict(lesson, words, found)
+        else:
+            _reveal(lesson, words, found)
+    with right:
+        _pictures(lesson, words, value, found)
+    return found
+
+
+def _reveal(lesson: "Lesson", words: Words, found: "Facts") -> None:
+    """Draw the button that shows the answer, once what was to be done is done."""
+    frame = course.frame()
+    ready = lesson.reached is None or course.is_locked() or lesson.reached(found)
+    if not ready:
+        st.info(markdown(words("do.not_yet", **_plain(found))))
+
+    def reveal() -> None:
+        from pruning_core.lessons.lesson import verdict
+
+        guess, truth = course.progress(lesson.key)["guess"], lesson.truth(found)
+        course.note(
+            lesson.key, revealed=True, truth=truth, verdict=verdict(lesson.guess, guess, truth)
+        )
+
+    st.button(
+        frame("reveal.button"),
+        type="primary",
+        key="learn_reveal",
+        disabled=not ready,
+        on_click=_press(reveal),
+    )
+
+
+def _verdict(lesson: "Lesson", words: Words, found: "Facts") -> None:
+    """Say how the prediction compares with what was found."""
+    from pruning_core.lessons.lesson import verdict
+
+    frame, guess = course.frame(), course.progress(lesson.key)["guess"]
+    truth = lesson.truth(found)
+    how = verdict(lesson.guess, guess, truth)
+    course.progress(lesson.key).update(truth=truth, verdict=how)
+    st.subheader(frame("step.reveal"), anchor=False)
+    told = {
+        name: markdown(learn_controls.value_text(words, "guess", lesson.guess, value))
+        for name, value in (("guess", guess), ("truth", truth))
+    }
+    getattr(st, _MARKS[how])(frame(f"reveal.{how}", **told))
+    if not course.is_locked():
+        st.caption(frame("reveal.play"))
+
+
+def _pictures(lesson: "Lesson", words: Words, value: Any, found: "Facts") -> None:
+    from pruning_core.lessons.lesson import Scene
+
+    frame, known = course.frame(), course.progress(lesson.key)
+    scene = Scene(
+        facts=found,
+        value=value,
+        guess=known["guess"],
+        revealed=bool(known.get("revealed")),
+        words=words,
+        colours=charts.colours(),
+    )
+    for picture in lesson.pictures(scene):
+        charts.show(
+            picture.figure,
+            key=f"{lesson.key}_{picture.name}",
+            table=picture.table,
+            words=(frame("numbers"), frame("csv")),
+        )
+
+
+def _plain(found: "Facts") -> "Facts":
+    """Return the facts for use in sentences: foreign names cannot become markup."""
+    return {k: markdown(v) if isinstance(v, str) else v for k, v in found.items()}
+
+
+def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> None:
+    """Draw the explanation with the numbers of this moment, and where they come from."""
+    frame = course.frame()
+    st.subheader(frame("step.why"), anchor=False)
+    st.code(words("formula", **found), language=None, wrap_lines=True)
+    st.markdown(words("why", **_plain(found)).replace("~", "\\~"))
+    form = "provenance_long" if lesson.is_long else "provenance_quick"
+    provenance = frame(
+        form,
+        seconds=measured.seconds,
+        when=measured.when[:16].replace("T", " ") + " UTC",
+        processor=measured.environment["processor"],
+        torch=measured.environment["torch"],
+    )
+    st.caption(markdown(frame("sources", sources="; ".join(lesson.sources))))
+    st.caption(f":gray-badge[MEASURED] {markdown(provenance)}")
+
+
+def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -> None:
+    """Draw the question and what came of the last answer."""
+    from pruning_core.lessons.lesson import first_value, verdict
+
+    frame, known = course.frame(), course.progress(lesson.key)
+    st.subheader(frame("step.check"), anchor=False)
+    done, control = bool(known.get("done")), lesson.check.control
+    answers = known["answers"]
+    last = answers[-1]["answer"] if answers else first_value(control)
+    unit = words("check.unit") if "check.unit" in words else ""
+    answer = learn_controls.draw(
+        control,
+        words,
+        "check",
+        label=words("check.ask", **_plain(found)) + (f" ({unit})" if unit else ""),
+        key=f"learn.{lesson.key}.check.{course.language()}",
+        value=last,
+        disabled=done,
+    )
+
+    def grade() -> None:
+        is_right = verdict(control, answer, lesson.check.answer(found)) == "right"
+        own = {"answer": answer, "right": is_right, "value": known["value"]}
+        course.note(lesson.key, answers=[*answers, own], done=is_right)
+
+    if not done:
+        st.button(
+            frame("check.button"),
+            type="primary",
+            key="learn_check",
+            disabled=answer is None,
+            on_click=_press(grade),
+        )
+    if answers:
+        given = answers[-1]
+        then = course.facts(lesson, measured, given["value"])
+        how = "right" if given["right"] else "wrong"
+        text = markdown(words(f"check.{how}", **then))
+        box = st.success if given["right"] else st.warning
+        box(frame(f"check.{how}", text=text))
+
+
+def _on(lesson: "Lesson", found: "Facts") -> None:
+    """Draw the way to the workbench in this state, and with the learner's own model."""
+    frame, current = course.frame(), state.recipe()
+    recipe = lesson.recipe(found)
+    st.subheader(frame("step.on"), anchor=False)
+    st.markdown(frame("on.text"))
+    with st.container(horizontal=True):
+        st.button(
+            frame("on.open"),
+            icon=":material/open_in_new:",
+            key="learn_open",
+            on_click=_press(lambda: _leave(recipe)),
+        )
+        if current.model != recipe.model:
+            st.button(
+                markdown(frame("on.own", model=current.model)),
+                help=frame("on.own_help"),
+                key="learn_own",
+                on_click=_press(lambda: _leave(_on_own(recipe, current.model))),
+            )
+
+
+def _leave(recipe: "Recipe") -> None:
+    """Make ``recipe`` that of the workbench; the page goes there when it is drawn next."""
+    state.set_recipe(recipe)
+    st.session_state[LEAVING] = True
+
+
+def _on_own(recipe: "Recipe", identity: str) -> "Recipe":
+    """Return what is pruned and how, for another model; settings of single layers stay behind."""
+    own = state.fresh(identity)
+    kept = {"model": own.model, "data": own.data, "input_shape": own.input_shape}
+    return recipe.replace(**kept, layers={}, pins=(), picks={})
+
+
+def _turn(order: list[str], key: str) -> None:
+    """Draw the buttons to the lessons before and after."""
+    if course.is_hidden("contents"):
+        return
+    frame, place = course.frame(), order.index(key)
+    with st.container(horizontal=True):
+        if place:
+            st.button(
+                frame("previous"),
+                icon=":material/arrow_back:",
+                on_click=_press(lambda: course.open_lesson(order[place - 1])),
+            )
+        if place + 1 < len(order):
+            st.button(
+                frame("next"),
+                icon=":material/arrow_forward:",
+                key="learn_next",
+                on_click=_press(lambda: course.open_lesson(order[place + 1])),
+            )

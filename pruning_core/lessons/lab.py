@@ -1,0 +1,111 @@
+"""What lessons call of the core: bundled networks and data, plans, and accuracies, each kept.
+
+Data are always the bundled subset, so that every learner sees the same numbers. PyTorch is imported
+by the first call.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from pruning_core.planning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from pruning_core.evaluation.whatif import WhatIf
+    from pruning_core.loading.dataset import Dataset
+    from pruning_core.loading.model import LoadedModel
+    from pruning_core.planning.plan import Plan
+    from pruning_core.preview import Preview
+    from pruning_core.scoring.score import Scores
+    from pruning_core.tracing.network import Network
+
+EXAMPLES: Final = 1000
+"""Validation examples that are measured, at most those there are."""
+_NOT_SCORED_BY: Final = frozenset(
+    {"target", "scope", "layers", "pins", "picks", "min_kept", "round_to", "tuning", "schedule"}
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """A bundled network, its trace and its data; treat all of it as read-only."""
+
+    model: "LoadedModel"
+    network: "Network"
+    data: "Dataset"
+
+
+@lru_cache(maxsize=8)
+def subject(identity: str) -> Subject:
+    """Return a bundled network, traced, with the bundled subset of its data."""
+    from pruning_core.loading.dataset import load_dataset
+    from pruning_core.loading.model import load_model
+    from pruning_core.tracing.trace import trace
+
+    model = load_model(identity)
+    assert model.data is not None
+    return Subject(
+        model, trace(model.module, model.inputs), load_dataset(model.data, source="bundled")
+    )
+
+
+def scores(recipe: Recipe) -> "Scores":
+    """Return the scores of a recipe."""
+    return _scores(recipe.model, recipe.model_dump_json(exclude=set(_NOT_SCORED_BY)))
+
+
+@lru_cache(maxsize=64)
+def _scores(identity: str, settings: str) -> "Scores":
+    from pruning_core.scoring.score import score
+
+    own = subject(identity)
+    return score(own.model, own.network, Recipe.from_json(settings))
+
+
+def plan(recipe: Recipe) -> "Plan":
+    """Return a recipe resolved against its scores."""
+    from pruning_core.planning.resolve import resolve
+
+    return resolve(recipe, subject(recipe.model).network, scores(recipe))
+
+
+def preview(recipe: Recipe) -> "Preview":
+    """Return the exact cost before and after a recipe."""
+    from pruning_core.preview import preview as counted
+
+    return counted(subject(recipe.model).network, plan(recipe))
+
+
+def accuracy(recipe: Recipe, n: int = EXAMPLES) -> "WhatIf":
+    """Return the accuracy right after pruning, on the first ``n`` validation examples."""
+    return _accuracy(recipe.to_json(), n)
+
+
+@lru_cache(maxsize=512)
+def _accuracy(recipe_json: str, n: int) -> "WhatIf":
+    from pruning_core.evaluation.whatif import what_if
+
+    recipe = Recipe.from_json(recipe_json)
+    own = subject(recipe.model)
+    return what_if(own.model, own.network, plan(recipe), own.data, n=n)
+
+
+def right(recipe: Recipe, n: int = EXAMPLES) -> float:
+    """Return the accuracy right after pruning, in percent."""
+    return 100 * accuracy(recipe, n).accuracy
+
+
+def dense(identity: str, n: int = EXAMPLES) -> float:
+    """Return the accuracy of the dense network on the same examples, in percent."""
+    return right(Recipe(model=identity), n)
+
+
+def weight(identity: str, name: str) -> Any:
+    """Return a parameter as a float32 array."""
+    return subject(identity).network.tensor(name).detach().numpy().copy()
+
+
+def rounded(values: Sequence[float], digits: int = 4) -> list[float]:
+    """Return plain numbers, short enough to be kept as text."""
+    return [round(float(value), digits) for value in values]

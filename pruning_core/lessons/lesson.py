@@ -1,0 +1,243 @@
+"""What a lesson is: predict, do, see both, understand, be asked.
+
+Everything here is data and functions of plain data, so that the same lesson runs on a page, in a
+test, and from the command line.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pruning_core.lessons.texts import Words
+from pruning_core.planning.recipe import Recipe
+from pruning_core.registry import Registry
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from pruning_core.figures.palette import Palette
+
+CHAPTERS: Final = ("why", "granularity", "criteria", "recovery", "practice")
+
+Facts = Mapping[str, Any]
+"""Plain data (numbers, texts, lists) by name: what was counted or measured."""
+Verdict = Literal["right", "near", "far"]
+Measuring = Generator[tuple[float, str], None, Facts]
+"""Yields the share that is done and what is going on; returns the facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few options; ``literal`` ones (names of layers) are the same in every language."""
+
+    options: tuple[str, ...]
+    literal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number between two limits; a guess within ``near`` of the truth is right."""
+
+    low: float
+    high: float
+    step: float
+    start: float
+    near: float
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All options, first things first."""
+
+    options: tuple[str, ...]
+    literal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A number for each name; right when they are within ``near`` on average."""
+
+    names: tuple[str, ...]
+    low: float
+    high: float
+    step: float
+    start: float
+    near: float
+    literal: bool = True
+
+
+Control = Choice | Number | Order | Numbers
+
+
+def options_of(control: Control) -> tuple[str, ...]:
+    """Return the options or names whose words a language has to know; none for literal ones."""
+    match control:
+        case Choice(options, literal) | Order(options, literal):
+            return () if literal else options
+        case Numbers(names=names, literal=literal):
+            return () if literal else names
+    return ()
+
+
+def accepted(control: Control, value: Any) -> Any:
+    """Return ``value`` as the control can show it, or None: links may say anything."""
+    try:
+        match control:
+            case Choice(options):
+                return value if value in options else None
+            case Number(low, high):
+                return min(high, max(low, float(value)))
+            case Order(options):
+                given = list(value)
+                return given if sorted(given) == sorted(options) else None
+            case Numbers(names=names, low=low, high=high):
+                given = [min(high, max(low, float(one))) for one in value]
+                return given if len(given) == len(names) else None
+    except (TypeError, ValueError):
+        return None
+
+
+def first_value(control: Control) -> Any:
+    """Return what the control shows before anybody touched it; None where nothing is chosen."""
+    match control:
+        case Choice():
+            return None
+        case Number(start=start):
+            return start
+        case Order():
+            return []
+        case Numbers(names=names, start=start):
+            return [start] * len(names)
+
+
+def verdict(control: Control, guess: Any, truth: Any) -> Verdict:
+    """Say how good a guess is.
+
+    ``near`` is a number within three times its margin, or an order with most pairs right.
+    """
+    match control:
+        case Choice():
+            return "right" if guess == truth else "far"
+        case Number(near=near):
+            gap = abs(guess - truth)
+        case Numbers(near=near):
+            gap = sum(abs(a - b) for a, b in zip(guess, truth, strict=True)) / len(truth)
+        case Order(options):
+            wrong = _swapped(guess, truth)
+            pairs = len(options) * (len(options) - 1) // 2
+            return "right" if not wrong else "near" if 2 * wrong < pairs else "far"
+    return "right" if gap <= near + 1e-9 else "near" if gap <= 3 * near + 1e-9 else "far"
+
+
+def _swapped(guess: Sequence[str], truth: Sequence[str]) -> int:
+    """Return how many pairs stand the other way round."""
+    return sum(guess.index(a) > guess.index(b) for a, b in combinations(truth, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The question at the end; its answer comes from what the learner did.
+
+    Attributes:
+        control: What is asked for.
+        answer: All facts -> the right answer.
+    """
+
+    control: Choice | Number
+    answer: Callable[[Facts], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A figure with the same numbers as a table."""
+
+    name: str
+    figure: "go.Figure"
+    table: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What the pictures of a lesson are drawn from.
+
+    Attributes:
+        facts: Everything that was measured, and what is so at the position of the control.
+        value: The position of the control.
+        guess: What was predicted.
+        revealed: False while the learner has not asked for the answer: it must not be seen.
+        words: The texts of the lesson.
+        colours: Palette of the page.
+    """
+
+    facts: Facts
+    value: Any
+    guess: Any
+    revealed: bool
+    words: Words
+    colours: "Palette"
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One lesson.
+
+    Attributes:
+        key: Its name in links, and of its texts.
+        chapter: One of ``CHAPTERS``.
+        place: Lessons are taken in this order.
+        sources: Papers with arXiv ids.
+        guess: What is predicted.
+        do: The one control.
+        measure: Computes all that does not depend on the control.
+        act: Facts and the position of the control -> the facts that depend on it.
+        truth: All facts -> what should have been predicted.
+        pictures: What is drawn beside the control and after the reveal.
+        check: The question at the end.
+        recipe: All facts -> the workbench in this state.
+        expected: Names of the numbers that teachers are told.
+        reached: All facts -> whether what was to be done is done; None: any position will do.
+        is_long: Measured beside the page and kept on disk.
+        is_timed: Measures times, so nothing else is measured meanwhile.
+    """
+
+    key: str
+    chapter: str
+    place: int
+    sources: tuple[str, ...]
+    guess: Control
+    do: Control
+    measure: Callable[[], Measuring]
+    act: Callable[[Facts, Any], Facts]
+    truth: Callable[[Facts], Any]
+    pictures: Callable[[Scene], Sequence[Picture]]
+    check: Check
+    recipe: Callable[[Facts], Recipe]
+    expected: tuple[str, ...]
+    reached: Callable[[Facts], bool] | None = None
+    is_long: bool = False
+    is_timed: bool = False
+
+
+LESSONS: Final[Registry[Lesson]] = Registry("lesson")
+
+
+def in_order() -> list[Lesson]:
+    """Return the lessons in the order in which they are taken."""
+    return sorted(LESSONS.values(), key=lambda lesson: lesson.place)
+
+
+def measured(lesson: Lesson) -> Facts:
+    """Carry the measuring of a lesson out, and return its facts."""
+    steps = lesson.measure()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            facts: Facts = end.value
+            return facts
+
+
+def all_facts(lesson: Lesson, facts: Facts, value: Any) -> Facts:
+    """Return the facts together with those at the position ``value`` of the control."""
+    return {**facts, **lesson.act(facts, value)}

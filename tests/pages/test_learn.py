@@ -1,0 +1,271 @@
+"""Every lesson from start to end, with wrong and right answers, in every language."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from pages.common import course
+from pruning_core.lessons import LESSONS, in_order
+from pruning_core.lessons.expected import expected
+from pruning_core.lessons.lesson import (
+    Choice,
+    Number,
+    Numbers,
+    Order,
+    all_facts,
+    first_value,
+)
+from pruning_core.lessons.texts import LANGUAGES, Words
+from pruning_core.runs import coursework
+
+KEYS = list(LESSONS)
+_LEARN = "pages/learn.py"
+
+
+@pytest.fixture
+def learn(app):
+    """The app with the long measurements on disk, as they were measured for teachers."""
+    for lesson in LESSONS.values():
+        if lesson.is_long:
+            path = coursework.path_of(lesson)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(expected(lesson)), encoding="utf-8")
+
+    def visit(**parameters):
+        for name, value in parameters.items():
+            app.query_params[name] = value
+        app.run()
+        app.switch_page(_LEARN)
+        for name, value in parameters.items():
+            app.query_params[name] = value
+        return ran(app)
+
+    return visit
+
+
+def ran(app):
+    app.run()
+    assert not app.exception
+    assert not app.error, [one.value for one in app.error]
+    return app
+
+
+def put(app, key, part, language, control, value):
+    """Give a control a value, as a person does."""
+    name = f"learn.{key}.{part}.{language}"
+    match control:
+        case Numbers(names=names):
+            for one, number in zip(names, value, strict=True):
+                app.slider(key=f"{name}.{one}").set_value(float(number))
+        case Order():
+            app.multiselect(key=name).set_value(list(value))
+        case Choice() if part == "do":
+            app.segmented_control(key=name).set_value(value)
+        case Choice():
+            app.radio(key=name).set_value(value)
+        case Number() if part == "check":
+            app.number_input(key=name).set_value(float(value))
+        case Number():
+            app.slider(key=name).set_value(float(value))
+    return ran(app)
+
+
+def goal(lesson, facts):
+    """A position of the control at which what was to be done is done."""
+    match lesson.do:
+        case Choice(options):
+            tried = list(options)
+        case Number(low, high, step):
+            tried = [round(low + step * k, 9) for k in range(round((high - low) / step) + 1)]
+        case Numbers():
+            tried = [list(lesson.do.solution or first_value(lesson.do))]
+        case _:
+            tried = [first_value(lesson.do)]
+    return next(
+        value
+        for value in tried
+        if lesson.reached is None or lesson.reached(all_facts(lesson, facts, value))
+    )
+
+
+def wrong(control, truth):
+    """A value that is not the truth, as far from it as the control allows."""
+    match control:
+        case Choice(options):
+            return next(option for option in options if option != truth)
+        case Order():
+            return list(reversed(truth))
+        case Numbers(names=names, low=low, high=high):
+            far = low if sum(truth) / len(truth) > (low + high) / 2 else high
+            return [far] * len(names)
+    return control.low if truth - control.low > control.high - truth else control.high
+
+
+def nearest(control, value):
+    """The value that the control can show that is nearest to ``value``."""
+    if isinstance(control, Number):
+        return round(control.low + control.step * round((value - control.low) / control.step), 9)
+    if isinstance(control, Numbers):
+        steps = [round((one - control.low) / control.step) for one in value]
+        return [round(control.low + control.step * one, 9) for one in steps]
+    return value
+
+
+def texts(app):
+    return " ".join(
+        element.value
+        for kind in (app.markdown, app.success, app.warning, app.info, app.caption)
+        for element in kind
+    )
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(("language", "guesses_right"), [("en", False), ("zh", True)])
+def test_a_lesson_goes_from_prediction_to_check(learn, key, language, guesses_right):
+    lesson, words = LESSONS[key], Words(language, key)
+    frame = Words(language, "frame")
+    app = learn(lesson=key, lang=language)
+    assert words("title") in [header.value for header in app.header]
+    assert not app.get("plotly_chart")  # nothing is revealed before the prediction
+    assert not [button for button in app.button if button.key == "learn_reveal"]
+
+    facts = course.record(lesson).facts
+    position = goal(lesson, facts)
+    truth = lesson.truth(all_facts(lesson, facts, position))
+    guess = nearest(lesson.guess, truth) if guesses_right else wrong(lesson.guess, truth)
+    put(app, key, "guess", language, lesson.guess, guess)
+    app.button(key="learn_commit").click()
+    ran(app)
+
+    if lesson.reached is not None and not lesson.reached(
+        all_facts(lesson, facts, app.session_state["_course_progress"][key]["value"])
+    ):
+        assert app.button(key="learn_reveal").disabled
+    put(app, key, "do", language, lesson.do, position)
+    assert not app.button(key="learn_reveal").disabled
+    app.button(key="learn_reveal").click()
+    ran(app)
+    known = app.session_state["_course_progress"][key]
+    assert known["verdict"] == "right" if guesses_right else known["verdict"] != "right"
+    assert app.get("plotly_chart")
+    found = all_facts(lesson, facts, position)
+    assert app.code[-1].value == words("formula", **found)
+
+    answer = lesson.check.answer(found)
+    put(app, key, "check", language, lesson.check.control, wrong(lesson.check.control, answer))
+    app.button(key="learn_check").click()
+    ran(app)
+    assert course_words(frame("check.wrong", text="")) in texts(app)
+    assert not app.session_state["_course_progress"][key].get("done")
+    put(app, key, "check", language, lesson.check.control, answer)
+    app.button(key="learn_check").click()
+    ran(app)
+    assert course_words(frame("check.right", text="")) in texts(app)
+    assert app.session_state["_course_progress"][key]["done"]
+    assert len(app.session_state["_course_progress"][key]["answers"]) == 2
+
+    app.button(key="learn_open").click()
+    ran(app)
+    assert app.session_state["recipe"] == lesson.recipe(found)
+    assert app.session_state["_page"] == "plan"
+
+
+def course_words(text):
+    return text.strip()
+
+
+def test_contents_list_all_lessons_and_an_unknown_one_is_a_sentence(learn):
+    app = learn()
+    titles = [button.label for button in app.button]
+    for number, lesson in enumerate(in_order(), start=1):
+        start = f"{number}. "
+        assert any(label.replace("\\", "").startswith(start) for label in titles), lesson.key
+    app.query_params["lesson"] = "nonsense<b>"
+    app.run()
+    assert not app.exception
+    assert "nonsense" in app.warning[0].value
+
+
+def test_a_link_sets_and_locks_the_control_and_hides_parts(learn):
+    app = learn(
+        lesson="threshold", set="0.2", lock="1", hide="check,on,contents,language", reduced="1"
+    )
+    app.button(key="learn_commit").click()
+    ran(app)
+    slider = app.slider(key="learn.threshold.do.en")
+    assert (slider.value, slider.disabled) == (0.2, True)
+    app.button(key="learn_reveal").click()  # a locked control need not reach the goal
+    ran(app)
+    keys = {button.key for button in app.button}
+    assert not keys & {"learn_check", "learn_open", "learn_next", "toolbar"}
+    assert "Undo" not in {button.label for button in app.button}
+
+
+@pytest.mark.parametrize("asked", ["nonsense", "[1,2]", "1e999", "NaN", "{", "99"])
+def test_any_value_in_a_link_leads_to_a_page(learn, asked):
+    app = learn(lesson="threshold", set=asked)
+    app.button(key="learn_commit").click()
+    ran(app)
+    assert 0 <= app.slider(key="learn.threshold.do.en").value <= 0.4
+
+
+def test_another_language_keeps_what_was_done(learn):
+    app = learn(lesson="threshold")
+    put(app, "threshold", "guess", "en", LESSONS["threshold"].guess, 0.2)
+    app.button(key="learn_commit").click()
+    ran(app)
+    put(app, "threshold", "do", "en", LESSONS["threshold"].do, 0.1)
+    app.segmented_control(key="learn_language").set_value("zh")
+    ran(app)
+    assert app.header[0].value == Words("zh", "threshold")("title")
+    assert app.slider(key="learn.threshold.do.zh").value == 0.1
+    assert r"0\.2" in texts(app)
+
+
+def test_starting_over_forgets_the_prediction(learn):
+    app = learn(lesson="threshold")
+    app.button(key="learn_commit").click()
+    ran(app)
+    next(one for one in app.button if "restart" in (one.icon or "")).click()
+    ran(app)
+    assert app.button(key="learn_commit")
+    assert "threshold" not in app.session_state["_course_progress"] or not (
+        app.session_state["_course_progress"]["threshold"].get("guessed")
+    )
+
+
+def test_teachers_see_expected_numbers_links_and_results(learn, monkeypatch):
+    app = learn(lesson="threshold", learner="=Group 1")
+    app.button(key="learn_commit").click()
+    ran(app)
+    app.query_params["lesson"] = "teachers"
+    ran(app)
+    assert app.checkbox[0].disabled  # there is nothing to lock before a value is chosen
+    app.multiselect[0].set_value(["check"])
+    ran(app)
+    link = app.code[0].value
+    assert link.startswith("/learn?lesson=")
+    assert "hide=check" in link
+    assert {one.label for one in app.get("download_button")}
+
+
+def test_results_are_a_table_that_no_spreadsheet_takes_for_formulas():
+    from pages.common.charts import csv_of
+
+    text = csv_of({"learner": ["=1+1"], "lesson": ["threshold"]})
+    assert list(csv.reader(io.StringIO(text)))[1] == ["'=1+1", "threshold"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_glossary_has_words_criteria_and_granularities(learn, language):
+    app = learn(lang=language)
+    app.switch_page("pages/glossary.py").run()
+    assert not app.exception
+    shown = texts(app)
+    assert "unit" in shown
+    assert "Taylor" in shown
+    app.text_input(key="glossary_search").set_value("zzzz")
+    ran(app)
+    assert "zzzz" in app.info[0].value
