@@ -72,8 +72,9 @@ def draw(  # noqa: PLR0913
             return st.segmented_control(
                 markdown(label), list(control.options), required=True, **common
             )
-        extra = {"index": None} if state[key] is None else {}
-        return st.radio(markdown(label), list(control.options), **common, **extra)
+        if state[key] is None:
+            common["index"] = None
+        return st.radio(markdown(label), list(control.options), **common)
     if isinstance(control, Order):
         return st.multiselect(
             markdown(label),
