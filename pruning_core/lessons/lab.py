@@ -4,20 +4,23 @@ Data are always the bundled subset, so that every learner sees the same numbers.
 by the first call.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from pruning_core.planning.recipe import Recipe
+from pruning_core.planning.recipe import Recipe, Tuning
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from pruning_core.evaluation.whatif import WhatIf
     from pruning_core.loading.dataset import Dataset
     from pruning_core.loading.model import LoadedModel
     from pruning_core.planning.plan import Plan
     from pruning_core.preview import Preview
     from pruning_core.scoring.score import Scores
+    from pruning_core.surgery.prune import Pruned
     from pruning_core.tracing.network import Network
 
 EXAMPLES: Final = 1000
@@ -109,3 +112,39 @@ def weight(identity: str, name: str) -> Any:
 def rounded(values: Sequence[float], digits: int = 4) -> list[float]:
     """Return plain numbers, short enough to be kept as text."""
     return [round(float(value), digits) for value in values]
+
+
+def pruned(recipe: Recipe) -> "Pruned":
+    """Return a pruned copy of the network of a recipe."""
+    from pruning_core.surgery.prune import prune
+
+    own = subject(recipe.model)
+    return prune(own.model, own.network, plan(recipe))
+
+
+def tested(module: "nn.Module", identity: str) -> float:
+    """Return the accuracy on the test split of a network's data, in percent."""
+    from pruning_core.evaluation.evaluate import evaluate
+
+    return 100 * evaluate(module, subject(identity).data.test).accuracy
+
+
+def trained(
+    module: "nn.Module",
+    identity: str,
+    settings: Tuning,
+    *,
+    seed: int = 0,
+    masks: "Mapping[str, Tensor] | None" = None,
+) -> Iterator[float]:
+    """Train a module in place; yields the accuracy on the test split, in percent, by epoch.
+
+    Nothing is chosen by these accuracies: every epoch that is asked for is trained.
+    """
+    from pruning_core.tuning.finetune import EpochResult, FineTuner
+
+    data = replace(subject(identity).data, validation=subject(identity).data.test)
+    tuner = FineTuner(module, data, settings, seed=seed, masks=masks or {})
+    for event in tuner.run():
+        if isinstance(event, EpochResult):
+            yield 100 * event.validation_accuracy

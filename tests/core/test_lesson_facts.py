@@ -1,4 +1,4 @@
-"""What the explanations of the lessons claim holds for the numbers they show: direction and size."""
+"""What the explanations of lessons claim holds for the numbers they show: direction and size."""
 
 import json
 
