@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from pruning_core.folders import state_folder
 from pruning_core.lessons.lesson import Facts, Lesson
 from pruning_core.runs.atomic import exclusive, write_bytes
 from pruning_core.runs.environment import describe_environment
-from pruning_core.runs.store import state_folder
 
 _VERSION: Final = 1
 
