@@ -18,6 +18,7 @@ from pruning_core.commands import (
     export,
     inspect,
     interruption,
+    jobs,
     lessons,
     models,
     preview,
@@ -51,6 +52,7 @@ COMMANDS: Final = (
     speed,
     restore,
     lessons,
+    *jobs.COMMANDS,
 )
 MAX_MESSAGE: Final = 1000
 

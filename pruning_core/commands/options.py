@@ -54,13 +54,22 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     Raises:
         InvalidRecipeError: If the file cannot be read or is no recipe.
     """
-    recipe = Recipe.from_json(_read(arguments.recipe))
+    recipe = read_recipe(arguments.recipe)
     changes: dict[str, Any] = {
         name: value
         for name in ("model", "data", "seed", "input_shape")
         if (value := getattr(arguments, name)) is not None
     }
     return recipe.replace(**changes) if changes else recipe
+
+
+def read_recipe(name: str) -> Recipe:
+    """Read the recipe in the file ``name``; ``-`` is stdin.
+
+    Raises:
+        InvalidRecipeError: If the file cannot be read or is no recipe.
+    """
+    return Recipe.from_json(_read(name))
 
 
 def calibration_of(recipe: "Recipe", model: "LoadedModel") -> "Split | None":
