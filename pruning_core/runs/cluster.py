@@ -30,12 +30,13 @@ from typing import Any, Final, Literal
 
 import pruning_core
 from pruning_core.errors import PruningError, RunError
+from pruning_core.folders import state_folder
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic, process
 from pruning_core.runs.checkpoint import checkpoint_files, epoch_of
 from pruning_core.runs.keeping import FOLDER, Keeper
 from pruning_core.runs.runner import Progress, copied
-from pruning_core.runs.store import FINISHED, State, epochs_of, new_id, state_folder
+from pruning_core.runs.store import FINISHED, State, epochs_of, new_id
 from pruning_core.team import ElsewhereError, joined
 
 Kind = Literal["slurm", "local"]
