@@ -55,7 +55,7 @@ def test_an_unknown_public_name_is_an_attribute_error():
 
 def test_every_command_and_format_is_named():
     for command in COMMANDS:
-        assert f"| `{command.NAME}" in README
+        assert re.search(rf"^\|.*`{command.NAME}\b.*\|$", README, re.MULTILINE), command.NAME
     for key in EXPORTERS:
         assert f"`{key}`" in README
 
