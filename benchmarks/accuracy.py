@@ -20,8 +20,10 @@ from torch import nn
 
 from benchmarks.accuracy_cells import (
     PEERS,
+    POINTS,
     SETTINGS,
     SHORT,
+    UNPRUNED,
     Cell,
     Grid,
     methods,
@@ -41,6 +43,7 @@ from pruning_core.runs.events import Finished
 from pruning_core.runs.pipeline import execute
 
 METHODS: Final = tuple(dict.fromkeys(m for kind in PEERS for m in methods(kind)))
+TITLES: Final = tuple(point.title for point in (UNPRUNED, *POINTS))
 ALL: Final = {**SETTINGS, **SHORT}
 FOLDER: Final = Path("docs/benchmarks")
 
@@ -146,6 +149,7 @@ def main() -> None:
     parser.add_argument(
         "--methods", nargs="+", choices=METHODS, help="these, by their names in the table"
     )
+    parser.add_argument("--points", nargs="+", choices=TITLES, help="likewise")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], choices=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="of every method; else each network's own")
     parser.add_argument("--minutes", type=float, help="begin no cell after so many")
@@ -159,7 +163,12 @@ def main() -> None:
         settings = {name: SETTINGS[name] for name in arguments.only}
     seeds = (0,) if arguments.short else tuple(arguments.seeds)
     cells = Grid(settings, seeds, arguments.epochs).cells()
-    wanted = [cell for cell in cells if cell.method in (arguments.methods or METHODS)]
+    wanted = [
+        cell
+        for cell in cells
+        if cell.method in (arguments.methods or METHODS)
+        and cell.point.title in (arguments.points or TITLES)
+    ]
     name = "accuracy_short" if arguments.short else "accuracy"
     path = arguments.write / f"{name}.jsonl"
     for row in () if arguments.table else run(wanted, path, minutes=arguments.minutes):
