@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from benchmarks.accuracy_cells import (
+    ALL,
     PEERS,
     POINTS,
     SETTINGS,
@@ -44,7 +45,6 @@ from pruning_core.runs.pipeline import execute
 
 METHODS: Final = tuple(dict.fromkeys(m for kind in PEERS for m in methods(kind)))
 TITLES: Final = tuple(point.title for point in (UNPRUNED, *POINTS))
-ALL: Final = {**SETTINGS, **SHORT}
 FOLDER: Final = Path("docs/benchmarks")
 
 

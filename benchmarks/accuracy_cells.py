@@ -89,6 +89,8 @@ class Setting:
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
+    # Rates: of 1e-3, 2e-3 and 4e-3 the best for torch's global L1 at 98 % by validation accuracy
+    # (87.7, 88.7, 89.1); ResNet-8 repeats the rate of its own training (arXiv:2003.02389).
     "lenet_300_100": Setting(Tuning(epochs=10, learning_rate=4e-3)),
     "lenet_5": Setting(Tuning(epochs=3, learning_rate=2e-3)),
     "resnet_8": Setting(
@@ -105,6 +107,9 @@ SHORT: Final[Mapping[str, Setting]] = {
         Tuning(epochs=2, learning_rate=2e-3, batch_size=32), (Point("channels", 3),)
     ),
 }
+
+
+ALL: Final = {**SETTINGS, **SHORT}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from pruning_core.command_line import main
 from pruning_core.commands import models
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import bundled_models, load_model
-from pruning_core.planning.recipe import Recipe
+from pruning_core.planning.advice import recommended
+from pruning_core.planning.recipe import Recipe, Schedule
 from pruning_core.planning.resolve import resolve
 from pruning_core.scoring.score import score
 from pruning_core.tracing.trace import trace
@@ -193,7 +194,7 @@ def test_examples_run_from_end_to_end(call, few_samples, tmp_path, path):
     recipe = Recipe.from_json(path.read_bytes())
     short = recipe.replace(
         tuning=recipe.tuning.model_copy(update={"epochs": 1, "train_samples": 512}),
-        schedule=recipe.schedule.model_copy(update={"rounds": 1}),
+        schedule=Schedule(),
     )
     quick = tmp_path / path.name
     quick.write_text(short.to_json())
@@ -210,7 +211,8 @@ def test_examples_run_from_end_to_end(call, few_samples, tmp_path, path):
     }
     assert report["onnx"]["max_abs_difference"] < 1e-4
     assert report["nonzero"]["after"] < 0.75 * report["nonzero"]["before"]
-    assert report["accuracy"]["tuned"] > 0.4
+    few_are_left = report["nonzero"]["after"] < 0.03 * report["nonzero"]["before"]
+    assert report["accuracy"]["tuned"] > (0.2 if few_are_left else 0.4)
     assert report["n"] == {"dense": 500, "pruned": 500, "tuned": 500}
 
 
@@ -218,6 +220,9 @@ def test_examples_are_what_their_names_say(call):
     answers = {path.stem: json.loads(call("preview", path, "--json")[1]) for path in EXAMPLES}
     weights = answers["lenet_300_100_weights_95"]
     assert sum(site["n_removed"] for site in weights["sites"]) == round(0.95 * 266_200)
+    recommended_way = next(path for path in EXAMPLES if "recommended" in path.stem)
+    recipe = Recipe.from_json(recommended_way.read_bytes())
+    assert recipe == recommended(recipe)
     channels = answers["resnet_8_channels_half_macs"]
     assert 0.45 < channels["macs"]["after"] / channels["macs"]["before"] <= 0.5
     assert channels["sites"][0]["n_removed"] == 0  # pinned
@@ -233,6 +238,23 @@ def test_examples_are_what_their_names_say(call):
     assert 2 * gone["2:4/blocks.1.fc1"] == 128 * 64
     for site in answers["vit_tiny_pattern_2_4"]["sites"]:
         assert 2 * site["n_removed"] == site["n_units"]
+
+
+def test_run_tells_of_adaptive_rounds_that_were_undone(call, tmp_path):
+    schedule = {"rounds": 3, "shape": "linear", "first_step": 0.6, "max_drop": 6.0}
+    path = write(
+        tmp_path,
+        target={"kind": "ratio", "value": 0.96},
+        schedule=schedule,
+        tuning={"epochs": 1, "train_samples": 300},
+    )
+    code, out, err = call("run", path, "--out", tmp_path / "run", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert "round 1 of 3" in err
+    assert ": more than the recipe allows" in err
+    assert "Adaptive rounds came" in report["notes"][""][-1]
+    assert Recipe.from_json((tmp_path / "run" / "recipe.json").read_text()).schedule.first_step
 
 
 def test_run_prints_progress_to_stderr_and_only_the_report_to_stdout(call, tmp_path):
