@@ -90,8 +90,8 @@ def report(cells: Sequence[Cell], rows: Sequence[Row], environment: Mapping[str,
         f"Measured: {len(found.rows)} of {len(cells)} cells. PyTorch "
         f"{environment.get('torch', '?')}, one thread.",
         "",
-        "Fine-tuning of every method, peers and controls included (`from scratch` has the network's "
-        "own training besides):",
+        "Fine-tuning of every method, peers and controls included (`from scratch` has the "
+        "network's own training besides):",
         "",
         *(f"- {name}: {_training(cells, name)}" for name in networks),
         "",
