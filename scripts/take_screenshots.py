@@ -8,6 +8,7 @@ Needs Chromium and what requirements-dev.txt installs.
 import argparse
 import io
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,7 +19,9 @@ from playwright.sync_api import Page
 from benchmarks.browser import APP, ROOT, chromium, serve
 from pages.common import link
 from pruning_core import Recipe
-from pruning_core.planning.recipe import Budget, Count, Ratio
+from pruning_core.planning.recipe import Budget, Count, Ratio, Tuning
+from pruning_core.runs import dispatcher
+from pruning_core.runs.store import Store
 
 FOLDER: Final = ROOT / "docs" / "screenshots"
 WIDTH: Final = 1280
@@ -42,6 +45,11 @@ SMALL: Final = Recipe(
     model="bundled:cnn_digits", granularity="unit", normalise="mean", target=Ratio(value=0.3)
 )
 WEIGHTS: Final = Recipe(model="bundled:lenet_300_100", target=Ratio(value=0.9))
+# What is run first, for the pages that show runs; the last one is shown.
+RUNS: Final = tuple(
+    SMALL.replace(target=Ratio(value=ratio), tuning=Tuning(epochs=epochs))
+    for ratio, epochs in ((0.2, 2), (0.6, 2), (0.4, 8))
+)
 
 
 def _pick(name: str) -> Callable[[Page], None]:
@@ -63,7 +71,7 @@ def _measure(button: str, done: str) -> Callable[[Page], None]:
 
 
 class View(NamedTuple):
-    """What to open, what to do there, and how far down to look."""
+    """What to open, what to do there, and how far down to look; runs are there on some pages."""
 
     page: str
     recipe: Recipe
@@ -96,8 +104,20 @@ VIEWS: Final = {
         "plan", SMALL, "conv2", "search", _measure("Search", "Measure up to 60 plans"), 1500
     ),
     "why": View("plan", RESIDUAL, "conv1", "layer", _press("Why?"), 1000),
-    "compare": View("plan", RESIDUAL, "conv1", "layer", _press("Compare"), 1000),
+    "difference": View("plan", RESIDUAL, "conv1", "layer", _press("Compare"), 1000),
+    "run": View("run", RUNS[-1], "", "", None, 1800),
+    "compare": View("compare", RUNS[-1], "", "", None, 1800),
+    "export": View("export", RUNS[-1], "", "", None, 1400),
 }
+
+
+def carry_out_runs(store: Store) -> str:
+    """Carry RUNS out; return the last one's identifier."""
+    for recipe in RUNS:
+        run_id = dispatcher.submit(recipe, store=store)
+        while not dispatcher.poll(run_id, store=store).is_finished:
+            time.sleep(0.2)
+    return run_id
 
 
 def settle(page: Page) -> None:
@@ -111,10 +131,11 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(1500)
 
 
-def show(page: Page, url: str, view: View) -> None:
+def show(page: Page, url: str, view: View, run_id: str) -> None:
     """Open a view and do what has to be done there."""
     word = link.inline(view.recipe)
-    page.goto(f"{url}/{view.page}?plan={word}&layer={view.layer}&view={view.view}")
+    run = run_id if view.recipe in RUNS else ""
+    page.goto(f"{url}/{view.page}?plan={word}&layer={view.layer}&view={view.view}&run={run}")
     page.locator(".st-key-strip_numbers .item").first.wait_for(timeout=120_000)
     settle(page)
     if view.act is not None:
@@ -144,13 +165,14 @@ def main() -> None:
         serve(APP, Path(state)) as server,
         chromium() as browser,
     ):
+        run_id = carry_out_runs(Store(Path(state)))
         for scheme in ("light", "dark"):
             for name in (name for name in VIEWS if only in name):
                 page = browser.new_page(
                     viewport={"width": WIDTH, "height": VIEWS[name].height},
                     color_scheme="dark" if scheme == "dark" else "light",
                 )
-                show(page, server.url, VIEWS[name])
+                show(page, server.url, VIEWS[name], run_id)
                 save(page, f"{name}-{scheme}")
                 page.close()
 

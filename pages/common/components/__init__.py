@@ -70,7 +70,7 @@ _TOGETHER_HTML: Final = """<div class="together">
   <div class="scroll"><table><thead></thead><tbody></tbody></table></div>
 </div>"""
 
-_LAYERS_HTML: Final = """<div class="layers">
+LAYERS_HTML: Final = """<div class="layers">
   <div class="tools">
     <input type="search" placeholder="Search layers" aria-label="Search layers">
     <select class="kinds" aria-label="Type of the layers shown"></select>
@@ -102,19 +102,24 @@ _LAYERS_HTML: Final = """<div class="layers">
 </div>"""
 
 
+def script(*parts: str) -> str:
+    """Return the script of a component from its parts, files beside this one."""
+    names = ("shared", *parts)
+    return "\n".join((_HERE / f"{part}.js").read_text(encoding="utf-8") for part in names)
+
+
 def _component(name: str, html: str, *parts: str) -> ComponentRenderer:
     """Register the component whose script, in parts, and style are files beside this one."""
-    script = "\n".join(
-        (_HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("shared", *parts, name)
-    )
     style = (_HERE / f"{name}.css").read_text(encoding="utf-8")
-    return st.components.v2.component(f"pruning_studio_{name}", html=html, css=style, js=script)
+    return st.components.v2.component(
+        f"pruning_studio_{name}", html=html, css=style, js=script(*parts, name)
+    )
 
 
 mount_heads: Final = _component("heads", _HEADS_HTML)
 mount_heatmap: Final = _component("heatmap", _HEATMAP_HTML)
 mount_strip: Final = _component("strip", _STRIP_HTML)
 mount_threshold: Final = _component("threshold", _THRESHOLD_HTML)
-mount_layers: Final = _component("layers", _LAYERS_HTML, "layers_columns")
+mount_layers: Final = _component("layers", LAYERS_HTML, "layers_columns")
 mount_together: Final = _component("together", _TOGETHER_HTML)
 mount_units: Final = _component("units", _UNITS_HTML)

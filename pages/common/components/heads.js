@@ -123,11 +123,11 @@ function drawScale(instance) {
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  let instance = instances.get(parentElement);
+  const root = parentElement.querySelector(".heads");
+  let instance = instances.get(root);
   if (!instance) {
-    const root = parentElement.querySelector(".heads");
     instance = { root, at: [0, 0], cells: [], wishes: new Map(), moving: null, outbox: new Outbox() };
-    instances.set(parentElement, instance);
+    instances.set(root, instance);
     const body = root.querySelector("tbody");
     body.addEventListener("keydown", (event) => onKey(instance, event));
     body.addEventListener("focusin", (event) => {
@@ -152,7 +152,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
   instance.outbox.receive(setTriggerValue, data.done);
   instance.data = data;
   instance.moving = null;
-  const { root } = instance;
   const focused = root.contains(root.getRootNode().activeElement);
   if (!data.rows[instance.at[0]] || instance.at[1] >= data.rows[instance.at[0]].score.length) {
     instance.at = [0, 0];
@@ -162,10 +161,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
   build(instance);
   drawScale(instance);
   if (focused) instance.cells[instance.at[0]][instance.at[1]].focus({ preventScroll: true });
-  return () => {
+  return whenGone(root, () => {
     clearTimeout(instance.timer);
     instance.outbox.close();
     window.removeEventListener("pruning-studio:preview", instance.onPreview);
-    instances.delete(parentElement);
-  };
+  });
 }

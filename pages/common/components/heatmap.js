@@ -444,7 +444,6 @@ function onKey(instance, event) {
 }
 
 function listen(instance) {
-  const { root } = instance;
   const canvas = root.querySelector("canvas.main");
   const frame = root.querySelector(".marquee");
   const bounded = (event) => {
@@ -553,12 +552,12 @@ function drawKernel(instance) {
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  let instance = instances.get(parentElement);
+  const root = parentElement.querySelector(".heatmap");
+  let instance = instances.get(root);
   const isNew = !instance;
   if (isNew) {
-    const root = parentElement.querySelector(".heatmap");
     instance = { root, width: Math.round(root.clientWidth) || 560, cursor: null, from: null };
-    instances.set(parentElement, instance);
+    instances.set(root, instance);
   }
   instance.send = setTriggerValue;
   const before = instance.data;
@@ -586,8 +585,5 @@ export default function ({ data, parentElement, setTriggerValue }) {
   draw(instance);
   tell(instance, instance.cursor);
   drawKernel(instance);
-  return () => {
-    instance.observer.disconnect();
-    instances.delete(parentElement);
-  };
+  return whenGone(root, () => instance.observer.disconnect());
 }

@@ -800,8 +800,7 @@ function listen(instance) {
   instance.observer.observe(root);
 }
 
-function open(parentElement) {
-  const root = parentElement.querySelector(".layers");
+function open(root) {
   const instance = {
     root, search: "", kind: "", filter: "prunable", sort: { key: "" }, choice: stored(), panel: "",
     marked: new Set(), active: "", editing: null, many: false, message: "", nameLength: 22,
@@ -817,9 +816,10 @@ function open(parentElement) {
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  let instance = instances.get(parentElement);
+  const root = parentElement.querySelector(".layers");
+  let instance = instances.get(root);
   const isNew = !instance;
-  if (isNew) instances.set(parentElement, (instance = open(parentElement)));
+  if (isNew) instances.set(root, (instance = open(root)));
   const moved = isNew || instance.data.selected !== data.selected || instance.data.model !== data.model;
   instance.data = data;
   instance.rows = unpack(data);
@@ -830,13 +830,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
   instance.outbox.receive(setTriggerValue, data.done);
   for (const key of instance.marked) if (!instance.byKey.has(key)) instance.marked.delete(key);
   if (moved) instance.active = "site " + data.selected;
-  paint(instance.root);
+  paint(root);
   if (isNew) listen(instance);
   draw(instance, answered);
   if (moved) reveal(instance);
-  return () => {
+  return whenGone(root, () => {
     instance.outbox.close();
     instance.observer.disconnect();
-    instances.delete(parentElement);
-  };
+  });
 }

@@ -40,6 +40,11 @@ function element(tag, className = "", text = undefined) {
   if (text !== undefined) made.textContent = text;
   return made;
 }
+// Streamlit 1.67 calls what a component returned also when newer data came before its first call was
+// through. So a component ends only when it has left the page.
+function whenGone(root, end) {
+  return () => setTimeout(() => { if (!root.isConnected) end(); });
+}
 // What a person asks of the server. Of the messages of a component that the server has not read yet
 // only the last is kept, so each carries all wishes that were not answered; see pages/common/inbox.py.
 const ASK_AGAIN_MS = 4000;

@@ -118,7 +118,8 @@ function keepAsking(instance, waits) {
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  let instance = instances.get(parentElement);
+  const root = parentElement.querySelector(".strip");
+  let instance = instances.get(root);
   if (!instance) {
     instance = { entries: [], live: null, timer: 0 };
     instance.listen = (event) => {
@@ -126,11 +127,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
       showLive(instance);
     };
     window.addEventListener("pruning-studio:preview", instance.listen);
-    instances.set(parentElement, instance);
+    instances.set(root, instance);
   }
   instance.send = setTriggerValue;
   writeAddress(data.address);
-  const root = parentElement.querySelector(".strip");
   const totals = JSON.stringify(data.items.filter((item) => item.key));
   if (totals !== instance.totals) {
     instance.live = null;
@@ -144,9 +144,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   root.replaceChildren(...instance.entries.map((entry) => entry.box));
   root.children[focused]?.querySelector("button")?.focus();
   keepAsking(instance, data.waits);
-  return () => {
+  return whenGone(root, () => {
     clearTimeout(instance.timer);
     window.removeEventListener("pruning-studio:preview", instance.listen);
-    instances.delete(parentElement);
-  };
+  });
 }

@@ -348,11 +348,11 @@ function refresh(instance) {
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  let instance = instances.get(parentElement);
+  const root = parentElement.querySelector(".threshold");
+  let instance = instances.get(root);
   if (!instance) {
-    const root = parentElement.querySelector(".threshold");
     instance = { root, width: Math.round(root.clientWidth) || 640, dragging: false, pending: null, outbox: new Outbox() };
-    instances.set(parentElement, instance);
+    instances.set(root, instance);
     instance.data = data;
     listen(instance);
   }
@@ -381,10 +381,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
     refresh(instance);
     announce(null);
   }
-  return () => {
+  return whenGone(root, () => {
     clearTimeout(instance.timer);
     instance.outbox.close();
     instance.observer.disconnect();
-    instances.delete(parentElement);
-  };
+  });
 }

@@ -56,14 +56,13 @@ function draw(instance) {
 }
 
 export default function ({ data, parentElement }) {
-  let instance = instances.get(parentElement);
+  const root = parentElement.querySelector(".together");
+  let instance = instances.get(root);
   if (!instance) {
-    const root = parentElement.querySelector(".together");
     instance = { root };
-    instances.set(parentElement, instance);
+    instances.set(root, instance);
     root.querySelector("input").addEventListener("input", () => draw(instance));
   }
-  const { root } = instance;
   const written = JSON.stringify(data);
   if (instance.written === written) return undefined;
   instance.written = written;

@@ -273,11 +273,11 @@ function legend(instance) {
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  let instance = instances.get(parentElement);
+  const root = parentElement.querySelector(".units");
+  let instance = instances.get(root);
   if (!instance) {
-    const root = parentElement.querySelector(".units");
     instance = { root, act: "look", active: 0, wishes: new Map(), moving: null, outbox: new Outbox() };
-    instances.set(parentElement, instance);
+    instances.set(root, instance);
     buildTools(instance);
     listen(instance);
   }
@@ -302,12 +302,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   paint(instance.root);
   buildTiles(instance);
   legend(instance);
-  return () => {
+  return whenGone(root, () => {
     clearTimeout(instance.timer);
     instance.outbox.close();
     window.removeEventListener("pointerup", instance.release);
     window.removeEventListener("pointercancel", instance.release);
     window.removeEventListener("pruning-studio:preview", instance.onPreview);
-    instances.delete(parentElement);
-  };
+  });
 }
