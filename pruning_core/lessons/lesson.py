@@ -56,7 +56,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A number for each name; right when they are within ``near`` on average."""
+    """A number for each name; right when they are within ``near`` on average.
+
+    ``solution`` is a position at which what was to be done is done, for whoever teaches.
+    """
 
     names: tuple[str, ...]
     low: float
@@ -65,6 +68,7 @@ class Numbers:
     start: float
     near: float
     literal: bool = True
+    solution: tuple[float, ...] = ()
 
 
 Control = Choice | Number | Order | Numbers

@@ -66,3 +66,59 @@ def test_the_fragile_layer_is_small_and_the_robust_one_large():
     assert facts["worst_lost"] > 3 * facts["best_lost"]
     assert facts["worst_n"] == min(facts["counts"].values())
     assert facts["best_n"] == max(facts["counts"].values())
+
+
+def test_convolutions_do_the_work_and_full_layers_hold_the_weights():
+    facts = at("cost", "lenet_5")
+    own = facts["models"]["lenet_5"]
+    # LeNet-5 of Caffe by hand: positions x outputs x inputs x kernel
+    assert own["macs"] == [24 * 24 * 20 * 25, 8 * 8 * 50 * 20 * 25, 500 * 800, 10 * 500]
+    assert (facts["by_params"], facts["by_macs"]) == ("fc1", "conv2")
+    assert facts["params_macs"] < 20 < 60 < facts["macs_share"]
+
+
+def test_wide_layers_have_narrow_weights():
+    layers = at("weights", "fc1")["layers"]
+    spread = {name: layers[name]["std"] for name in layers}
+    assert spread["fc1"] < spread["fc2"] < spread["fc3"]  # 784, 300 and 100 inputs
+    assert layers["fc1"]["share"] > layers["fc2"]["share"] > layers["fc3"]["share"]
+
+
+def test_finer_shapes_lose_less():
+    facts = at("granularity", "row")
+    assert facts["order"] == ["weight", "2:4", "kernel", "row"]
+    assert facts["worst_lost"] > 4 * facts["best_lost"] > 0
+    assert all(own["zeros"] == pytest.approx(50, abs=0.5) for own in facts["shapes"].values())
+
+
+def test_a_channel_of_a_residual_stream_takes_five_convolutions_along():
+    facts = at("coupling", "conv1")
+    own = facts["groups"]["conv1"]
+    assert set(own["names"]) == {
+        "conv1",  # 9 weights make it
+        *("blocks.0.conv1", "blocks.0.conv2"),  # 16 x 9 each
+        *("blocks.1.conv1", "blocks.1.shortcut.0"),  # 32 x 9 and 32 x 1
+    }
+    assert facts["n_weights"] == 9 + 2 * 16 * 9 + 32 * 9 + 32
+    assert facts["n_others"] == 2 * 2  # scale and shift of the two batch norms
+
+
+def test_the_ticket_lies_between_trained_and_fresh_weights_and_random_masks_fail():
+    facts = at("ticket", "95")
+    assert facts["order"] == ["trained", "rewound", "fresh", "random"]
+    assert facts["gap"] > 2
+    assert facts["fresh"] - facts["random"] > 20
+
+
+def test_fine_tuning_recovers_with_a_medium_rate_only():
+    facts = at("recovery", "0.001")
+    assert facts["pruned"] < 30 < 90 < facts["asked"] < facts["dense"]
+    last = {rate: curve[-1] for rate, curve in facts["curves"].items()}
+    assert facts["best"] == "0.01"
+    assert max(last["0.0001"], last["0.1"]) < last["0.001"]
+
+
+def test_three_cuts_cost_more_than_their_sum():
+    facts = at("joint", 80)
+    assert [facts["fc1"], facts["fc2"], facts["fc3"]] == pytest.approx([4, 4, 13], abs=0.5)
+    assert facts["joint"] > facts["total"] + 5
