@@ -74,7 +74,8 @@ def test_convolutions_do_the_work_and_full_layers_hold_the_weights():
     # LeNet-5 of Caffe by hand: positions x outputs x inputs x kernel
     assert own["macs"] == [24 * 24 * 20 * 25, 8 * 8 * 50 * 20 * 25, 500 * 800, 10 * 500]
     assert (facts["by_params"], facts["by_macs"]) == ("fc1", "conv2")
-    assert facts["params_macs"] < 20 < 60 < facts["macs_share"]
+    assert facts["params_macs"] < 20
+    assert facts["macs_share"] > 60
 
 
 def test_wide_layers_have_narrow_weights():
@@ -112,7 +113,8 @@ def test_the_ticket_lies_between_trained_and_fresh_weights_and_random_masks_fail
 
 def test_fine_tuning_recovers_with_a_medium_rate_only():
     facts = at("recovery", "0.001")
-    assert facts["pruned"] < 30 < 90 < facts["asked"] < facts["dense"]
+    assert facts["pruned"] < 30
+    assert 90 < facts["asked"] < facts["dense"]
     last = {rate: curve[-1] for rate, curve in facts["curves"].items()}
     assert facts["best"] == "0.01"
     assert max(last["0.0001"], last["0.1"]) < last["0.001"]
