@@ -5,7 +5,7 @@ The first picture needs no PyTorch: it is drawn while that is still being import
 
 import streamlit as st
 
-from pages.common import cache, overview, own_files, shell, state, strip
+from pages.common import cache, overview, own_data, own_files, shell, state, strip
 
 shell.enter()
 place = strip.reserve()
@@ -20,6 +20,7 @@ with picture:
 
 strip.show(place)
 network = cache.network(identity)
+own_data.panel()
 overview.totals(network, cache.preview(state.recipe()).before)
 overview.layer_table(network)
 overview.share_charts(network)

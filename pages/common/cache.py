@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pruning_core.granularities import Site
     from pruning_core.loading.card import ModelCard
     from pruning_core.loading.model import LoadedModel
+    from pruning_core.loading.split import Dataset
     from pruning_core.planning.explain import Explanation
     from pruning_core.planning.listing import UnitOrder
     from pruning_core.planning.plan import Plan
@@ -474,8 +475,14 @@ def has_bfloat16(device: str) -> bool:
     return supports_bfloat16(device)
 
 
-def class_names(key: str) -> tuple[str, ...]:
-    """Return the names of the classes of a data set."""
+@st.cache_resource(show_spinner="Reading the data…", max_entries=8)
+def dataset(key: str) -> "Dataset":
+    """Return a data set; of the built-in ones the bundled subset."""
     from pruning_core.loading.dataset import load_dataset
 
-    return load_dataset(key, source="bundled").classes
+    return load_dataset(key, source="bundled")
+
+
+def class_names(key: str) -> tuple[str, ...]:
+    """Return the names of the classes of a data set."""
+    return dataset(key).classes

@@ -58,6 +58,7 @@ def offer() -> Offer:
 @lru_cache(maxsize=1)
 def _offer(argv: tuple[str, ...]) -> Offer:
     if not argv or Path(argv[0]).name != _SCRIPT:
+        permit(())
         return Offer()
     parser = _Parser(prog="streamlit run app.py --", add_help=False)
     parser.add_argument("--model", action="append", default=[], help=MODEL_HELP)
@@ -65,8 +66,16 @@ def _offer(argv: tuple[str, ...]) -> Offer:
     add_input_shape(parser)
     found = parser.parse_args(argv[1:])
     models = tuple(dict.fromkeys(map(_identity, found.model)))
-    permit(models)
-    return Offer(models, found.data, found.input_shape)
+    data = _data(found.data)
+    permit([*models, *([data] if data else [])])
+    return Offer(models, data, found.input_shape)
+
+
+def _data(name: str | None) -> str | None:
+    """Return the name of the data; ``package.module:function`` alone is Python code."""
+    if name is None or ":" not in name or name.startswith(("python:", "upload:")):
+        return name
+    return f"python:{name}"
 
 
 def _identity(name: str) -> str:

@@ -136,6 +136,17 @@ def _check_upload(name: str) -> None:
         check_offered(architecture)
 
 
+def _check_data(key: str | None) -> None:
+    """Refuse data that would run code or read a file of the server, unless they are offered."""
+    if key is None or key == starter.offer().data or key in cache.registry("datasets"):
+        return
+    from pruning_core.loading.own_data import UPLOADED, load_own
+
+    if not key.startswith(UPLOADED):
+        raise UnknownNameError("data set on these pages", key, cache.registry("datasets"))
+    load_own(key)
+
+
 def openable(found: Recipe) -> Recipe:
     """Return a recipe from outside as these pages carry it out.
 
@@ -144,6 +155,7 @@ def openable(found: Recipe) -> Recipe:
             for inputs of another shape than the pages give it.
     """
     check_offered(found.model)
+    _check_data(found.data)
     if found.input_shape is None:
         return found.replace(input_shape=fresh(found.model).input_shape)
     shapes = [tuple(tensor.shape[1:]) for tensor in cache.model(found.model).example_inputs]

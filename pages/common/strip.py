@@ -13,6 +13,7 @@ from pruning_core.errors import PruningError
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
+    from pruning_core.loading.card import ModelCard
     from pruning_core.planning.recipe import Recipe
     from pruning_core.preview import Preview
     from pruning_core.runs.bench import Outcome
@@ -127,12 +128,18 @@ def _what_if(counted: "Preview") -> "Outcome | None":
     On the Plan page it is asked for all the same: then the process is there for the first real one.
     """
     recipe = state.recipe()
-    known = counted.before == counted.after and cache.model(recipe.model).card is not None
+    known = counted.before == counted.after and _card(recipe) is not None
     if not known:
         return measuring.accuracy(recipe)
     if state.page() == "plan":
         measuring.accuracy(recipe)
     return None
+
+
+def _card(recipe: "Recipe") -> "ModelCard | None":
+    """Return the card of the model, unless the recipe's data are others than it was measured on."""
+    card = cache.model(recipe.model).card
+    return card if card is not None and recipe.data in {None, card.data} else None
 
 
 def items(counted: "Preview") -> list[dict[str, Any]]:
@@ -166,7 +173,7 @@ def accuracy_item(recipe: "Recipe", outcome: "Outcome | None") -> dict[str, Any]
         )
     if outcome is not None:
         return _what_if_item(outcome)
-    card = cache.model(recipe.model).card
+    card = _card(recipe)
     if card is not None:
         return _item(
             "Test accuracy",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pruning_core.errors import DataError
 from pruning_core.loading.datasets import DATASETS
+from pruning_core.loading.own_data import is_own, load_own
 from pruning_core.loading.split import Dataset, DatasetEntry, Source, Split
 
 __all__ = ["DATASETS", "DATA_FOLDER_VARIABLE", "Dataset", "DatasetEntry", "Split", "load_dataset"]
@@ -19,7 +20,8 @@ def load_dataset(key: str, *, folder: Path | None = None, source: Source = "auto
     A set is read once and then shared; treat its tensors as read-only.
 
     Args:
-        key: A name in ``DATASETS``.
+        key: A name in ``DATASETS``; ``upload:...`` of a page, ``python:package.module:function``,
+            or a file (.npz, .zip of class folders, .csv).
         folder: Where the files of the full set lie; None means the folder named by the
             environment variable ``PRUNING_STUDIO_DATA``, then the place of the system's package.
         source: ``bundled`` reads the bundled subset even where the full set is installed.
@@ -28,6 +30,8 @@ def load_dataset(key: str, *, folder: Path | None = None, source: Source = "auto
         UnknownNameError: If there is no such data set.
         DataError: If the folder does not exist or a file in it is damaged.
     """
+    if is_own(key):
+        return _load_own(key)
     entry = DATASETS[key]
     if source == "bundled":
         return _load(entry.key, None, source)
@@ -40,6 +44,11 @@ def load_dataset(key: str, *, folder: Path | None = None, source: Source = "auto
             "the bundled subset."
         )
     return _load(entry.key, folder.resolve() if folder else None, source)
+
+
+@lru_cache(maxsize=4)
+def _load_own(key: str) -> Dataset:
+    return load_own(key)
 
 
 @lru_cache(maxsize=4)

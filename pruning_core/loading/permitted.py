@@ -15,6 +15,12 @@ def permit(identities: Sequence[str]) -> None:
     os.environ[_VARIABLE] = json.dumps(list(identities))
 
 
+def may_run(name: str) -> bool:
+    """Tell whether ``name`` may run code: a server has said what may; others run what is asked."""
+    named = os.environ.get(_VARIABLE)
+    return named is None or name in json.loads(named)
+
+
 def is_permitted(identity: str) -> bool:
     """Tell whether whoever started the server named this model, or its architecture."""
     named = json.loads(os.environ.get(_VARIABLE, "[]"))

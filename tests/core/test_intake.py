@@ -168,7 +168,7 @@ def test_the_child_is_stopped_where_memory_or_time_run_out(tmp_path, monkeypatch
         "memory": lambda paths, target: {"n": len(bytearray(4 << 30))},
         "time": lambda paths, target: threading.Event().wait(),
         "busy": lambda paths, target: next(i for i in itertools.count() if i < 0),
-        "disk": lambda paths, target: target.write_bytes(bytes(64 << 20)),
+        "disk": lambda paths, target: os.truncate(os.open(target, os.O_CREAT | os.O_RDWR), 1 << 30),
         "crash": lambda paths, target: os.kill(os.getpid(), signal.SIGKILL),
     }
     monkeypatch.setattr(sandbox, "_TASKS", tasks)

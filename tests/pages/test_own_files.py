@@ -2,9 +2,11 @@
 
 import io
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
+from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.intake.store import take_in
 from pruning_core.loading.model import load_model
 
@@ -72,3 +74,19 @@ def test_an_address_opens_uploads_but_no_file_of_the_server(app, tmp_path):
     del app.session_state["recipe"]
     opened(app)
     assert metric(app, "Parameters") == "9"
+
+
+def test_own_data_are_confirmed_used_and_checked_and_the_old_accuracy_goes(app, component):
+    data = load_dataset("fashion_mnist", source="bundled")
+    buffer = io.BytesIO()
+    images, labels = data.test.inputs[:400, 0].numpy(), data.test.labels[:400].numpy()
+    np.savez_compressed(buffer, x=images, y=(labels + 1) % 10)
+    opened(app)
+    field = next(each for each in app.file_uploader if "28 x 28" in each.label)
+    field.upload("mine.npz", buffer.getvalue()).run()
+    assert not app.exception
+    press(app, "Use these data")
+    assert app.session_state["recipe"].data.startswith("upload:")
+    assert any("another order" in note.value for note in app.warning)
+    shown = [item.get("text", {}).get("detail", "") for item in component(app, "strip")["items"]]
+    assert not any("10,000" in detail for detail in shown if detail)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -42,13 +42,20 @@ class Sandbox:
         with self._lock:
             self._running()
 
-    def ask(self, task: str, paths: Mapping[str, Path], target: Path) -> dict[str, Any]:
+    def ask(
+        self,
+        task: str,
+        paths: Mapping[str, Path],
+        target: Path,
+        options: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Return what ``task`` finds out about the files, in a child of its own.
 
         Args:
             task: A key of ``_TASKS``.
             paths: Where each file lies, by the name it was given.
             target: Where to write.
+            options: What else the task takes, plain data.
 
         Raises:
             PruningError: What the child says is wrong with the files, or that it was ended.
@@ -59,6 +66,7 @@ class Sandbox:
             "paths": {name: str(path) for name, path in paths.items()},
             "target": str(target),
             "size": size,
+            "options": dict(options or {}),
         }
         with self._lock:
             process = self._running()
@@ -108,6 +116,7 @@ def serve(questions: IO[str], answers: IO[str]) -> None:
     """Answer questions, one a line, until there are no more."""
     import torch
 
+    import pruning_core.loading.intake.data_files
     import pruning_core.loading.intake.onnx_files
     import pruning_core.loading.intake.reading  # noqa: F401
 
@@ -166,7 +175,8 @@ def _answer_and_exit(question: dict[str, Any], writing: int, seconds: float) -> 
         _limit(question["size"], seconds)
         task = _TASKS[question["task"]]
         paths = {name: Path(path) for name, path in question["paths"].items()}
-        answer = {"result": task(paths, Path(question["target"]))}
+        result = task(paths, Path(question["target"]), **question.get("options", {}))
+        answer = {"result": result}
     except PruningError as error:
         answer = {"refused": str(error)}
     except MemoryError:
@@ -187,7 +197,8 @@ def _limit(size: int, seconds: float) -> None:
     memory = pages * os.sysconf("SC_PAGE_SIZE") + 2 * size + _MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * size + 4_000_000, 8 * size + 4_000_000))
+    written = max(8 * size, 600_000_000) + 4_000_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (written, written))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with contextlib.suppress(OSError):
@@ -200,7 +211,13 @@ def _weights(paths: Mapping[str, Path], target: Path) -> dict[str, Any]:
     return read_upload(paths, target)
 
 
-_TASKS: Final = {"weights": _weights}
+def _data(paths: Mapping[str, Path], target: Path, shape: list[int] | None) -> dict[str, Any]:
+    from pruning_core.loading.intake.data_files import read_data
+
+    return read_data(paths, target, tuple(shape) if shape else None)
+
+
+_TASKS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"weights": _weights, "data": _data}
 SANDBOX: Final = Sandbox()
 
 if __name__ == "__main__":
