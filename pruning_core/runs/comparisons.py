@@ -9,8 +9,9 @@ from typing import Any, Final
 from pruning_core.comparing.compare import VERSION, Side
 from pruning_core.comparing.variant import Stage
 from pruning_core.exporting.document import plain
+from pruning_core.folders import state_folder
 from pruning_core.runs import atomic
-from pruning_core.runs.store import Store, state_folder
+from pruning_core.runs.store import Store
 
 _MOST_KEPT: Final = 200
 
