@@ -104,7 +104,7 @@ VIEWS: Final = {
         "plan", SMALL, "conv2", "search", _measure("Search", "Measure up to 60 plans"), 1500
     ),
     "why": View("plan", RESIDUAL, "conv1", "layer", _press("Why?"), 1000),
-    "difference": View("plan", RESIDUAL, "conv1", "layer", _press("Compare"), 1000),
+    "difference": View("plan", RESIDUAL, "conv1", "layer", _press("Differences"), 1000),
     "run": View("run", RUNS[-1], "", "", None, 1800),
     "compare": View("compare", RUNS[-1], "", "", None, 1800),
     "export": View("export", RUNS[-1], "", "", None, 1400),

@@ -131,7 +131,7 @@ def _criterion(recipe: Recipe) -> None:
         "Rated by",
         sorted(entries, key=lambda key: entries[key].needs_data),
         format_func=lambda key: entries[key].title + (" · data" if entries[key].needs_data else ""),
-        width=290,
+        width=252,
         help="The criterion: how the importance of a weight or unit is computed.",
         **state.bound("criterion", recipe.criterion, _change_criterion),
     )

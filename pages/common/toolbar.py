@@ -44,7 +44,7 @@ def show() -> None:
         )
         _snapshots()
         if st.button(
-            "Compare",
+            "Differences",
             icon=":material/compare_arrows:",
             type="tertiary",
             help="What differs from a snapshot, the step before, or the dense model.",

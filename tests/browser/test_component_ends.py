@@ -9,7 +9,7 @@ from pruning_core.planning.recipe import Ratio
 
 pytestmark = pytest.mark.browser
 
-# Streamlit 1.67 does this when data comes twice in a row: the end of the first call after the second
+# Streamlit 1.67 does this when data comes twice in a row: the end of the first call after another
 # began, though the element stays where it is.
 TWO_CALLS = """async ([text, html, data]) => {
   document.body.innerHTML = `<div id="host">${html}</div>`;

@@ -277,7 +277,7 @@ def test_plans_are_compared_also_where_they_prune_different_things(page, server)
         if name == "weights":
             hands.choose("What is pruned", "Units")
         hands.number("Count", "4" if name == "weights" else "7")
-    page.get_by_role("button", name="Compare").locator("visible=true").click()
+    page.get_by_role("button", name="Differences").locator("visible=true").click()
     dialog = page.get_by_role("dialog")
     for name, text in (
         ("weights", "cannot be set side by side"),
