@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -294,6 +295,9 @@ def _details(view: "RunView") -> None:
     log = st.expander("Log", key="run_log", on_change="rerun")
     if log.open:
         log.code("\n".join(view.log) or "Nothing yet.", language=None, height=300)
+        if view.event_files:
+            log.caption("TensorBoard shows the event files of this run with:")
+            log.code(f"tensorboard --logdir {quote(str(view.event_files))}", language=None)
 
 
 def _rounds(view: "RunView") -> None:

@@ -30,6 +30,7 @@ _HISTORY: Final = "_history"
 _LAYER: Final = "layer"
 _RUN: Final = "run"
 _DEVICE: Final = "_device"
+_EVENT_FILES: Final = "_event_files"
 _COMPARED: Final = "_compared"
 COMPARED: Final = ("runs", "pair", "axes")
 """What the Compare page remembers, as in its address."""
@@ -333,6 +334,16 @@ def device() -> str:
 def choose_device(name: str) -> None:
     """Let runs started from now on compute on the device ``name``."""
     st.session_state[_DEVICE] = name
+
+
+def event_files() -> bool:
+    """Tell whether runs started here write TensorBoard event files."""
+    return bool(st.session_state.get(_EVENT_FILES, False))
+
+
+def choose_event_files(wanted: bool) -> None:
+    """Let runs started from now on write TensorBoard event files, or not."""
+    st.session_state[_EVENT_FILES] = wanted
 
 
 def shown_run_differs() -> bool:

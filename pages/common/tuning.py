@@ -116,9 +116,11 @@ def _submit_tickets() -> None:
 
     recipe = state.recipe()
     recipes = ticket_recipes(recipe, cache.model(recipe.model))
-    state.show_run(submit_group(recipes, device=state.device())[0])
+    runs = submit_group(recipes, device=state.device(), tensorboard=state.event_files())
+    state.show_run(runs[0])
 
 
 def _submit() -> None:
     """Queue a run of the current recipe and show it."""
-    state.show_run(submit(state.recipe(), device=state.device()))
+    run = submit(state.recipe(), device=state.device(), tensorboard=state.event_files())
+    state.show_run(run)

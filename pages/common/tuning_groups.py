@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Final
 
 import streamlit as st
@@ -42,6 +43,7 @@ def show(recipe: Recipe) -> None:
         _watch(recipe.tuning)
     with group("Device, precision", _device_in_words(recipe.tuning)):
         _device(recipe.tuning)
+        _event_files()
 
 
 @contextmanager
@@ -503,6 +505,18 @@ def _device(tuning: Tuning) -> None:
         help="bfloat16 computes layers with half the bits and keeps the weights in float32."
         + ("" if supported else " This device has no instructions for it."),
         **bound("precision", tuning.precision),
+    )
+
+
+def _event_files() -> None:
+    is_there = find_spec("tensorboard") is not None
+    st.toggle(
+        "TensorBoard event files",
+        disabled=not is_there,
+        help="Runs started from now on also write event files into their folder; the run says "
+        "where. It is no part of the recipe."
+        + ("" if is_there else " Needs: python -m pip install -r requirements-cluster.txt"),
+        **state.bound("event_files", state.event_files(), state.choose_event_files),
     )
 
 

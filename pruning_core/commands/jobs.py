@@ -51,12 +51,21 @@ def _submit_arguments(parser: argparse.ArgumentParser) -> None:
     for option, kind, words in numbers:
         parser.add_argument(option, type=kind, metavar="N", help=words)
     parser.add_argument("--partition", metavar="NAME", help="partition of Slurm")
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="also write TensorBoard event files into the run's folder (not on clusters)",
+    )
     _add_wait(parser)
 
 
 def _submit(arguments: argparse.Namespace) -> Answer:
     recipe = recipe_of(arguments)
     runner = _runner(arguments)
+    if arguments.tensorboard:
+        from pruning_core.runs.event_files import check_installed
+
+        check_installed()
     run_id = runner.submit(recipe, device=arguments.device or "")
     return _told(runner, run_id, wait=arguments.wait)
 
@@ -75,7 +84,9 @@ def _runner(arguments: argparse.Namespace) -> "Runner":
     if arguments.cluster is None:
         if given:
             raise DataError(f"--{next(iter(given))} is for clusters. Add --cluster slurm.")
-        return Here()
+        return Here(tensorboard=arguments.tensorboard)
+    if arguments.tensorboard:
+        raise DataError("--tensorboard is for runs of this machine, and --cluster is given.")
     for name, value in given.items():
         if name != "partition" and value < (0 if name == "gpus" else 1):
             raise DataError(f"--{name} is {value}; it must be at least 1.")

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pruning_core.planning.recipe import Recipe
     from pruning_core.runs.checkpoint import Checkpoint
     from pruning_core.runs.events import Event
-    from pruning_core.runs.keeping import Keeper
 
 NAME = "run"
 HELP = "prune, fine-tune, measure, and write weights, ONNX, recipe and reports"
@@ -53,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the files; made if needed",
     )
     add_device(parser)
+    parser.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="also write TensorBoard event files to this folder (needs the package tensorboard)",
+    )
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -81,17 +86,26 @@ def answer(arguments: argparse.Namespace) -> Answer:
             )
         )
         from pruning_core.exporting.document import run_document
+        from pruning_core.runs.event_files import EventFiles, check_installed
         from pruning_core.runs.keeping import Keeper
         from pruning_core.runs.pipeline import write_run
 
+        if arguments.tensorboard is not None:
+            check_installed()
         keeper = Keeper(folder, team, tell)
         with keeper.remembered():
+            resume = keeper.newest(recipe, afresh=arguments.overwrite)
+            listeners = [keeper.note]
+            if arguments.tensorboard is not None and team.is_first:
+                epoch = resume.epoch if resume else 0
+                files = stack.enter_context(EventFiles(arguments.tensorboard, recipe, epoch=epoch))
+                listeners.append(files.add)
             finished = carried_out(
                 recipe,
                 chosen_data(recipe, arguments),
                 arguments.device,
-                keeper=keeper,
-                resume=keeper.newest(recipe, afresh=arguments.overwrite),
+                listeners=listeners,
+                resume=resume,
                 team=team,
             )
             if not team.is_first:
@@ -159,12 +173,11 @@ def carried_out(
     data: "Dataset | None",
     device: str | None,
     *,
-    keeper: "Keeper | None" = None,
+    listeners: Sequence["Callable[[Event], None]"] = (),
     resume: "Checkpoint | None" = None,
     team: Team = ALONE,
 ) -> "RunResult":
-    """Carry the recipe out, with its progress on stderr and its checkpoints at ``keeper``."""
-    from pruning_core.runs.checkpoint import Checkpoint
+    """Carry the recipe out, with its progress on stderr; ``listeners`` are told every event."""
     from pruning_core.runs.events import Finished
     from pruning_core.runs.pipeline import execute
 
@@ -172,10 +185,10 @@ def carried_out(
         recipe, data=data, device=device, should_stop=was_asked, resume=resume, team=team
     )
     for event in events:
+        for listen in listeners:
+            listen(event)
         if isinstance(event, Finished):
             return event.result
-        if isinstance(event, Checkpoint) and keeper is not None:
-            keeper.save(event)
         tell(progress_line(event))
     raise RuntimeError("the pipeline ended without a result")
 

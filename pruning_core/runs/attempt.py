@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Final
 
@@ -86,14 +87,33 @@ class Attempt:
             device=self._spec.device,
             should_stop=self._stop.is_set,
         )
-        with contextlib.closing(events), contextlib.suppress(StoppedError):
+        with (
+            self._event_files(resume) as write,
+            contextlib.closing(events),
+            contextlib.suppress(StoppedError),
+        ):
             for event in events:
+                write(event)
                 if isinstance(event, Finished):
                     return self._write(event.result)
                 self._store_event(event)
                 if self._stop.is_set():
                     break
         return None
+
+    @contextlib.contextmanager
+    def _event_files(self, resume: Checkpoint | None) -> Iterator[Callable[[Event], None]]:
+        """Yield what writes an event to TensorBoard, where the run is asked to."""
+        if not self._spec.tensorboard:
+            yield lambda _: None
+            return
+        from pruning_core.runs.event_files import EventFiles
+
+        epoch = resume.epoch if resume and not resume.is_fork else 0
+        with EventFiles(self._folder / "tensorboard", self._spec.recipe, epoch=epoch) as files:
+            for known in resume.epochs if resume and resume.is_fork else ():
+                files.add(known)
+            yield files.add
 
     def _parents(self) -> Checkpoint:
         """Return the checkpoint the run was forked from, and take its measurements over.

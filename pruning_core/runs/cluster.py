@@ -247,7 +247,6 @@ def carry_out(own: Path, device: str) -> None:
 
 def _carried_out(own: Path, device: str) -> tuple[str, int] | None:
     """Return what could not be written, and the epochs; None in processes that only helped."""
-    from pruning_core.runs.checkpoint import Checkpoint
     from pruning_core.runs.events import Finished
     from pruning_core.runs.pipeline import execute, write_run
 
@@ -256,8 +255,7 @@ def _carried_out(own: Path, device: str) -> tuple[str, int] | None:
         keeper = Keeper(own / "export", team, _log.warning)
         resume = keeper.newest(recipe, afresh=False)
         for event in execute(recipe, device=device or None, resume=resume, team=team):
-            if isinstance(event, Checkpoint):
-                keeper.save(event)
+            keeper.note(event)
             if isinstance(event, Finished) and team.is_first:
                 problems = write_run(event.result, own / "export").problems
                 keeper.clear()

@@ -34,30 +34,39 @@ _children: Final[dict[tuple[str, int], "subprocess.Popen[bytes]"]] = {}
 _children_lock: Final = threading.Lock()
 
 
-def submit(recipe: Recipe, *, device: str = "", store: Store | None = None) -> str:
+def submit(
+    recipe: Recipe, *, device: str = "", tensorboard: bool = False, store: Store | None = None
+) -> str:
     """Queue a run of ``recipe`` and start it when there is room; return its id.
 
     ``device`` is where it computes: ``cpu``, ``cuda``, ``mps`` or ``auto``; empty asks the variable
-    ``PRUNING_STUDIO_DEVICE``.
+    ``PRUNING_STUDIO_DEVICE``. With ``tensorboard`` it also writes event files into its folder.
 
     Raises:
         RunError: If the queue is full or the disk nearly is.
     """
     store = store or Store()
     _check_disk(store)
-    record = store.add(recipe, threads=process.default_threads(), device=device)
+    record = store.add(
+        recipe, threads=process.default_threads(), device=device, tensorboard=tensorboard
+    )
     dispatch(store)
     return record.id
 
 
 def submit_group(
-    recipes: Mapping[str, Recipe], *, device: str = "", store: Store | None = None
+    recipes: Mapping[str, Recipe],
+    *,
+    device: str = "",
+    tensorboard: bool = False,
+    store: Store | None = None,
 ) -> tuple[str, ...]:
     """Queue runs that belong together, all or none; return their ids.
 
     Args:
         recipes: By label, which tells the runs of the group apart.
         device: See :func:`submit`.
+        tensorboard: See :func:`submit`.
         store: The runs; None means those of this server.
 
     Raises:
@@ -68,7 +77,14 @@ def submit_group(
     store.check_room(len(recipes))
     group_id, threads = new_id(time.time()), process.default_threads()
     records = [
-        store.add(recipe, threads=threads, device=device, group_id=group_id, label=label)
+        store.add(
+            recipe,
+            threads=threads,
+            device=device,
+            group_id=group_id,
+            label=label,
+            tensorboard=tensorboard,
+        )
         for label, recipe in recipes.items()
     ]
     dispatch(store)
@@ -179,7 +195,8 @@ def fork(
 
     store = store or Store()
     _check_disk(store)
-    parent = read_spec(store.folder(run_id) / "spec.json").recipe
+    spec = read_spec(store.folder(run_id) / "spec.json")
+    parent = spec.recipe
     last = recipe.schedule.last_epochs
     schedule = parent.schedule.model_copy(update={"last_epochs": last})
     if parent.replace(tuning=recipe.tuning, schedule=schedule) != recipe:
@@ -206,6 +223,7 @@ def fork(
         threads=process.default_threads(),
         device=device,
         fork=Fork(run_id, epoch, n_epochs, paths[epoch]),
+        tensorboard=spec.tensorboard,
     )
     dispatch(store)
     return record.id

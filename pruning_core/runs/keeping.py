@@ -15,6 +15,7 @@ from pruning_core.runs.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
+from pruning_core.runs.events import Event
 from pruning_core.team import Team
 
 FOLDER: Final = "checkpoints"
@@ -80,14 +81,14 @@ class Keeper:
         names = [path for path in checkpoint_files(self._folder) if path.name not in damaged]
         return names[-1].read_bytes()
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def note(self, event: Event) -> None:
         """Keep a checkpoint; a disk that refuses is mentioned once, and the run goes on."""
-        if not self._team.is_first:
+        if not isinstance(event, Checkpoint) or not self._team.is_first:
             return
         try:
             self._folder.mkdir(exist_ok=True)
-            save_checkpoint(self._folder, checkpoint)
-            self.epoch = checkpoint.epoch
+            save_checkpoint(self._folder, event)
+            self.epoch = event.epoch
         except OSError as error:
             if not self._is_full:
                 self._tell(f"  note: no checkpoint can be kept ({error.strerror}).")

@@ -74,13 +74,16 @@ class Runner(Protocol):
 class Here:
     """Runs of this machine, one process each; the page shows the same ones."""
 
-    def __init__(self, store: Store | None = None) -> None:
-        """Use the runs of ``store``; None means those of this server."""
+    def __init__(self, store: Store | None = None, *, tensorboard: bool = False) -> None:
+        """Use the runs of ``store`` (None: of this server); new ones may write event files."""
         self._store = store or Store()
+        self._tensorboard = tensorboard
 
     def submit(self, recipe: Recipe, *, device: str = "") -> str:
         """See :class:`Runner`."""
-        return dispatcher.submit(recipe, device=device, store=self._store)
+        return dispatcher.submit(
+            recipe, device=device, tensorboard=self._tensorboard, store=self._store
+        )
 
     def poll(self, run_id: str) -> Progress:
         """See :class:`Runner`."""

@@ -8,6 +8,7 @@ State folder (``PRUNING_STUDIO_STATE``, else the XDG state home)::
     runs/<id>/log.jsonl                   events, see runs/log.py
     runs/<id>/result.json                 how it ended; written before the row says so
     runs/<id>/export/                     the files to download
+    runs/<id>/tensorboard/                event files, where they are asked for
 
 A run moves ``queued -> running -> done | failed``; ``queued -> cancelled``; ``running ->
 cancelling -> cancelled``; ``running -> pausing -> paused -> queued``; and ``running -> queued``
@@ -171,6 +172,7 @@ class Spec:
         parent: See :class:`Record`; its checkpoint lies in the folder as ``FORK_FILE``.
         parent_epoch: See :class:`Record`.
         n_epochs: Epochs in all; None means those of the recipe.
+        tensorboard: Whether TensorBoard event files are written, to ``tensorboard`` in the folder.
     """
 
     id: str
@@ -183,6 +185,7 @@ class Spec:
     parent: str = ""
     parent_epoch: int = 0
     n_epochs: int | None = None
+    tensorboard: bool = False
 
     def to_json(self) -> str:
         """Return the document that :func:`read_spec` reads."""
@@ -197,6 +200,7 @@ class Spec:
             "parent": self.parent,
             "parent_epoch": self.parent_epoch,
             "n_epochs": self.n_epochs,
+            "tensorboard": self.tensorboard,
             "recipe": self.recipe.model_dump(mode="json"),
         }
         return json.dumps(document, indent=2) + "\n"
@@ -223,6 +227,7 @@ def read_spec(path: Path) -> Spec:
             parent=str(document.get("parent", "")),
             parent_epoch=int(document.get("parent_epoch", 0)),
             n_epochs=None if n_epochs is None else int(n_epochs),
+            tensorboard=document.get("tensorboard") is True,
         )
     except (OSError, ValueError, KeyError, TypeError, PruningError) as error:
         raise RunError(
@@ -304,6 +309,7 @@ class Store:
         group_id: str = "",
         label: str = "",
         fork: Fork | None = None,
+        tensorboard: bool = False,
     ) -> Record:
         """Write the run's ``spec.json`` and queue it; afterwards it cannot get lost.
 
@@ -314,12 +320,14 @@ class Store:
             group_id: See :class:`Record`.
             label: See :class:`Record`.
             fork: What it goes on from; None for a run from the beginning.
+            tensorboard: See :class:`Spec`.
 
         Raises:
             RunError: If the queue is full or the disk refuses.
         """
         now = time.time()
         spec = Spec(new_id(now), now, threads, recipe, device, group_id=group_id, label=label)
+        spec = replace(spec, tensorboard=tensorboard)
         if fork is not None:
             spec = replace(
                 spec, parent=fork.parent, parent_epoch=fork.epoch, n_epochs=fork.n_epochs

@@ -78,6 +78,7 @@ class RunView:
         report: The content of report.json; None before it is written.
         log: The last lines of the log as text, the oldest first.
         files: What can be downloaded; whole files only.
+        event_files: Folder of the TensorBoard event files; None where there are none.
     """
 
     record: Record
@@ -100,6 +101,7 @@ class RunView:
     report: Mapping[str, Any] | None
     log: tuple[str, ...]
     files: tuple[ExportFile, ...]
+    event_files: Path | None = None
 
 
 def read_run(run_id: str, *, store: Store | None = None) -> RunView:
@@ -143,6 +145,7 @@ def read_run(run_id: str, *, store: Store | None = None) -> RunView:
         report=_read_report(folder / "export" / "report.json"),
         log=tuple(filter(None, map(_line, entries)))[-LOG_LINES:],
         files=_files(folder / "export") if record.state == "done" else (),
+        event_files=next(iter(folder.glob("tensorboard")), None),
     )
 
 

@@ -14,6 +14,7 @@ from pruning_core.planning.resolve import resolve
 from pruning_core.runs import cluster, process
 from pruning_core.runs.cluster import Cluster, Wish
 from pruning_core.runs.store import Store
+from pruning_core.runs.view import read_run
 from pruning_core.scoring.score import score
 from pruning_core.tracing.trace import trace
 
@@ -84,9 +85,13 @@ def until(condition, seconds=120):
 
 
 def test_a_run_is_submitted_listed_fetched_forked_and_deleted(state, call, refused):
-    submitted = call("submit", state / "recipe.json", "--device", "cpu", "--wait")
+    pytest.importorskip("tensorboard")
+    submitted = call("submit", state / "recipe.json", "--device", "cpu", "--wait", "--tensorboard")
     run = submitted["id"]
     assert (submitted["state"], submitted["epoch"], submitted["n_epochs"]) == ("done", 1, 1)
+    events = read_run(run).event_files
+    assert events is not None
+    assert len([*events.iterdir()]) == 1
     (listed,) = call("runs")["runs"]
     assert (listed["id"], listed["forkable"]) == (run, [1])
     fetched = call("fetch", run, "--out", state / "files")
