@@ -124,3 +124,32 @@ def test_three_cuts_cost_more_than_their_sum():
     facts = at("joint", 80)
     assert [facts["fc1"], facts["fc2"], facts["fc3"]] == pytest.approx([4, 4, 13], abs=0.5)
     assert facts["joint"] > facts["total"] + 5
+
+
+def test_solvers_that_look_at_the_weights_beat_uniform_and_a_hand_can_win():
+    solution = LESSONS["budget"].do.solution
+    facts = at("budget", list(solution))
+    assert facts["best"] == "ranking"
+    assert facts["uniform_lost"] > 5 * facts["erk_lost"]
+    assert facts["erk_lost"] > facts["ranking_lost"] > facts["lost"]
+    assert facts["size"] <= 25
+    assert facts["counts"] == {"conv1": 500, "conv2": 25_000, "fc1": 400_000, "fc2": 5_000}
+
+
+def test_a_small_mean_loss_hides_a_large_one():
+    for plan in ("ranking", "erk"):
+        facts = at("classes", plan)
+        assert facts["worst_lost"] > 2 * facts["mean_lost"] > 0
+        assert facts["worst_lost"] == pytest.approx(
+            facts["worst_before"] - facts["worst_after"], abs=1e-3
+        )
+    assert abs(facts["ranking_acc"] - facts["erk_acc"]) < 1
+    assert facts["differ"] > 3 * abs(facts["ranking_acc"] - facts["erk_acc"])
+
+
+def test_one_ranking_of_plain_norms_nearly_empties_the_first_layer():
+    facts = at("scope", 50)
+    assert facts["answer"] == "conv1"
+    assert facts["conv1_share"] < 20
+    assert facts["local_kept"] == 8
+    assert facts["mean_kept"] > facts["conv1_kept"]
