@@ -18,6 +18,8 @@ from pages.common.format import markdown
 _HERE: Final = Path(__file__).resolve().parent
 _INSIDE: Final = "_inside_shell"
 
+_WITHOUT_PLAN: Final = {"learn", "glossary"}  # pages on which a plan cannot be changed
+
 # Layout only; colours come from .streamlit/config.toml. The strip stays in sight below the header.
 _STYLE: Final = """<style>
 .st-key-strip { min-height: 65px; position: relative; }
@@ -71,7 +73,7 @@ def enter() -> None:
     st.html(_STYLE)
     state.open_session()
     state.begin_page()
-    if not state.is_reduced():
+    if not state.is_reduced() and state.page() not in _WITHOUT_PLAN:
         st.fragment(toolbar.show, key="toolbar")()
     message = state.take_message()
     if message:
