@@ -39,12 +39,17 @@ def recall_change(
     ends = {before_name: 100 * dense[shown], after_name: 100 * after[shown]}
     _add_dumbbells(figure, labels, ends, colours)
     most = int(np.argmax(np.abs(change)))
+    finding = (
+        f"{numbers.plotly_text(classes[most], 24)} moved most: "
+        f"{100 * change[most]:+.1f} points of recall"
+        if change[most]
+        else "Recall is the same in every class"
+    )
     finish(
         figure,
         colours,
         Caption(
-            f"{numbers.plotly_text(classes[most], 24)} moved most: "
-            f"{100 * change[most]:+.1f} points of recall",
+            finding,
             f"Recall of each class, {before_name} and {after_name}",
         ),
         height=110 + 24 * max(len(labels), 3),

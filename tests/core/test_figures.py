@@ -299,3 +299,11 @@ def test_the_histogram_of_sparse_training_has_a_bar_for_zero_and_says_its_share(
     places, step = bin_places(edges)
     assert (step, places[2:].tolist()) == (1.0, [-1.5, -0.5, 0.5])
     assert places[0] < places[1] == -2.5
+
+
+def test_where_no_class_moved_none_is_named():
+    figure = recall_change(CLASSES, SHARES, SHARES, LIGHT, after_name="fine-tuned")
+    assert "Recall is the same in every class" in figure.layout.title.text
+    moved = SHARES + np.eye(len(SHARES))[3] * 0.25
+    figure = recall_change(CLASSES, SHARES, moved, LIGHT, after_name="fine-tuned")
+    assert "class 3 moved most: +25.0 points" in figure.layout.title.text
