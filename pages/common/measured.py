@@ -45,14 +45,14 @@ def of_recipe(recipe: Recipe) -> Accuracy | None:
     """Return what the newest finished run of exactly this recipe measured, if there is one.
 
     A run that ended before its last round handed out less than the plan takes away, so its
-    accuracy is not that of the plan.
+    accuracy is not that of the plan. Adaptive rounds may end anywhere.
     Runs that cannot be read just now are no reason not to show a plan; the Run page says why.
     """
     try:
         records = Store().done(recipe.fingerprint)
     except RunError:
         return None
-    if not records:
+    if not records or recipe.schedule.first_step is not None:
         return None
     rounds = (report(records[0].id) or {}).get("rounds_kept", recipe.schedule.rounds)
     return _accuracy(records[0]) if rounds == recipe.schedule.rounds else None

@@ -59,12 +59,15 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
 def _notes(recipe: "Recipe", plan: "Plan") -> dict[str, tuple[str, ...]]:
     """Return the plan's notes, and that rounds can end with other masks."""
-    notes = dict(plan.notes)
-    if recipe.schedule.rounds > 1:
+    notes, schedule = dict(plan.notes), recipe.schedule
+    if schedule.rounds > 1:
+        adaptive = schedule.first_step is not None
+        end = "as many in all" if schedule.max_drop is None else "and fewer where accuracy falls"
         notes[""] = (
             *notes.get("", ()),
-            f"This is the plan in one shot. A run takes {recipe.schedule.rounds} rounds and rates "
-            "again after each, so that it may remove other units, as many in all.",
+            f"This is the plan in one shot. A run takes {'up to ' if adaptive else ''}"
+            f"{schedule.rounds} rounds and rates again after each, so that it may remove other "
+            f"units, {end}.",
         )
     return notes
 

@@ -169,6 +169,9 @@ def test_preview_says_that_rounds_may_end_with_other_masks(call, tmp_path):
     path = write(tmp_path, schedule={"rounds": 3})
     assert "3 rounds" in json.loads(call("preview", path, "--json")[1])["notes"][""][-1]
     assert "3 rounds" in call("preview", path)[1]
+    path = write(tmp_path, schedule={"rounds": 3, "first_step": 0.5, "max_drop": 1.0})
+    assert "up to 3 rounds and rates" in (out := call("preview", path)[1])
+    assert "fewer where accuracy falls" in out
 
 
 def test_options_replace_entries_of_the_recipe(call, tmp_path):
