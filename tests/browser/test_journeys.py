@@ -38,7 +38,7 @@ def settle(page):
     )
 
 
-def until(read, wanted, seconds=15.0):
+def until(read, wanted, seconds=40.0):
     """Wait until ``wanted(read())`` holds and return what was read."""
     end = time.monotonic() + seconds
     while not wanted(value := read()):
