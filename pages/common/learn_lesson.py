@@ -31,14 +31,15 @@ def show(key: str) -> None:
     lesson, words = LESSONS[key], Words(course.language(), key)
     order = [other.key for other in in_order()]
     _head(lesson, words, order)
-    measured = course.record(lesson)
+    measured = course.record(lesson) if lesson.is_long else None
     _guess(lesson, words)
+    if lesson.is_long and measured is None:
+        _wait(lesson)
+        return
     if not course.progress(key).get("guessed"):
-        _wait(lesson, measured)
         return
-    if measured is None:
-        _wait(lesson, measured)
-        return
+    measured = measured or course.record(lesson)
+    assert measured is not None
     found = _do(lesson, words, measured)
     if not course.progress(key).get("revealed"):
         return
@@ -89,10 +90,8 @@ def _head(lesson: "Lesson", words: Words, order: list[str]) -> None:
     st.markdown(f"**{markdown(words('goal'))}**")
 
 
-def _wait(lesson: "Lesson", measured: "Record | None") -> None:
+def _wait(lesson: "Lesson") -> None:
     """Draw how far the measuring is, while it goes on; the page is drawn anew at its end."""
-    if measured is not None:
-        return
     frame, known = course.frame(), course.outcome(lesson)
     if known is not None and known.state in {"failed", "cancelled"}:
         st.warning(markdown(frame("failed", text=known.text)))

@@ -87,9 +87,9 @@ def test_wide_layers_have_narrow_weights():
 
 def test_finer_shapes_lose_less():
     facts = at("granularity", "row")
-    assert facts["order"] == ["weight", "2:4", "kernel", "row"]
+    assert facts["order"] == ["weight", "block_1x4", "kernel", "row"]
     assert facts["worst_lost"] > 4 * facts["best_lost"] > 0
-    assert all(own["zeros"] == pytest.approx(50, abs=0.5) for own in facts["shapes"].values())
+    assert all(own["zeros"] == pytest.approx(60, abs=0.5) for own in facts["shapes"].values())
 
 
 def test_a_channel_of_a_residual_stream_takes_five_convolutions_along():
@@ -153,3 +153,24 @@ def test_one_ranking_of_plain_norms_nearly_empties_the_first_layer():
     assert facts["conv1_share"] < 20
     assert facts["local_kept"] == 8
     assert facts["mean_kept"] > facts["conv1_kept"]
+
+
+def test_some_heads_can_go_and_most_cannot():
+    facts = at("heads", 6)
+    assert facts["answer"] == 6
+    assert facts["accuracies"][-1] < 60
+    assert facts["accuracies"][6] > 85
+    assert len({tuple(one) for one in facts["order"]}) == 12  # one stays in each of four blocks
+    assert facts["gru_half"] < facts["gru_dense"] - 20
+
+
+def test_the_winner_depends_on_what_is_counted():
+    files, work = at("one_budget", "bytes"), at("one_budget", "macs")
+    assert files["weight_left"] == pytest.approx(100)
+    assert files["neuron_left"] == pytest.approx(50, abs=1)
+    assert files["structured_left"] == pytest.approx(50, abs=2)
+    assert work["weight_left"] == pytest.approx(100)
+    assert work["structured_left"] < 70
+    assert work["neuron_left"] > 85
+    assert work["weight_before"] > work["neuron_before"] > work["structured_before"] + 3
+    assert work["structured_after"] > work["structured_before"] + 5

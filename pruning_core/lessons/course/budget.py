@@ -1,6 +1,7 @@
 """The budget game: a quarter of the size, at most two points lost; then solvers play it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pruning_core.figures.teaching import Series
 from pruning_core.lessons import lab, pictures
@@ -19,7 +20,11 @@ from pruning_core.planning.recipe import LayerTarget, Ratio, Recipe
 
 _MODEL = "bundled:lenet_5"
 _LAYERS = ("conv1", "conv2", "fc1", "fc2")
-_SOLVERS = {"uniform": "local", "erk": "erk", "ranking": "global"}
+_SOLVERS: Mapping[str, Literal["local", "erk", "global"]] = {
+    "uniform": "local",
+    "erk": "erk",
+    "ranking": "global",
+}
 _SIZE, _LOSS, _N = 25.0, 2.0, 500
 
 

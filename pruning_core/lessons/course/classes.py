@@ -1,6 +1,7 @@
 """The same accuracy, different mistakes: which class suffers, and who is wrong where."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pruning_core.figures.teaching import Series
 from pruning_core.lessons import lab, pictures
@@ -19,7 +20,7 @@ from pruning_core.planning.recipe import Ratio, Recipe
 
 _MODEL = "bundled:lenet_300_100"
 _PLANS = ("ranking", "erk")
-_SCOPES = {"ranking": "global", "erk": "erk"}
+_SCOPES: Mapping[str, Literal["global", "erk"]] = {"ranking": "global", "erk": "erk"}
 _CLASSES = (
     *("tshirt", "trouser", "pullover", "dress", "coat"),
     *("sandal", "shirt", "sneaker", "bag", "boot"),

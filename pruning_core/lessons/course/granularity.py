@@ -19,13 +19,14 @@ from pruning_core.planning.recipe import Ratio, Recipe
 
 _MODEL = "bundled:lenet_5"
 _LAYER = "conv2"
-_SHAPES = ("weight", "2:4", "kernel", "row")
-_N = 500
+_SHAPES = ("weight", "block_1x4", "kernel", "row")
+_N = 1000
+_SHARE = 0.6
 _SHOWN = 16
 
 
 def _planned(shape: str) -> Recipe:
-    return Recipe(model=_MODEL, granularity=shape, layers={_LAYER: Ratio(value=0.5)})
+    return Recipe(model=_MODEL, granularity=shape, layers={_LAYER: Ratio(value=_SHARE)})
 
 
 def _measure() -> Measuring:
@@ -103,7 +104,7 @@ LESSONS.add(
         key="granularity",
         chapter="granularity",
         place=50,
-        sources=("Mao et al. 2017, arXiv:1705.08922", "Mishra et al. 2021, arXiv:2104.08378"),
+        sources=("Mao et al. 2017, arXiv:1705.08922", "Li et al. 2017, arXiv:1608.08710"),
         guess=Order(_SHAPES),
         do=Choice(_SHAPES),
         measure=_measure,
