@@ -85,6 +85,7 @@ def test_rows_of_another_recipe_are_not_current(measured: Path) -> None:
 
 
 FEW = Point("weights", 0.98)
+FOURTH = Point("channels", 4)
 
 
 def _row(method: str, seed: int, tuned: float, point: Point = FEW) -> Row:
@@ -111,6 +112,9 @@ def test_tables_count_seeds_and_compare_the_same_ones() -> None:
     assert "Measured: 6 of 327 cells." in text
     assert "control, dense + the same extra epochs: 91.50 (n = 1)." in text
     assert text.count("not run") > 100
+    rows = [_row("TP L2", 0, 0.906, FOURTH), _row(RECOMMENDED, 0, 0.907, FOURTH)]
+    text = report(cells, rows, {})
+    assert "| +0.10 (n = 1) | >= 1 | 0.90 short (the peer is 0.40 below dense) |" in text
 
 
 def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
