@@ -29,6 +29,7 @@ from pruning_core.commands import (
     sensitivity,
     speed,
     tickets,
+    weights,
 )
 from pruning_core.commands.answer import NOTHING
 from pruning_core.errors import PruningError, RunError
@@ -51,6 +52,7 @@ COMMANDS: Final = (
     quantise,
     speed,
     restore,
+    weights,
     lessons,
     *jobs.COMMANDS,
 )

@@ -24,6 +24,7 @@ LAYERS = (
         "folders",
     ),
     ("loading",),
+    ("streaming",),
     ("tracing",),
     ("granularities",),
     ("scoring",),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -30,12 +31,14 @@ class Stored:
         dtype: Element type.
         shape: Sizes.
         read: Returns it, contiguous; what it shares with the file is not copied.
+        place: File and first byte of its values, where they lie there as they are.
     """
 
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
     read: Callable[[], Tensor]
+    place: tuple[Path, int] | None = None
 
     @property
     def n_bytes(self) -> int:

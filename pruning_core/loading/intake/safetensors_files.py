@@ -4,6 +4,7 @@ import json
 import mmap
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +82,10 @@ def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
     view = torch.frombuffer(mapped, dtype=torch.uint8)
     places = {name: _place(name, entry) for name, entry in entries.items()}
     _check_places(places, size - 8 - length)
-    tensors = {name: _stored(name, view, 8 + length, place) for name, place in places.items()}
+    tensors = {
+        name: replace(_stored(name, view, 8 + length, place), place=(path, 8 + length + place[2]))
+        for name, place in places.items()
+    }
     return tensors, {str(key)[:100]: str(value)[:1000] for key, value in metadata.items()}
 
 

@@ -1,0 +1,98 @@
+"""Weights of any size in blocks: the same cuts and masks as torch.nn.utils.prune makes at once."""
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pruning_core import streaming
+from pruning_core.command_line import main
+from pruning_core.errors import InvalidRecipeError
+from pruning_core.loading.weights import read_weights
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(streaming, "_BLOCK", 7)
+
+
+def stored(tmp_path, state):
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(state, path)
+    return path
+
+
+def many():
+    draw = torch.Generator().manual_seed(3)
+    return {
+        "a.weight": torch.randn(9, 5, generator=draw),
+        "b.weight": torch.randn(4, 3, 2, 2, generator=draw).half(),
+        "c.weight": torch.randn(6, 6, generator=draw).bfloat16(),
+        "ties.weight": torch.tensor([[0.5, -0.5, 0.5, 0.0], [0.5, 0.25, -0.25, 0.5]]),
+        "a.bias": torch.randn(9, generator=draw),
+    }
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 0.77, 0.95])
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_a_masked_file_has_zeros_where_a_sort_of_all_magnitudes_puts_them(tmp_path, ratio, scope):
+    state = many()
+    path, out = stored(tmp_path, state), tmp_path / "out.safetensors"
+    tensors = streaming.weights_of(path)
+    surveys = [streaming.survey(each) for each in tensors]
+    found = streaming.cuts(tensors, surveys, ratio, scope)
+    written = streaming.write_masked(path, out, found)
+    assert out.stat().st_size == path.stat().st_size
+    masked = read_weights(out)
+    names = [each.name for each in tensors]
+    groups = [names] if scope == "global" else [[name] for name in names]
+    total = 0
+    for group in groups:
+        flat = torch.cat([state[name].float().abs().flatten() for name in group]).numpy()
+        gone = np.zeros(len(flat), bool)
+        gone[np.argsort(flat, kind="stable")[: int(ratio * len(flat))]] = True
+        values = torch.cat([state[name].float().flatten() for name in group]).numpy()
+        expected = np.where(gone, 0, values)
+        assert np.array_equal(
+            torch.cat([masked[name].float().flatten() for name in group]).numpy(), expected
+        )
+        total += int(gone.sum())
+    assert written == total == sum(cut.removed for cut in found.values())
+    assert torch.equal(masked["a.bias"], state["a.bias"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=60),
+    st.floats(0, 0.99),
+)
+def test_the_threshold_is_the_k_th_smallest_magnitude(values, ratio):
+    tensor = torch.tensor([values], dtype=torch.float32)
+    one = streaming.Stored("w", torch.float32, tuple(tensor.shape), lambda: tensor)
+    seen = streaming.survey(one)
+    cut = streaming.cuts([one], [seen], ratio, "global")["w"]
+    k = int(ratio * len(values))
+    assert cut.removed == k
+    assert cut.threshold == float(np.sort(tensor.abs().numpy().ravel())[k])
+    assert seen.counts.sum() == len(values)
+    assert seen.zeros == int((tensor == 0).sum())
+
+
+def test_values_without_a_rank_are_refused(tmp_path):
+    path = stored(tmp_path, {"w": torch.tensor([[1.0, float("nan")]])})
+    tensors = streaming.weights_of(path)
+    with pytest.raises(InvalidRecipeError, match="1 NaN or infinite"):
+        streaming.cuts(tensors, [streaming.survey(each) for each in tensors], 0.5, "global")
+
+
+def test_the_command_looks_cuts_and_compares(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PRUNING_STUDIO_STATE", str(tmp_path / "state"))
+    path, out = stored(tmp_path, many()), tmp_path / "cut.safetensors"
+    assert main(["weights", str(path), "--ratio", "0.5", "--out", str(out)]) == 0
+    assert "(exact)" in capsys.readouterr().out
+    assert int((read_weights(out)["c.weight"] == 0).sum()) > 0
+    assert main(["weights", str(path), "--into", "bundled:lenet_5"]) == 0
+    assert "They do not fit" in capsys.readouterr().out
+    assert main(["weights", str(tmp_path / "none.pth")]) == 2
