@@ -134,7 +134,7 @@ def _text(document: dict[str, Any]) -> str:
         )
         for layer in document["layers"]
     ]
-    header = ("Tensor", "Shape", "Weights", "Zeros", "Largest", "Mean |w|")
+    header: tuple[str, ...] = ("Tensor", "Shape", "Weights", "Zeros", "Largest", "Mean |w|")
     head = (
         f"{count(document['weights'])} weights in {len(rows)} tensors, "
         f"{count(document['zeros'])} of them zero; {size(document['bytes'])}"
