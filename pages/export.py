@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.common import files, shell, strip
+from pages.common import files, files_on_demand, shell, strip
 
 shell.enter()
 strip.show()
@@ -16,4 +16,5 @@ if run is None:
     st.page_link("pages/run.py", label="To the Run page", icon=":material/arrow_forward:")
 else:
     files.downloads(run)
+    files_on_demand.show(run)
     files.same_without_page(run)

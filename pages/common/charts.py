@@ -1,13 +1,12 @@
 """Put figures of the core on a page: themed, described in words, with the numbers as a table."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
 from pages.common import state
+from pruning_core.exporting.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -111,14 +110,4 @@ def csv_of(table: Mapping[str, Any]) -> str:
 
     Names come from files: one that a spreadsheet would take for a formula gets an apostrophe.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    for row in zip(*table.values(), strict=True):
-        writer.writerow([_cell(value) for value in row])
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if formula else value
+    return csv_text(list(table), zip(*table.values(), strict=True))

@@ -14,7 +14,8 @@ COMMANDS: Final = """\
 # The same masks and the same numbers, without this page.
 python -m pruning_core preview recipe.json
 python -m pruning_core run recipe.json --out my-run
-python -m pruning_core export my-run --format onnx"""
+python -m pruning_core export my-run --format python
+python -m pruning_core push my-run --to my-model"""
 
 PYTHON: Final = """\
 from pathlib import Path
@@ -55,7 +56,8 @@ def downloads(record: Record) -> None:
         (
             entry
             for entry in cache.registry("exporters").values()
-            if (folder / entry.file_name).is_file() or _is_expected(entry, report)
+            if not entry.on_demand
+            and ((folder / entry.file_name).is_file() or _has_problem(entry, report))
         ),
         key=lambda entry: entry.file_name,
     )
@@ -70,19 +72,24 @@ def downloads(record: Record) -> None:
                 st.caption(note)
             st.space("stretch")
             if path.is_file():
-                st.download_button(
-                    f"{entry.file_name}, {size(path.stat().st_size)}",
-                    data=_reader(path),
-                    file_name=entry.file_name,
-                    mime=entry.media_type,
-                    key=f"download_{entry.key}",
-                    icon=":material/download:",
-                    on_click="ignore",
-                    width="stretch",
-                )
+                download(entry, path)
             else:
                 problem = (report.get("problems") or {}).get(entry.key, "It was not written.")
                 st.caption(f":material/error: {markdown(problem)}")
+
+
+def download(entry: Any, path: Path) -> None:
+    """Draw the button that downloads one file."""
+    st.download_button(
+        f"{entry.file_name}, {size(path.stat().st_size)}",
+        data=_reader(path),
+        file_name=entry.file_name,
+        mime=entry.media_type,
+        key=f"download_{entry.key}",
+        icon=":material/download:",
+        on_click="ignore",
+        width="stretch",
+    )
 
 
 def headline(report: dict[str, Any]) -> str:
@@ -117,9 +124,9 @@ def same_without_page(record: Record) -> None:
         st.code(PYTHON, language="python")
 
 
-def _is_expected(entry: Any, report: dict[str, Any]) -> bool:
-    """Tell whether a run that lacks this file should say why."""
-    return entry.key in (report.get("problems") or {}) or entry.key != "int8"
+def _has_problem(entry: Any, report: dict[str, Any]) -> bool:
+    """Tell whether the run says why it lacks this file."""
+    return entry.key in (report.get("problems") or {})
 
 
 def _note(key: str, report: dict[str, Any]) -> str:

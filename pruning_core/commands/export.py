@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         required=True,
         metavar="F",
-        help="safetensors, onnx, int8, recipe, report or numbers",
+        help="weights: safetensors, dense_shapes, sparse, masks, index_map; programs: onnx, int8, "
+        "pt2, python; to repeat the run: recipe, script, notebook; to read: report, numbers, "
+        "tables, figures; hugging_face",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="file to write; by default the one in RUN_DIR"

@@ -17,7 +17,7 @@ from pruning_core.comparing.variant import Stage
 from pruning_core.errors import DataError, RunError
 from pruning_core.evaluation.evaluate import from_confusion
 from pruning_core.evaluation.stopping import ShouldStop
-from pruning_core.exporting.formats.onnx import open_session
+from pruning_core.exporting.calling import open_session
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.result import RunResult
 from pruning_core.loading.dataset import Dataset, load_dataset

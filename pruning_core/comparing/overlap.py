@@ -1,16 +1,14 @@
 """Which weights two plans of one network take away: both of them, only one, or none; exact."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pruning_core.planning.plan import Plan
-from pruning_core.surgery.unit import Kept, kept_indices
+from pruning_core.surgery.mask import dense_masks
 from pruning_core.tracing.network import Network
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +51,9 @@ def overlaps(network: Network, first: Plan, second: Plan) -> tuple[Overlap, ...]
         first: One plan.
         second: The other.
     """
-    plans = [(_kept(network, plan), plan.masks(network)) for plan in (first, second)]
     counts: dict[str, NDArray[np.int64]] = {}
-    for name, parameter in network.module.named_parameters():
-        shape = tuple(parameter.shape)
-        one, two = (_stays(name, shape, kept, masks) for kept, masks in plans)
+    pairs = zip(dense_masks(network, first), dense_masks(network, second), strict=True)
+    for (name, one), (_, two) in pairs:
         layer = name.rpartition(".")[0]
         own = np.array(
             [np.count_nonzero(flags) for flags in (~one & ~two, ~one & two, one & ~two, one & two)]
@@ -71,19 +67,3 @@ def total(parts: Iterable[Overlap]) -> Overlap:
     listed = list(parts)
     names = ("both", "only_first", "only_second", "neither")
     return Overlap("", *(sum(getattr(one, name) for one in listed) for name in names))
-
-
-def _kept(network: Network, plan: Plan) -> Kept:
-    return kept_indices(network, plan.unit_keep(network), plan.cut(network))
-
-
-def _stays(name: str, shape: tuple[int, ...], kept: Kept, masks: Mapping[str, Flags]) -> Flags:
-    """Return ``shape`` flags, True for the elements of a parameter that stay and are not masked."""
-    stays = np.ones(shape, np.bool_)
-    for axis, indices in enumerate(kept.get(name, ())):
-        if indices is not None:
-            gone = np.ones(shape[axis], np.bool_)
-            gone[indices] = False
-            stays[(slice(None),) * axis + (gone,)] = False
-    mask = masks.get(name)
-    return stays if mask is None else stays & mask.reshape(shape)

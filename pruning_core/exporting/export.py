@@ -1,5 +1,6 @@
 """One file of one run: from a result in memory, from a pruned network, or from a run folder."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,17 +23,19 @@ def export(
     model: LoadedModel | None = None,
     network: Network | None = None,
     plan: Plan | None = None,
+    allow_python: Callable[[str], bool] = lambda _: True,
 ) -> Path:
     """Write one file of ``run`` and return where it is; the file appears whole or not at all.
 
     Args:
         run: A finished run, the folder it was written to, or what ``prune`` returned (perhaps
             fine-tuned since).
-        format: Key in ``EXPORTERS``: safetensors, onnx, int8, recipe, report or numbers.
+        format: Key in ``EXPORTERS``, e.g. safetensors, onnx, python or report.
         path: File or folder to write to; None means the run's own folder.
         model: Of a pruned network: the model it was pruned from.
         network: Of a pruned network: the trace of that model.
         plan: Of a pruned network: the plan that was carried out.
+        allow_python: Of a run folder: tells which models may be loaded if that runs code.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -41,7 +44,7 @@ def export(
     """
     entry = EXPORTERS[format]
     if isinstance(run, Path | str):
-        result, home = open_run(Path(run)), Path(run)
+        result, home = open_run(Path(run), allow_python=allow_python), Path(run)
     elif path is None:
         raise ExportError("Only a run folder has a place of its own: say where to write the file.")
     elif isinstance(run, RunResult):

@@ -25,6 +25,7 @@ class Exporter:
         optional: True when some networks have no such form; a run is complete without the file.
         last: True when the file reports on the other files, so that it must be written after them.
         wanted: Tells whether a run has such a file at all.
+        on_demand: True when a run does not write the file by itself, but only when it is asked for.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Exporter:
     optional: bool = False
     last: bool = False
     wanted: Callable[[RunResult], bool] = lambda _: True
+    on_demand: bool = False
 
 
 EXPORTERS: Final[Registry[Exporter]] = Registry("export format")
@@ -54,12 +56,22 @@ def exporter(  # noqa: PLR0913 - a word for each field
     optional: bool = False,
     last: bool = False,
     wanted: Callable[[RunResult], bool] = lambda _: True,
+    on_demand: bool = False,
 ) -> Callable[[Write], Write]:
     """Register the decorated ``write(result, path)`` as the exporter called ``key``."""
 
     def register(write: Write) -> Write:
         entry = Exporter(
-            key, title, file_name, media_type, description, write, optional, last, wanted
+            key,
+            title,
+            file_name,
+            media_type,
+            description,
+            write,
+            optional,
+            last,
+            wanted,
+            on_demand,
         )
         EXPORTERS.add(key, entry)
         return write
@@ -70,6 +82,8 @@ def exporter(  # noqa: PLR0913 - a word for each field
 def write_files(result: RunResult, folder: Path) -> RunResult:
     """Write every format (report.json among them) into ``folder``; return the completed result.
 
+    Formats on demand are left out; a file of theirs that an older run left is taken away.
+
     A network that has no form in one of the optional formats still gets all the others: the reason
     is kept in ``problems``, and an older file of that name is taken away.
 
@@ -78,7 +92,7 @@ def write_files(result: RunResult, folder: Path) -> RunResult:
     """
     for entry in sorted(EXPORTERS.values(), key=lambda entry: entry.last):
         path = folder / entry.file_name
-        if not entry.wanted(result):
+        if entry.on_demand or not entry.wanted(result):
             path.unlink(missing_ok=True)
             continue
         try:

@@ -14,7 +14,8 @@ from pruning_core.errors import ExportError, MissingEvidenceError, PruningError,
 from pruning_core.evaluation.evaluate import Evaluation, evaluate_calls, paired_interval
 from pruning_core.evaluation.latency import Comparison, comparison, measure_pairs
 from pruning_core.evaluation.stopping import ShouldStop, check_stop
-from pruning_core.exporting.formats.onnx import open_session, quiet, sample_batch, write_onnx
+from pruning_core.exporting.calling import open_session, quiet, sample_batch
+from pruning_core.exporting.formats.onnx import write_onnx
 from pruning_core.exporting.result import Quantised, RunResult
 from pruning_core.loading.dataset import Dataset
 from pruning_core.loading.split import Split

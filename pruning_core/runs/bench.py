@@ -32,6 +32,7 @@ Kind = Literal[
     "speed",
     "compare",
     "lesson",
+    "export",
 ]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -52,10 +53,12 @@ class Question:
             a ratio), ``scan`` (sensitivity of every layer; see ``runs/scans.py``), ``study``
             (plans between accuracy and cost; see ``runs/studies.py``), ``speed`` (of a finished
             run; see ``runs/speed.py``), ``compare`` (two networks of finished runs; see
-            ``runs/comparisons.py``), ``lesson`` (what a lesson shows; see ``runs/coursework.py``).
+            ``runs/comparisons.py``), ``lesson`` (what a lesson shows; see ``runs/coursework.py``),
+            ``export`` (a file of a finished run that is made on demand).
         recipe: What to measure.
         plan: Fingerprint of the plan, so that page and process speak of the same one; empty for
-            ``shares``, ``drop``, ``time``, ``scan``, ``study``, ``speed`` and ``lesson``.
+            ``shares``, ``drop``, ``time``, ``scan``, ``study``, ``speed``,
+            ``compare``, ``export`` and ``lesson``.
         settings: What else decides the answer; ``timed`` says that a lesson measures times.
     """
 

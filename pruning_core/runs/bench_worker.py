@@ -26,6 +26,7 @@ from pruning_core.errors import DataError, PruningError, RunError
 from pruning_core.evaluation import latency, search, sensitivity, tradeoff, whatif
 from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.stopping import StoppedError, check_stop
+from pruning_core.exporting.export import export
 from pruning_core.exporting.reopen import open_run
 from pruning_core.lessons import LESSONS
 from pruning_core.loading.dataset import Dataset, load_dataset
@@ -151,6 +152,7 @@ class Bench:
             "speed": self._speed,
             "compare": self._compare,
             "lesson": self._lesson,
+            "export": self._export,
         }
 
     def answer(self, question: Mapping[str, Any], report: Report) -> Answer:
@@ -297,6 +299,13 @@ class Bench:
         found = self._finished(steps, lambda step: report(*step))
         speed.save_speed(found, folder)
         return found
+
+    def _export(self, question: Mapping[str, Any], _: Recipe, report: Report) -> Answer:
+        """Write one file of a finished run into its folder."""
+        report(0.0, "opening the run")
+        folder = Store().folder(question["run"]) / "export"
+        path = export(folder, question["format"], allow_python=is_permitted)
+        return {"file": path.name, "bytes": path.stat().st_size}
 
     def _compare(self, question: Mapping[str, Any], _: Recipe, report: Report) -> Answer:
         """Compare two networks of finished runs, and keep the answer."""

@@ -23,8 +23,9 @@ from pruning_core.evaluation.latency import (
     comparison,
     measure_pairs,
 )
+from pruning_core.exporting.calling import open_session, sample_batch
 from pruning_core.exporting.document import comparison_document
-from pruning_core.exporting.formats.onnx import open_session, sample_batch, write_onnx
+from pruning_core.exporting.formats.onnx import write_onnx
 from pruning_core.exporting.result import RunResult
 from pruning_core.exporting.speed_table import BACKENDS
 from pruning_core.exporting.writing import write_text

@@ -1,6 +1,6 @@
 """Set weights to zero in a module."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -34,6 +34,28 @@ def weight_masks(network: Network, plan: Plan, kept: Kept = _WHOLE) -> dict[str,
                 mask = np.take(mask, indices, axis=axis)
         masks[name] = torch.from_numpy(mask).to(network.tensor(name).device)
     return masks
+
+
+def dense_masks(network: Network, plan: Plan) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield each parameter of the dense network and which of its elements stay, in its shape.
+
+    Elements of removed units are False, where they were, and so are those set to zero.
+
+    Args:
+        network: The traced dense network.
+        plan: What goes.
+    """
+    kept = kept_indices(network, plan.unit_keep(network), plan.cut(network))
+    masks = plan.masks(network)
+    for name, parameter in network.module.named_parameters():
+        shape = tuple(parameter.shape)
+        stays = np.ones(shape, np.bool_)
+        for axis, indices in enumerate(kept.get(name, ())):
+            if indices is not None:
+                gone = np.ones(shape[axis], np.bool_)
+                gone[indices] = False
+                stays[(slice(None),) * axis + (gone,)] = False
+        yield name, stays & masks[name].reshape(shape) if name in masks else stays
 
 
 def apply_masks(network: Network, masks: Mapping[str, Tensor]) -> nn.Module:

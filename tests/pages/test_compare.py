@@ -9,7 +9,7 @@ import pytest
 from pages.common import comparing, measuring
 from pages.common.compare_two import enlarged
 from pruning_core.planning.recipe import Ratio, Recipe, Tuning
-from pruning_core.runs.bench import Bench, Outcome
+from pruning_core.runs.bench import Bench, Outcome, Question
 from pruning_core.runs.pipeline import execute, write_run
 from pruning_core.runs.store import Store
 from tests.pages.conftest import figures
@@ -130,3 +130,18 @@ def test_pictures_are_enlarged_without_blur():
     assert grown.shape == (92, 92, 3)
     assert np.array_equal(np.unique(grown[:46, 46:]), [255])
     assert np.array_equal(grown[::46, ::46, 1], pixels)
+
+
+def test_a_form_is_made_beside_the_export_page_and_then_offered(app, runs, bench):
+    app.query_params["run"] = runs[0]
+    visit(app, "pages/export.py")
+    assert not app.error
+    (make,) = [button for button in app.button if button.key == "make_index_map"]
+    make.click().run()
+    recipe = Recipe.from_json((Store().folder(runs[0]) / "export" / "recipe.json").read_bytes())
+    question = Question("export", recipe, settings={"run": runs[0], "format": "index_map"})
+    assert measuring.bench().wait(question, 120).state == "done"
+    app.run()
+    assert not app.exception
+    assert not [button for button in app.button if button.key == "make_index_map"]
+    assert (Store().folder(runs[0]) / "export" / "index_map.json").is_file()

@@ -1,11 +1,7 @@
 """ONNX with a free batch axis, checked against PyTorch before it takes its place."""
 
 import copy
-import logging
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,16 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.errors import ExportError, first_line
+from pruning_core.exporting.calling import Positional, open_session, quiet, sample_batch
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import OnnxCheck, RunResult
 from pruning_core.exporting.writing import whole_file
-from pruning_core.inputs import Inputs, output_tensors
 from pruning_core.loading.weights_only import WeightsOnly
 
 TOLERANCE: Final = 1e-4
 BATCH_SIZES: Final = (1, 7)
 _EXPORT_BATCH: Final = 2  # torch.export takes a batch of one for a constant
-_SEED: Final = 0
 
 
 @exporter(
@@ -45,25 +40,12 @@ def write_onnx(result: RunResult, path: Path) -> RunResult:
     call = result.model.inputs
     module, names = result.surgery.module, None
     if not call.is_flat:
-        module, names = _Positional(module, call), call.names
+        module, names = Positional(module, call), call.names
     shared = [not carries for carries in call.carry_batch]
     with whole_file(path) as part:
         export_onnx(module, sample_batch(result, _EXPORT_BATCH), part, names=names, shared=shared)
         check = compare_onnx(part, module, batches)
     return result.with_onnx(check)
-
-
-class _Positional(nn.Module):
-    """A model called with its tensors one after the other, returning its tensors in a list."""
-
-    def __init__(self, module: nn.Module, call: Inputs) -> None:
-        super().__init__()
-        self.module, self.call = module, call
-
-    def forward(self, *tensors: Tensor) -> list[Tensor]:
-        """Put the tensors where the model takes them."""
-        call = self.call.with_tensors(tensors)
-        return output_tensors(self.module(*call.args, **call.kwargs))
 
 
 def export_onnx(
@@ -90,7 +72,7 @@ def export_onnx(
 
     axis = torch.export.Dim("batch")
     free = [None if same else {0: axis} for same in shared or [False] * len(inputs)]
-    takes_any = isinstance(module, _Positional)
+    takes_any = isinstance(module, Positional)
     with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
@@ -159,41 +141,6 @@ def compare_onnx(path: Path, module: nn.Module, batches: Sequence[tuple[Tensor, 
     return OnnxCheck(worst, sum(len(batch[0]) for batch in batches))
 
 
-def open_session(path: Path, *, threads: int = 1, settings: Mapping[str, str] | None = None) -> Any:
-    """Return an ``onnxruntime.InferenceSession`` of a file, on the processor.
-
-    Args:
-        path: The file.
-        threads: Threads of one operator; operators run one after the other.
-        settings: Configuration entries of the session.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    for key, value in (settings or {}).items():
-        options.add_session_config_entry(key, value)
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def sample_batch(result: RunResult, n: int) -> tuple[Tensor, ...]:
-    """Return ``n`` samples: real ones when the run has some, else seeded random ones.
-
-    Integers and booleans (token numbers, masks) are repeated from the example, so that they stay
-    in their range.
-    """
-    if result.samples is not None and len(result.samples) >= n:
-        return (result.samples[:n],)
-    generator = torch.Generator().manual_seed(_SEED)
-    return tuple(
-        torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
-        if tensor.is_floating_point()
-        else tensor.contiguous()
-        for tensor in result.model.inputs.repeated(n).tensors
-    )
-
-
 def _outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     with torch.no_grad():
         return list(_tensors(module(*inputs)))
@@ -220,23 +167,6 @@ def _differences(found: Sequence[object], expected: Sequence[Tensor]) -> list[fl
 def _worst(differences: Iterable[float]) -> float:
     """Return the largest difference; NaN if one of them is."""
     return float(torch.tensor(list(differences), dtype=torch.float64).max())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep other programs' progress lines, log records and warnings off both output streams."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            redirect_stdout(StringIO()),
-            redirect_stderr(StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _reason(error: Exception) -> str:

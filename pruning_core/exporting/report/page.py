@@ -161,10 +161,19 @@ def _int8(document: Document) -> str:
 
 
 def _curves(document: Document) -> str:
-    epochs = document["epochs"]
-    if not epochs:
+    drawn = [
+        f"<figure><figcaption>{name} ({unit})</figcaption>{drawing}</figure>"
+        for name, unit, drawing in _curve_figures(document)
+    ]
+    if not document["epochs"]:
         return ""
-    figures = []
+    return _section(f"Fine-tuning {_MEASURED}", f"<div class='figures'>{''.join(drawn)}</div>")
+
+
+def _curve_figures(document: Document) -> list[tuple[str, str, str]]:
+    """Return title, unit and drawing of each curve over the epochs; none without epochs."""
+    epochs = document["epochs"]
+    found = []
     for name, key, scale, unit in (
         ("Accuracy", "accuracy", 100.0, "%"),
         ("Loss", "loss", 1.0, "cross-entropy"),
@@ -180,11 +189,15 @@ def _curves(document: Document) -> str:
         alt = (
             f"{name} over {len(epochs)} epochs of fine-tuning; validation ends at {spoken} {unit}."
         )
-        figures.append(
-            f"<figure><figcaption>{name} ({unit})</figcaption>"
-            f"{line_chart(lines, alt=alt, start=epochs[0]['epoch'])}</figure>"
-        )
-    return _section(f"Fine-tuning {_MEASURED}", f"<div class='figures'>{''.join(figures)}</div>")
+        found.append((name, unit, line_chart(lines, alt=alt, start=epochs[0]["epoch"])))
+    return found
+
+
+def figures_of(document: Document) -> dict[str, str]:
+    """Return the drawings of the report by name, as SVG that takes its colours from a page."""
+    curves = {name.lower(): drawing for name, _, drawing in _curve_figures(document)}
+    layers, _ = _layer_bars(document)
+    return curves | ({"layers": layers} if layers else {})
 
 
 def _scaled(epochs: Sequence[Document], key: str, scale: float) -> list[float | None]:
@@ -232,9 +245,26 @@ def _confusion(counts: Sequence[Sequence[int]], names: Sequence[str], stage: str
 
 
 def _layers(document: Document) -> str:
+    drawing, part = _layer_bars(document)
+    if not drawing:
+        return ""
+    header = (
+        "Layer", "Kind", "Parameters", "after", "Non-zero", "after", "MACs", "after", "MACs saved",
+    )  # fmt: skip
+    rows = [_layer_row(layer) for layer in document["layers"]]
+    return _section(
+        f"Layer by layer {_EXACT}",
+        f"<figure><figcaption>Non-zero parameters left (filled) of all (outline){part}"
+        f"</figcaption>{drawing}</figure>"
+        f"<div class='wide'>{_table(header, rows, n_text=2)}</div>",
+    )
+
+
+def _layer_bars(document: Document) -> tuple[str, str]:
+    """Return what is left of each layer as a drawing, and which layers it shows; maybe empty."""
     layers = [layer for layer in document["layers"] if layer["before"]["params"]]
     if not layers:
-        return ""
+        return "", ""
     largest = sorted(layers, key=lambda layer: -layer["before"]["params"])[:MOST_ROWS]
     shown = [layer for layer in layers if layer in largest]
     bars = [
@@ -247,17 +277,8 @@ def _layers(document: Document) -> str:
         for layer in shown
     ]
     part = "" if len(shown) == len(layers) else f", the {MOST_ROWS} largest of {len(layers)} layers"
-    header = (
-        "Layer", "Kind", "Parameters", "after", "Non-zero", "after", "MACs", "after", "MACs saved",
-    )  # fmt: skip
-    rows = [_layer_row(layer) for layer in document["layers"]]
     alt = f"Non-zero parameters left in {len(shown)} layers; the numbers are in the table below."
-    return _section(
-        f"Layer by layer {_EXACT}",
-        f"<figure><figcaption>Non-zero parameters left (filled) of all (outline){part}"
-        f"</figcaption>{bar_chart(bars, alt=alt)}</figure>"
-        f"<div class='wide'>{_table(header, rows, n_text=2)}</div>",
-    )
+    return bar_chart(bars, alt=alt), part
 
 
 def _layer_row(layer: Document) -> tuple[str, ...]:
