@@ -107,7 +107,7 @@ def _run(folder: Path, samples: Path, allowed: float) -> None:
     """Import the file in a fresh process and compare its outputs."""
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _CHECK, str(folder), str(samples)],
+            [sys.executable, "-I", "-B", "-c", _CHECK, str(folder), str(samples)],
             cwd=folder,
             capture_output=True,
             text=True,
