@@ -17,6 +17,7 @@ from pruning_core.errors import PruningError, RunError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.distributed.distributed_c10d import Store
 
 T = TypeVar("T")
 LEAST_SHARE: Final = 2
@@ -188,7 +189,10 @@ def joined(device: str | None = None) -> Iterator[Team]:
 
     backend = _prepared(device)
     try:
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        store = _meeting_place(team)
+        dist.init_process_group(
+            backend, store=store, rank=team.rank, world_size=team.size, timeout=_PATIENCE
+        )
     except (RuntimeError, ValueError) as error:
         raise RunError(
             f"The processes cannot be connected ({_line(error)}). Start them with torchrun, and "
@@ -204,6 +208,23 @@ def joined(device: str | None = None) -> Iterator[Team]:
         ) from None
     with suppress(RuntimeError):
         dist.destroy_process_group()
+
+
+def _meeting_place(team: Team) -> "Store":
+    """Return the store in which the processes find each other.
+
+    Processes that torchrun starts again meet where the ones before them did, and would take the
+    addresses of those for their own, so each start has names of its own. On several machines they
+    count their starts differently; there the names stay the usual ones.
+    """
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store: Store
+    store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
+    if team.n_local < team.size:
+        return store
+    return PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def _prepared(device: str | None) -> str:
@@ -240,4 +261,4 @@ def _line(error: BaseException) -> str:
     """Return what an error says, in one short line without places in foreign source files."""
     text = " ".join(str(error).split())
     text = text.rpartition("] ")[2] or text
-    return text[:120]
+    return text.partition(". ")[0][:120]

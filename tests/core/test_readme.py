@@ -1,6 +1,7 @@
 """What the README promises is what happens."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import pruning_core
+from pruning_core import command_line
 from pruning_core.command_line import COMMANDS
 from pruning_core.exporting.exporter import EXPORTERS
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README", "CONTRIBUTING", "CHANGELOG", "DEPLOYMENT")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -61,10 +64,22 @@ def test_every_command_and_format_is_named():
 
 
 def test_every_link_leads_to_a_file():
-    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"):
+    for document in (ROOT / f"{name}.md" for name in DOCUMENTS):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (ROOT / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_command_of_the_deployment_guide_has_the_options_it_prints():
+    text = (ROOT / "DEPLOYMENT.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"-m pruning_core ([^\n`]+)", text)
+    assert len(commands) > 15
+    for command in commands:
+        arguments = shlex.split(command, comments=True)
+        if arguments[0] != "run" or len(arguments) > 1:
+            assert command_line._parser().parse_args(arguments).answer
+        for path in re.findall(r"examples/\S+", command):
+            assert (ROOT / path).is_file(), path
 
 
 def test_the_two_commands_name_files_that_exist():
