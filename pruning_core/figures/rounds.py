@@ -53,6 +53,8 @@ def round_curve(
             f"Round {removed.size} of {n_rounds}: {100 * accuracy[-1]:.1f} % with "
             f"{100 * removed[-1]:.1f} % removed"
         )
+        if bad.size:
+            finding += f"; {bad.size} fell too far and {'was' if bad.size == 1 else 'were'} undone"
     return finish(
         figure,
         colours,

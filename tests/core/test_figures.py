@@ -269,6 +269,10 @@ def test_a_round_that_fell_is_marked_by_its_shape_and_named():
     assert (held.marker.symbol, fell.marker.symbol) == ("circle", "x")
     assert (tuple(held.x), tuple(fell.x), tuple(fell.customdata)) == ((30.0,), (50.0,), (2,))
     assert figure.layout.title.text == "Accuracy fell too far in round 2; round 1 held it"
+    shares, accuracy = np.array([0.3, 0.6, 0.5]), np.array([0.9, 0.5, 0.8])
+    adaptive = round_curve(shares, accuracy, [True, False, True], 5, LIGHT)
+    assert tuple(adaptive.data[0].x) == (30.0, 50.0)
+    assert "50.0 % removed; 1 fell too far and was undone" in adaptive.layout.title.text
     first = round_curve(np.array([0.3]), np.array([0.7]), [False], 5, LIGHT)
     assert "no round held it" in alt_text(first)
 
