@@ -33,6 +33,18 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def current(control: Control, key: str) -> Any:
+    """Return what a control shows at this moment, for callbacks.
+
+    The value that :func:`draw` returned may be older: quick hands change a control and press the
+    button before the page was drawn in between.
+    """
+    if isinstance(control, Numbers):
+        return [float(st.session_state[f"{key}.{name}"]) for name in control.names]
+    value = st.session_state[key]
+    return float(value) if isinstance(control, Number) else value
+
+
 def draw(  # noqa: PLR0913
     control: Control,
     words: Words,

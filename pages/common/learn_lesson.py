@@ -120,12 +120,13 @@ def _guess(lesson: "Lesson", words: Words) -> None:
         told = learn_controls.value_text(words, "guess", lesson.guess, known["guess"])
         st.markdown(f":material/lock: {markdown(frame('guess.kept', guess=told))}")
         return
+    key = f"learn.{lesson.key}.guess.{course.language()}"
     value = learn_controls.draw(
         lesson.guess,
         words,
         "guess",
         label=words("guess.ask"),
-        key=f"learn.{lesson.key}.guess.{course.language()}",
+        key=key,
         value=first_value(lesson.guess),
     )
     complete = value is not None
@@ -136,7 +137,7 @@ def _guess(lesson: "Lesson", words: Words) -> None:
         st.caption(markdown(so_far))
 
     def commit() -> None:
-        course.note(lesson.key, guess=value, guessed=True)
+        course.note(lesson.key, guess=learn_controls.current(lesson.guess, key), guessed=True)
 
     st.button(
         frame("guess.commit"),
@@ -290,19 +291,23 @@ def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -
     answers = known["answers"]
     last = answers[-1]["answer"] if answers else first_value(control)
     unit = words("check.unit") if "check.unit" in words else ""
+    key = f"learn.{lesson.key}.check.{course.language()}"
     answer = learn_controls.draw(
         control,
         words,
         "check",
         label=words("check.ask", **_plain(found)) + (f" ({unit})" if unit else ""),
-        key=f"learn.{lesson.key}.check.{course.language()}",
+        key=key,
         value=last,
         disabled=done,
     )
 
     def grade() -> None:
-        is_right = verdict(control, answer, lesson.check.answer(found)) == "right"
-        own = {"answer": answer, "right": is_right, "value": known["value"]}
+        given = learn_controls.current(control, key)
+        if given is None:
+            return
+        is_right = verdict(control, given, lesson.check.answer(found)) == "right"
+        own = {"answer": given, "right": is_right, "value": known["value"]}
         course.note(lesson.key, answers=[*answers, own], done=is_right)
 
     if not done:

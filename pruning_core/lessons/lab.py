@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pruning_core.scoring.score import Scores
     from pruning_core.surgery.prune import Pruned
     from pruning_core.tracing.network import Network
+    from pruning_core.tuning.finetune import Shrink
 
 EXAMPLES: Final = 1000
 """Validation examples that are measured, at most those there are."""
@@ -136,6 +137,7 @@ def trained(
     *,
     seed: int = 0,
     masks: "Mapping[str, Tensor] | None" = None,
+    shrink: "Shrink | None" = None,
 ) -> Iterator[float]:
     """Train a module in place; yields the accuracy on the test split, in percent, by epoch.
 
@@ -145,6 +147,8 @@ def trained(
 
     data = replace(subject(identity).data, validation=subject(identity).data.test)
     tuner = FineTuner(module, data, settings, seed=seed, masks=masks or {})
+    if shrink is not None:
+        tuner.shrink_by(shrink)
     for event in tuner.run():
         if isinstance(event, EpochResult):
             yield 100 * event.validation_accuracy

@@ -174,3 +174,32 @@ def test_the_winner_depends_on_what_is_counted():
     assert work["neuron_left"] > 85
     assert work["weight_before"] > work["neuron_before"] > work["structured_before"] + 3
     assert work["structured_after"] > work["structured_before"] + 5
+
+
+def test_only_the_l1_penalty_reaches_zero():
+    from pruning_core.tuning.penalty import Elements
+
+    facts = at("l1", 0.3)
+    weights = torch.nn.Parameter(torch.tensor([1.0, 0.3]))
+    Elements([weights]).shrink(0.3, lambda _: 1.0)  # one proximal step from the minimum without it
+    assert weights.tolist() == pytest.approx([facts["l1_large"], facts["l1_small"]])
+    w = torch.tensor([1.0, 0.3], requires_grad=True)
+    fit = torch.optim.LBFGS([w], max_iter=50)
+
+    def loss():
+        fit.zero_grad()
+        total = 0.5 * ((w - torch.tensor([1.0, 0.3])) ** 2).sum() + 0.5 * 0.3 * (w**2).sum()
+        total.backward()
+        return total
+
+    fit.step(loss)
+    assert w.tolist() == pytest.approx([facts["l2_large"], facts["l2_small"]], abs=1e-4)
+    assert facts["none_zeros"] == 0
+    assert facts["zeros"] == sorted(facts["zeros"])
+    assert facts["most_zeros"] >= 5
+
+
+def test_norms_agree_and_taylor_less():
+    facts = at("criteria", "l1")
+    assert facts["answer"] == "l1-l2"
+    assert facts["l1_l2"] > facts["l1_taylor"] + 0.1
