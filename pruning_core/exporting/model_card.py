@@ -32,15 +32,19 @@ def write_hub_folder(result: RunResult, folder: Path) -> RunResult:
     from pruning_core.exporting.formats.python import SOURCE, write_source
 
     problems: dict[str, str] = {}
+    weights = "model.safetensors"
     try:
-        write_source(result, folder)
+        write_source(result, folder, weights)
     except ExportError as error:
         problems["python"] = str(error)
-    save_weights(result.surgery.module.state_dict(), folder / "model.safetensors")
+        (folder / SOURCE).unlink(missing_ok=True)
+        save_weights(result.surgery.module.state_dict(), folder / weights)
     for key in _TAKEN_ALONG:
         entry = EXPORTERS[key]
         entry.write(result, folder / entry.file_name)
     source = SOURCE if not problems else None
+    for key, sentence in problems.items():
+        result = result.with_problem(key, sentence)
     document = run_document(result)
     write_text(folder / CONFIG, json.dumps(config_of(result, source), indent=2) + "\n")
     write_text(folder / CARD, card_of(document, result, source))
@@ -108,6 +112,7 @@ def card_of(document: Document, result: RunResult, source: str | None) -> str:
         f"`{document['recipe_fingerprint']}`."
     )
     notes = [_plain(text) for texts in document["notes"].values() for text in texts]
+    notes += [_plain(text) for text in document["problems"].values()]
     if notes:
         parts.append("## What to know\n\n" + "\n".join(f"- {text}" for text in notes))
     return "\n\n".join(parts) + "\n"

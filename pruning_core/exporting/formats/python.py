@@ -18,7 +18,7 @@ from pruning_core.exporting.result import RunResult
 from pruning_core.exporting.source import pruned_graph, source_of, tensors_of
 from pruning_core.exporting.writing import whole_file
 from pruning_core.inputs import output_tensors
-from pruning_core.loading.weights import read_weights, save_weights
+from pruning_core.loading.weights import save_weights
 
 SOURCE: Final = "pruned_network.py"
 WEIGHTS: Final = "pruned_network.safetensors"
@@ -71,8 +71,13 @@ def write_python(result: RunResult, path: Path) -> RunResult:
     return result
 
 
-def write_source(result: RunResult, folder: Path) -> None:
+def write_source(result: RunResult, folder: Path, weights: str = WEIGHTS) -> None:
     """Write source and weights into ``folder``, and run them in another process.
+
+    Args:
+        result: The run.
+        folder: Where to write.
+        weights: Name of the file of weights; it holds every entry of the state dict, and constants.
 
     Raises:
         ExportError: See :func:`write_python`.
@@ -93,9 +98,9 @@ def write_source(result: RunResult, folder: Path) -> None:
         worst, allowed = difference_of(expected, output_tensors(graph(*inputs)))
     if not worst <= allowed:
         raise ExportError(f"The rewritten network differs from the pruned one by {worst:.3g}.")
-    (folder / SOURCE).write_text(source_of(result, graph, WEIGHTS), encoding="utf-8")
-    save_weights(tensors_of(graph)[0], folder / WEIGHTS)
-    read_weights(folder / WEIGHTS)
+    (folder / SOURCE).write_text(source_of(result, graph, weights), encoding="utf-8")
+    state = result.surgery.module.state_dict()
+    save_weights(tensors_of(graph)[0] | state, folder / weights)
     samples = {f"input_{n}": tensor for n, tensor in enumerate(inputs)}
     samples |= {f"output_{n}": tensor for n, tensor in enumerate(expected)}
     with tempfile.TemporaryDirectory(prefix="check-") as name:
