@@ -18,6 +18,7 @@ from torch import Tensor
 from pruning_core.errors import ExportError, InvalidRecipeError, UnsupportedModelError
 from pruning_core.loading.intake.contents import Stored
 from pruning_core.loading.intake.safetensors_files import read_header
+from pruning_core.rounding import share
 
 _BLOCK: Final = 1 << 22
 _HALF: Final = 16
@@ -130,10 +131,15 @@ def cuts(
         )
     if scope == "local":
         return {
-            stored.name: _cut([stored], [each], int(ratio * each.n))[stored.name]
+            stored.name: _cut([stored], [each], _count(ratio, each.n))[stored.name]
             for stored, each in zip(tensors, surveys, strict=True)
         }
-    return _cut(tensors, surveys, int(ratio * sum(each.n for each in surveys)))
+    return _cut(tensors, surveys, _count(ratio, sum(each.n for each in surveys)))
+
+
+def _count(ratio: float, n: int) -> int:
+    """Return how many of ``n`` go: as in a plan, to the nearest and never all."""
+    return max(0, min(share(ratio, n), n - 1))
 
 
 def _cut(tensors: Sequence[Stored], surveys: Sequence[Survey], k: int) -> dict[str, Cut]:
@@ -141,8 +147,6 @@ def _cut(tensors: Sequence[Stored], surveys: Sequence[Survey], k: int) -> dict[s
     counts = np.sum([each.counts for each in surveys], axis=0)
     ends = np.cumsum(counts)
     upper = int(np.searchsorted(ends, k, side="right"))
-    if upper == _UPPER:
-        raise InvalidRecipeError("All weights would go; choose a smaller ratio.")
     before = int(ends[upper] - counts[upper])
     lower = {stored.name: _lower_counts(stored, upper) for stored in tensors}
     inside = np.cumsum(np.sum(list(lower.values()), axis=0))

@@ -8,11 +8,6 @@ from numpy.typing import NDArray
 from pruning_core.granularities import Pattern
 
 
-def share(ratio: float, n_units: int) -> int:
-    """Return ``ratio`` of ``n_units``, to the nearest whole unit (halves round up)."""
-    return int(np.floor(ratio * n_units + 0.5))
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How many units must stay in a layer.

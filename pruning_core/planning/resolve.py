@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pruning_core.planning.budget import meet_budget
 from pruning_core.planning.erk import erk_removed
-from pruning_core.planning.keep import share
 from pruning_core.planning.mixed import Structure, merged, never_empty
 from pruning_core.planning.order import Order
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
+from pruning_core.rounding import share
 from pruning_core.scoring.ranking import SiteRanking
 from pruning_core.scoring.score import Scores
 from pruning_core.tracing.network import Network

@@ -10,14 +10,16 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final
 
 from pruning_core.errors import ExportError, PruningError, RunError
 from pruning_core.exporting.document import Document, plain, unpack_mask
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.schema import MAX_REPORT_BYTES, checked_report
+from pruning_core.loading.intake.archives import DAMAGED
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 from pruning_core.runs.counting import counted
@@ -74,29 +76,37 @@ def import_run(
 
 def _unpack(archive: BinaryIO, folder: Path, check: Callable[[Recipe], object]) -> Document:
     """Write the three files into ``folder``; the report as it was understood."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            found = _members(opened)
-            recipe = Recipe.from_json(_read(opened, found["recipe.json"], MAX_RECIPE_BYTES))
-            check(recipe)
-            document = checked_report(_read(opened, found["report.json"], MAX_REPORT_BYTES))
-            _check_together(recipe, document)
-            expected = document["bytes"]["after"]
-            if found["model.safetensors"].file_size != expected:
-                raise ExportError(
-                    f"model.safetensors has {found['model.safetensors'].file_size:,} bytes; its "
-                    f"report counted {expected:,}. The files belong to different runs."
-                )
-            _copy(opened, found["model.safetensors"], folder / "model.safetensors", expected)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
-        raise ExportError(
-            f"This is no zip file that can be read ({str(error)[:80] or 'it ends early'}). Zip the "
-            "folder that a run wrote."
-        ) from None
+    with _readable():
+        opened = zipfile.ZipFile(archive)
+    with opened:
+        found = _members(opened)
+        recipe = Recipe.from_json(_read(opened, found["recipe.json"], MAX_RECIPE_BYTES))
+        check(recipe)
+        document = checked_report(_read(opened, found["report.json"], MAX_REPORT_BYTES))
+        _check_together(recipe, document)
+        expected = document["bytes"]["after"]
+        if found["model.safetensors"].file_size != expected:
+            raise ExportError(
+                f"model.safetensors has {found['model.safetensors'].file_size:,} bytes; its "
+                f"report counted {expected:,}. The files belong to different runs."
+            )
+        _copy(opened, found["model.safetensors"], folder / "model.safetensors", expected)
     (folder / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
     text = json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
     (folder / "report.json").write_text(text, encoding="utf-8")
     return document
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn what zipfile raises for damaged bytes into a sentence."""
+    try:
+        yield
+    except DAMAGED as error:
+        raise ExportError(
+            f"This is no zip file that can be read ({str(error)[:80] or 'it ends early'}). Zip the "
+            "folder that a run wrote."
+        ) from None
 
 
 def _members(opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -161,7 +171,7 @@ def _check_safe(entry: zipfile.ZipInfo) -> None:
 
 def _read(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
     """Return a file of the archive; what it says of its own size is not believed."""
-    with opened.open(entry) as stream:
+    with _readable(), opened.open(entry) as stream:
         raw = stream.read(most + 1)
     if len(raw) > most:
         raise ExportError(f"{_leaf(entry)} has more than {most:,} bytes, the most that is read.")
@@ -171,14 +181,21 @@ def _read(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
 def _copy(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, n_bytes: int) -> None:
     """Write a file of exactly ``n_bytes``, piece by piece."""
     left = n_bytes
-    with opened.open(entry) as stream, path.open("wb") as target:
-        while piece := stream.read(_PIECE):
+    with _readable():
+        stream = opened.open(entry)
+    with stream, path.open("wb") as target:
+        while piece := _piece(stream):
             left -= len(piece)
             if left < 0:
                 raise ExportError(f"{_leaf(entry)} is larger than the archive says.")
             target.write(piece)
     if left:
         raise ExportError(f"{_leaf(entry)} is smaller than the archive says.")
+
+
+def _piece(stream: IO[bytes]) -> bytes:
+    with _readable():
+        return stream.read(_PIECE)
 
 
 def _check_together(recipe: Recipe, document: Document) -> None:

@@ -19,6 +19,7 @@ LAYERS = (
         "devices",
         "choices",
         "steps",
+        "rounding",
         "team",
         "planning.recipe",
         "folders",

@@ -421,3 +421,15 @@ def test_a_report_of_a_stranger_loses_what_is_unknown(folders):
     report = json.loads((folders[0] / "report.json").read_bytes())
     found = checked_report(json.dumps(report | {"surprise": "<script>"}).encode())
     assert "surprise" not in found
+
+
+def test_a_turned_bit_is_refused_with_a_sentence(folders, store):
+    """zlib's own errors are no zip errors."""
+    whole = zipped(folders[0]).getvalue()
+    for place in range(0, len(whole), max(1, len(whole) // 60)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 8
+        try:
+            import_run(io.BytesIO(bytes(damaged)), "x", store=store)
+        except PruningError as error:
+            assert 20 < len(str(error)) < 300

@@ -16,10 +16,10 @@ from pruning_core.granularities import GRANULARITIES
 from pruning_core.inputs import Inputs
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.planning.erk import spread
-from pruning_core.planning.keep import share
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Threshold
 from pruning_core.planning.resolve import Plan, resolve
 from pruning_core.preview import preview, tracks
+from pruning_core.rounding import share
 from pruning_core.scoring.score import Scores, score
 from pruning_core.surgery.prune import prune
 from pruning_core.tracing.network import Network
