@@ -66,8 +66,7 @@ def panel() -> None:
             right.caption(
                 "Nothing in a file is run: it is screened, and read by a process with little "
                 "memory and time. Larger files, your own code or a folder of transformers: start "
-                "the server with `python -m streamlit run app.py -- --model "
-                "package.module:factory`, "
+                "the server with `python app.py --model package.module:factory`, "
                 "`--model weights:FILE` or `--model transformers:./folder`."
             )
 

@@ -12,7 +12,7 @@ from typing import Final
 import streamlit as st
 from streamlit.navigation.page import Page
 
-from pages.common import problems, state, toolbar
+from pages.common import access, problems, state, toolbar
 from pages.common.format import markdown
 
 _HERE: Final = Path(__file__).resolve().parent
@@ -55,6 +55,7 @@ def run() -> None:
     st.set_page_config(
         page_title="Pruning Studio", page_icon=str(_HERE / "icon.svg"), layout="wide"
     )
+    access.check()
     page = _navigation()
     st.session_state[_INSIDE] = True
     st.session_state[state.PAGE] = page.url_path

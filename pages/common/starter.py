@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise PruningError(
             f"The server was started with options that cannot be used: {message}. Start it with "
-            "python -m streamlit run app.py -- --model package.module:factory"
+            "python app.py --model package.module:factory"
         )
 
 

@@ -1,0 +1,73 @@
+"""Who may use the server, and the command that starts it."""
+
+import pytest
+from streamlit import config
+
+from pages.common import access, launch
+
+
+def test_with_a_token_nothing_is_drawn_before_it_is_given(app, monkeypatch):
+    monkeypatch.setenv(access.TOKEN_VARIABLE, "a-long-secret")
+    monkeypatch.setattr(access, "_WAIT", 0)
+    app.run()
+    assert [field.label for field in app.text_input] == ["Token"]
+    assert not app.metric
+    app.text_input[0].set_value("a-long-secre")
+    app.button[0].click().run()
+    assert "not the token" in app.error[0].value
+    assert not app.metric
+    app.text_input[0].set_value("a-long-secret")
+    app.button[0].click().run()
+    assert not app.exception
+    assert app.metric
+
+
+def test_an_address_for_other_machines_without_a_token_shows_nothing(app, monkeypatch):
+    monkeypatch.delenv(access.TOKEN_VARIABLE, raising=False)
+    before = config.get_option("server.address")
+    config.set_option("server.address", "0.0.0.0")
+    try:
+        app.run()
+    finally:
+        config.set_option("server.address", before)
+    assert "has no token" in app.error[0].value
+    assert not app.metric
+
+
+def started(monkeypatch, *arguments):
+    calls = []
+    monkeypatch.setattr(launch, "_become", lambda line, env: calls.append((line, env)) or 0)
+    monkeypatch.setattr(launch.os, "chdir", lambda _: None)
+    return launch.main(arguments), *(calls[0] if calls else ((), {}))
+
+
+def test_it_listens_on_this_machine_and_hands_on_what_is_offered(monkeypatch):
+    monkeypatch.delenv(access.TOKEN_VARIABLE, raising=False)
+    code, line, environment = started(monkeypatch, "--model", "mine:net", "--data", "d.npz")
+    assert code == 0
+    assert "--server.address=127.0.0.1" in line
+    assert [part for part in line if "allowedHosts" in part] == [
+        "--server.allowedHosts=localhost",
+        "--server.allowedHosts=127.0.0.1",
+    ]
+    assert "--client.showErrorDetails=none" in line
+    assert line[line.index("--") + 1 :] == ["--model", "mine:net", "--data", "d.npz"]
+    assert access.TOKEN_VARIABLE not in environment
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "::"])
+def test_other_machines_need_the_wish_and_then_a_token(monkeypatch, capsys, host):
+    monkeypatch.delenv(access.TOKEN_VARIABLE, raising=False)
+    assert started(monkeypatch, "--host", host)[0] == 2
+    assert "--allow-remote" in capsys.readouterr().err
+    code, line, environment = started(
+        monkeypatch, "--host", host, "--allow-remote", "--allowed-host", "studio.example"
+    )
+    token = environment[access.TOKEN_VARIABLE]
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert len(token) >= 32
+    assert token in shown
+    assert token not in " ".join(line)
+    assert "Not promised" in shown
+    assert "--server.allowedHosts=studio.example" in line
