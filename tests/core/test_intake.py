@@ -90,6 +90,19 @@ def test_a_checkpoint_is_read_as_torch_load_reads_it(tmp_path, old, wrap):
     assert_same(values(contents, group), whole[group] if group else whole)
 
 
+def test_a_dictionary_as_python_2_wrote_it_is_read(tmp_path):
+    """Old checkpoints call OrderedDict with a list of pairs."""
+
+    class Old(dict):
+        def __reduce__(self):
+            return (collections.OrderedDict, ([[name, value] for name, value in self.items()],))
+
+    state = {"lin.weight": torch.randn(3, 2), "lin.bias": torch.randn(3)}
+    path = tmp_path / "old.pth"
+    path.write_bytes(saved(Old(state), _use_new_zipfile_serialization=False))
+    assert_same(values(torch_files.read_checkpoint(path)), state)
+
+
 def test_averaged_weights_are_a_second_group_and_the_optimiser_is_none(tmp_path):
     plain = nn.Linear(3, 2)
     optimiser = torch.optim.Adam(plain.parameters())

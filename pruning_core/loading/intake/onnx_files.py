@@ -64,11 +64,19 @@ def read_onnx(path: Path) -> Contents:
     _check_nodes(graph)
     inferred = _checked_graph(model)
     _check_sizes(inferred)
-    kept, notes = checked(
-        (_stored(x) for x in graph.initializer if x.data_type in _FLOATS), path.stat().st_size
-    )
+    floats = [x for x in (*graph.initializer, *_constants(graph)) if x.data_type in _FLOATS]
+    kept, notes = checked(map(_stored, floats), path.stat().st_size)
     check_number(len(kept))
     return Contents("onnx", {"": kept}, tuple(notes), _details(model))
+
+
+def _constants(graph: Any) -> Iterator[Any]:
+    """Yield the values of constant operators, under the names of what they make."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.HasField("t") and attribute.t.dims:
+                attribute.t.name = node.output[0]
+                yield attribute.t
 
 
 def _all_tensors(graph: Any) -> Iterator[Any]:

@@ -156,7 +156,10 @@ class _Machine:
         arguments, what = self.stack.pop(), self.stack.pop()
         if not isinstance(what, Global) or not isinstance(arguments, tuple):
             raise TypeError("a call of something that is no name")
-        self.stack.append(Call(what.name, arguments))
+        made = Call(what.name, arguments)
+        if what.name == "collections OrderedDict" and arguments:  # as Python 2 wrote it
+            made.entries.update({str(key): value for key, value in arguments[0]})
+        self.stack.append(made)
 
     def build(self, _: Any) -> None:
         """Drop the state of an object: weights are never in it."""

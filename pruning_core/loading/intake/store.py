@@ -28,7 +28,7 @@ MOST_BYTES: Final = 500 * 2**20
 """Of one upload from a page."""
 MOST_KEPT: Final = 8 * 2**30
 """Of all uploads together; the ones not opened for longest go first."""
-_READER: Final = 1
+_READER: Final = 2
 """Raised when files are read in another way: what was kept before is read again."""
 
 
