@@ -48,7 +48,11 @@ def view() -> None:
 
 shell.enter()
 savings()
-controls.show(cache.plan(state.recipe()))
-table()
-view()
-state.can_redraw(("strip", "toolbar", "layers", "view"))
+if not state.is_left_out("controls"):
+    controls.show(cache.plan(state.recipe()))
+drawn = ["strip", "toolbar"]
+for part, draw in (("layers", table), ("view", view)):
+    if not state.is_left_out(part):
+        draw()
+        drawn.append(part)
+state.can_redraw(tuple(drawn))

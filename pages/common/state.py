@@ -438,6 +438,11 @@ def is_reduced() -> bool:
     return bool(st.session_state.get(_REDUCED))
 
 
+def is_left_out(part: str) -> bool:
+    """Tell whether the link leaves a part of the page out, for a class: ``hide=part,part``."""
+    return part in st.query_params.get("hide", "")[:_LONGEST].split(",")
+
+
 def page() -> str:
     """Return the page that is shown, as in its address."""
     return str(st.session_state.get(PAGE, ""))

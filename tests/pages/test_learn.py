@@ -269,3 +269,18 @@ def test_the_glossary_has_words_criteria_and_granularities(learn, language):
     app.text_input(key="glossary_search").set_value("zzzz")
     ran(app)
     assert "zzzz" in app.info[0].value
+
+
+def test_a_link_hides_parts_of_the_workbench(learn):
+    app = learn()
+    app.switch_page("pages/plan.py")
+    app.query_params["hide"] = "controls,view"
+    ran(app)
+    components = {element.proto.component_name for element in app.get("bidi_component")}
+    assert "pruning_studio_layers" in components
+    assert "pruning_studio_threshold" not in components
+    app.query_params["hide"] = "layers"
+    ran(app)
+    components = {element.proto.component_name for element in app.get("bidi_component")}
+    assert "pruning_studio_layers" not in components
+    assert "pruning_studio_threshold" in components

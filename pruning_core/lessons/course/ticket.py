@@ -20,7 +20,7 @@ from pruning_core.planning.recipe import Ratio, Recipe, Schedule, Tuning
 
 _MODEL = "bundled:mlp_digits"
 _WAYS = ("trained", "rewound", "fresh", "random")
-_SPARSITIES = ("90", "95")
+_SPARSITIES = ("95", "90")
 _ASKED = "95"
 _SETTINGS = Tuning(epochs=30, learning_rate=1e-3, batch_size=32)
 
