@@ -12,6 +12,7 @@ __all__ = [
     "milliseconds",
     "percent",
     "plural",
+    "prose",
     "reduction",
     "significant",
     "size",
@@ -30,6 +31,11 @@ def markdown(text: str) -> str:
     shown = " ".join(text.split())
     shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
     return _MARKUP.sub(r"\\\1", shown)
+
+
+def prose(text: str) -> str:
+    """Return ``text`` of our own, however long, letter for letter; see :func:`markdown`."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
 def milliseconds(value: float) -> str:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.common import course, state
-from pages.common.format import markdown
+from pages.common.format import prose
 from pruning_core.lessons.texts import LANGUAGES, Words
 
 _ICONS = {"new": ":material/circle:", "open": ":material/pending:", "done": ":material/task_alt:"}
@@ -36,12 +36,10 @@ def show(problem: str = "") -> None:
         st.space("stretch")
         choose_language()
     if problem:
-        st.warning(markdown(problem))
+        st.warning(prose(problem))
     st.markdown(frame("intro"))
     done = sum(course.how_far(lesson.key) == "done" for lesson in lessons)
-    st.progress(
-        done / len(lessons), text=markdown(frame("progress", done=done, count=len(lessons)))
-    )
+    st.progress(done / len(lessons), text=prose(frame("progress", done=done, count=len(lessons))))
     numbered = {lesson.key: number for number, lesson in enumerate(lessons, start=1)}
     for chapter in CHAPTERS:
         own = [lesson for lesson in lessons if lesson.chapter == chapter]
@@ -54,14 +52,14 @@ def show(problem: str = "") -> None:
                 horizontal=True, vertical_alignment="center", key=f"row.{lesson.key}"
             ):
                 st.button(
-                    markdown(f"{numbered[lesson.key]}. {words('title')}"),
+                    prose(f"{numbered[lesson.key]}. {words('title')}"),
                     icon=_ICONS[far],
                     key=f"open.{lesson.key}",
                     type="tertiary",
                     help=frame(f"state_{far}"),
                     on_click=lambda key=lesson.key: state.attempt(lambda: course.open_lesson(key)),
                 )
-                st.caption(markdown(words("goal")))
+                st.caption(prose(words("goal")))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link("pages/glossary.py", label=frame("to_glossary"), icon=":material/menu_book:")
         st.button(

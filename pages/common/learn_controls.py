@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.common.format import markdown
+from pages.common.format import prose
 from pruning_core.lessons.lesson import Choice, Control, Number, Numbers, Order
 from pruning_core.lessons.texts import Words
 
@@ -75,21 +75,21 @@ def draw(  # noqa: PLR0913
         state[key] = list(value) if isinstance(control, Order) and value else value
     if isinstance(control, Choice):
         common: dict[str, Any] = {
-            "format_func": lambda option: markdown(option_text(words, part, option)),
+            "format_func": lambda option: prose(option_text(words, part, option)),
             "key": key,
             "disabled": disabled,
             "on_change": write,
         }
         if part == "do":
             return st.segmented_control(
-                markdown(label), list(control.options), required=True, **common
+                prose(label), list(control.options), required=True, **common
             )
         if state[key] is None:
             common["index"] = None
-        return st.radio(markdown(label), list(control.options), **common)
+        return st.radio(prose(label), list(control.options), **common)
     if isinstance(control, Order):
         return st.multiselect(
-            markdown(label),
+            prose(label),
             list(control.options),
             format_func=lambda option: option_text(words, part, option),
             key=key,
@@ -111,7 +111,7 @@ def _number_widget(
     limits = (float(control.low), float(control.high))
     if part == "check":
         found = st.number_input(
-            markdown(label),
+            prose(label),
             *limits,
             step=float(control.step),
             format="%.5g",
@@ -121,7 +121,7 @@ def _number_widget(
         return float(found)
     return float(
         st.slider(
-            markdown(label),
+            prose(label),
             *limits,
             step=float(control.step),
             format="%.5g",
@@ -145,7 +145,7 @@ def _numbers(
     key, value = place
     unit = words(f"{part}.unit") if f"{part}.unit" in words else ""
     if label:
-        st.markdown(markdown(label))
+        st.markdown(prose(label))
     found = []
     for name, start in zip(control.names, value, strict=True):
         own = f"{key}.{name}"
@@ -155,7 +155,7 @@ def _numbers(
         found.append(
             float(
                 st.slider(
-                    markdown(title),
+                    prose(title),
                     float(control.low),
                     float(control.high),
                     step=float(control.step),

@@ -8,7 +8,7 @@ from typing import Final
 import streamlit as st
 
 from pages.common import cache, course, learn_contents
-from pages.common.format import markdown
+from pages.common.format import prose
 
 _FILE: Final = Path(__file__).resolve().parents[2] / "docs" / "glossary.md"
 _REGISTRIES: Final = ("criteria", "granularities", "penalties")
@@ -91,7 +91,7 @@ def show() -> None:
             for name, entries in parts.items()
         }
         if not any(found.values()):
-            st.info(markdown(frame("glossary.none", text=text)))
+            st.info(prose(frame("glossary.none", text=text)))
         for name, entries in found.items():
             if entries:
                 st.subheader(frame(f"glossary.{name}"), anchor=False)
@@ -102,8 +102,8 @@ def show() -> None:
 def _show(entry: Entry) -> None:
     frame = course.frame()
     key = f" (`{entry.key}`)" if entry.key else ""
-    st.markdown(f"**{markdown(entry.term)}**{key}: {markdown(entry.meaning)}")
+    st.markdown(f"**{prose(entry.term)}**{key}: {prose(entry.meaning)}")
     if entry.formula:
         st.latex(entry.formula)
     if entry.source:
-        st.caption(markdown(frame("glossary.source", source=entry.source)))
+        st.caption(prose(frame("glossary.source", source=entry.source)))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 import streamlit as st
 
 from pages.common import charts, course, learn_contents, learn_controls, state
-from pages.common.format import markdown
+from pages.common.format import prose
 from pruning_core.lessons.texts import Words
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _head(lesson: "Lesson", words: Words, order: list[str]) -> None:
                 on_click=_press(lambda: course.open_lesson("")),
             )
         st.caption(
-            markdown(
+            prose(
                 frame(
                     "position",
                     number=order.index(lesson.key) + 1,
@@ -87,14 +87,14 @@ def _head(lesson: "Lesson", words: Words, order: list[str]) -> None:
             )
         learn_contents.choose_language()
     st.header(words("title"), anchor=False)
-    st.markdown(f"**{markdown(words('goal'))}**")
+    st.markdown(f"**{prose(words('goal'))}**")
 
 
 def _wait(lesson: "Lesson") -> None:
     """Draw how far the measuring is, while it goes on; the page is drawn anew at its end."""
     frame, known = course.frame(), course.outcome(lesson)
     if known is not None and known.state in {"failed", "cancelled"}:
-        st.warning(markdown(frame("failed", text=known.text)))
+        st.warning(prose(frame("failed", text=known.text)))
         st.button(frame("retry"), on_click=_press(lambda: course.try_again(lesson)))
         return
     st.fragment(_watch, run_every=1.0)(lesson)
@@ -105,7 +105,7 @@ def _watch(lesson: "Lesson") -> None:
     if known is None or not known.is_pending:
         st.rerun()
     text = frame("waiting", text=known.text or "…")
-    st.progress(min(1.0, known.fraction), text=markdown(text))
+    st.progress(min(1.0, known.fraction), text=prose(text))
 
 
 def _guess(lesson: "Lesson", words: Words) -> None:
@@ -116,9 +116,9 @@ def _guess(lesson: "Lesson", words: Words) -> None:
     st.subheader(frame("step.guess"), anchor=False)
     done = bool(known.get("guessed"))
     if done:
-        st.markdown(markdown(words("guess.ask")))
+        st.markdown(prose(words("guess.ask")))
         told = learn_controls.value_text(words, "guess", lesson.guess, known["guess"])
-        st.markdown(f":material/lock: {markdown(frame('guess.kept', guess=told))}")
+        st.markdown(f":material/lock: {prose(frame('guess.kept', guess=told))}")
         return
     key = f"learn.{lesson.key}.guess.{course.language()}"
     value = learn_controls.draw(
@@ -134,7 +134,7 @@ def _guess(lesson: "Lesson", words: Words) -> None:
         complete = len(value) == len(lesson.guess.options)
         order = learn_controls.value_text(words, "guess", lesson.guess, value)
         so_far = frame("guess.order_so_far", order=order) if value else frame("guess.order")
-        st.caption(markdown(so_far))
+        st.caption(prose(so_far))
 
     def commit() -> None:
         course.note(lesson.key, guess=learn_controls.current(lesson.guess, key), guessed=True)
@@ -169,7 +169,7 @@ def _do(lesson: "Lesson", words: Words, measured: "Record") -> "Facts":
     """Draw the control with its pictures, the button that reveals, and the comparison."""
     frame, known = course.frame(), course.progress(lesson.key)
     st.subheader(frame("step.do"), anchor=False)
-    st.markdown(markdown(words("do.ask")))
+    st.markdown(prose(words("do.ask")))
     left, right = st.columns([2, 3], gap="medium")
     with left:
         locked = course.is_locked()
@@ -183,7 +183,7 @@ def _do(lesson: "Lesson", words: Words, measured: "Record") -> "Facts":
             disabled=locked,
         )
         if locked:
-            st.caption(f":material/lock: {markdown(frame('locked'))}")
+            st.caption(f":material/lock: {prose(frame('locked'))}")
         known["value"] = value
         found = course.facts(lesson, measured, value)
         if known.get("revealed"):
@@ -200,7 +200,7 @@ def _reveal(lesson: "Lesson", words: Words, found: "Facts") -> None:
     frame = course.frame()
     ready = lesson.reached is None or course.is_locked() or lesson.reached(found)
     if not ready:
-        st.info(markdown(words("do.not_yet", **_plain(found))))
+        st.info(prose(words("do.not_yet", **_plain(found))))
 
     def reveal() -> None:
         from pruning_core.lessons.lesson import verdict
@@ -229,7 +229,7 @@ def _verdict(lesson: "Lesson", words: Words, found: "Facts") -> None:
     course.progress(lesson.key).update(truth=truth, verdict=how)
     st.subheader(frame("step.reveal"), anchor=False)
     told = {
-        name: markdown(learn_controls.value_text(words, "guess", lesson.guess, value))
+        name: prose(learn_controls.value_text(words, "guess", lesson.guess, value))
         for name, value in (("guess", guess), ("truth", truth))
     }
     getattr(st, _MARKS[how])(frame(f"reveal.{how}", **told))
@@ -260,7 +260,7 @@ def _pictures(lesson: "Lesson", words: Words, value: Any, found: "Facts") -> Non
 
 def _plain(found: "Facts") -> "Facts":
     """Return the facts for use in sentences: foreign names cannot become markup."""
-    return {k: markdown(v) if isinstance(v, str) else v for k, v in found.items()}
+    return {k: prose(v) if isinstance(v, str) else v for k, v in found.items()}
 
 
 def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> None:
@@ -277,8 +277,8 @@ def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> 
         processor=measured.environment["processor"],
         torch=measured.environment["torch"],
     )
-    st.caption(markdown(frame("sources", sources="; ".join(lesson.sources))))
-    st.caption(f":gray-badge[MEASURED] {markdown(provenance)}")
+    st.caption(prose(frame("sources", sources="; ".join(lesson.sources))))
+    st.caption(f":gray-badge[MEASURED] {prose(provenance)}")
 
 
 def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -> None:
@@ -322,7 +322,7 @@ def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -
         given = answers[-1]
         then = course.facts(lesson, measured, given["value"])
         how = "right" if given["right"] else "wrong"
-        text = markdown(words(f"check.{how}", **then))
+        text = prose(words(f"check.{how}", **then))
         box = st.success if given["right"] else st.warning
         box(frame(f"check.{how}", text=text))
 
@@ -342,7 +342,7 @@ def _on(lesson: "Lesson", found: "Facts") -> None:
         )
         if current.model != recipe.model:
             st.button(
-                markdown(frame("on.own", model=current.model)),
+                prose(frame("on.own", model=current.model)),
                 help=frame("on.own_help"),
                 key="learn_own",
                 on_click=_press(lambda: _leave(_on_own(recipe, current.model))),

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages.common import charts, course, learn_contents, learn_controls, state
-from pages.common.format import markdown
+from pages.common.format import prose
 from pruning_core.lessons.texts import Words
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def show() -> None:
     for number, lesson in enumerate(lessons, start=1):
         words = Words(course.language(), lesson.key)
         opened = st.expander(
-            markdown(f"{number}. {words('title')}"), key=f"teach.{lesson.key}", on_change="rerun"
+            prose(f"{number}. {words('title')}"), key=f"teach.{lesson.key}", on_change="rerun"
         )
         if opened.open:
             with opened:
@@ -76,7 +76,7 @@ def _link(lessons: "list[Lesson]") -> None:
     parts |= {"reduced": "1"} if reduced else {}
     st.caption(frame("teach.link"))
     st.code(f"/learn?{urlencode(parts, safe=',')}", language=None, wrap_lines=True)
-    st.caption(markdown(frame("teach.workbench")))
+    st.caption(prose(frame("teach.workbench")))
 
 
 def _set_to(lesson: "Lesson") -> Any:
@@ -130,7 +130,7 @@ def _lesson(lesson: "Lesson", words: Words) -> None:
     from pruning_core.lessons.handout import rows_of
 
     frame = course.frame()
-    st.markdown(markdown(words("teach")))
+    st.markdown(prose(words("teach")))
     known = expected(lesson)
     if known is None:
         st.caption(frame("teach.expected_none"))
@@ -143,7 +143,7 @@ def _lesson(lesson: "Lesson", words: Words) -> None:
             alt=frame("teach.expected"),
         )
         st.caption(
-            markdown(
+            prose(
                 frame(
                     "teach.measured_on",
                     seconds=known["seconds"],
