@@ -77,7 +77,8 @@ def table(runs: Sequence[Listed]) -> None:
 
 def pictures(runs: Sequence[Listed]) -> None:
     """Draw the tree of the runs, and their networks by any two of their numbers."""
-    left, right = st.columns(2, gap="medium")
+    with st.container(key="pair_of_run_pictures"):
+        left, right = st.columns(2, gap="medium")
     with left:
         _tree(runs)
     with right:
