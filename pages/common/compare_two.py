@@ -312,11 +312,6 @@ def _flipped(title: str, key: str, found: Mapping[str, Any]) -> None:
         )
 
 
-def _words(example: Mapping[str, Any], names: Sequence[str]) -> str:
-    first, second = (names[label] for label in example["named"])
-    return f"{first} → {second}"
-
-
 def enlarged(picture: Mapping[str, Any]) -> "NDArray[np.uint8]":
     """Return pixels ``[height, width, 3]`` large enough to be drawn without blur."""
     pixels = np.frombuffer(base64.b64decode(picture["pixels"]), np.uint8)

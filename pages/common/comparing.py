@@ -1,9 +1,8 @@
 """Which finished runs the Compare page shows, and which two networks stand side by side."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import streamlit as st
 
@@ -65,13 +64,12 @@ def _listed(record: Record) -> Listed | None:
 def _summary(run: str, measured_at: int) -> "tuple[Recipe, str, str, tuple[Variant, ...]] | None":
     """Return recipe, model and networks of a run; None when its files cannot be read."""
     from pruning_core.comparing.variant import variants_of
+    from pruning_core.runs.speed import read_speed
 
     report = measured.report(run)
     if report is None:
         return None
-    speed: Mapping[str, Any] | None = None
-    if measured_at:
-        speed = json.loads((Store().folder(run) / "export" / "speed.json").read_bytes())
+    speed = read_speed(Store().folder(run) / "export") if measured_at else None
     try:
         recipe = read_spec(Store().folder(run) / "spec.json").recipe
     except RunError:

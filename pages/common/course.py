@@ -193,14 +193,9 @@ def try_again(lesson: "Lesson") -> None:
 @st.cache_resource(show_spinner="…", max_entries=64)
 def _computed(name: str, _lesson: "Lesson") -> "Record":  # noqa: ARG001
     from pruning_core.runs.coursework import carry_out
+    from pruning_core.steps import run_to_end
 
-    steps = carry_out(_lesson)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Record = end.value
-            return found
+    return run_to_end(carry_out(_lesson))
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)

@@ -1,6 +1,5 @@
 """The speed of a finished run: the button that measures it, and the table."""
 
-import json
 from typing import Any, Final
 
 import streamlit as st
@@ -91,12 +90,9 @@ def _wait(question: Question) -> None:
 
 def _stored(run: str) -> dict[str, Any] | None:
     """Return what was measured the last time; None when nothing was."""
-    try:
-        text = (Store().folder(run) / "export" / "speed.json").read_bytes()
-    except OSError:
-        return None
-    found: dict[str, Any] = json.loads(text)
-    return found
+    from pruning_core.runs.speed import read_speed
+
+    return read_speed(Store().folder(run) / "export")
 
 
 def _tables(found: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """``compare RUN_DIR RUN_DIR ...``: finished runs beside each other, two of them in full."""
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ from pruning_core.commands.interruption import was_asked
 from pruning_core.commands.run import tell
 from pruning_core.errors import RunError
 from pruning_core.exporting.wording import count, percent, table
+from pruning_core.steps import run_to_end
 
 if TYPE_CHECKING:
     from pruning_core.comparing.compare import Side
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def answer(arguments: argparse.Namespace) -> Answer:
     """Read the reports; of two runs also compare masks and answers on the same test samples."""
     if not 2 <= len(arguments.runs) <= _MOST:
-        raise RunError(f"Give 2 to {_MOST} runs to compare; {len(arguments.runs)} was given.")
+        raise RunError(f"Give 2 to {_MOST} runs to compare; you gave {len(arguments.runs)}.")
     from pruning_core.comparing.differences import recipe_differences
     from pruning_core.comparing.variant import AXES
 
@@ -86,13 +86,12 @@ def _side(name: str) -> "Side":
 def _read(folder: Path) -> "tuple[Recipe, tuple[Variant, ...]]":
     from pruning_core.comparing.variant import variants_of
     from pruning_core.exporting.reopen import damaged, read_document, read_recipe
+    from pruning_core.runs.speed import read_speed
 
     recipe, document = read_recipe(folder), read_document(folder / "report.json")
-    speed = folder / "speed.json"
     try:
-        times = json.loads(speed.read_bytes()) if speed.is_file() else None
-        return recipe, variants_of(folder.name, document, times)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return recipe, variants_of(folder.name, document, read_speed(folder))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(folder / "report.json", error) from error
 
 
@@ -132,12 +131,7 @@ def _compared(first: "Side", second: "Side") -> dict[str, Any]:
     from pruning_core.comparing.compare import compare
 
     steps = compare(first, second, should_stop=was_asked)
-    while True:
-        try:
-            tell(f"{next(steps)[1]} ...")
-        except StopIteration as end:
-            found: dict[str, Any] = end.value
-            break
+    found = run_to_end(steps, lambda progress: tell(f"{progress[1]} ..."))
     if found["behaviour"]:
         for key in ("lost", "won"):
             for example in found["behaviour"][key]:

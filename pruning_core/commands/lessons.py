@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
 from pruning_core.errors import ExportError
 from pruning_core.exporting.wording import percent, table
+from pruning_core.steps import run_to_end
 
 if TYPE_CHECKING:
     from pruning_core.lessons import Lesson
@@ -63,11 +64,8 @@ def _watched(lesson: "Lesson") -> "Record":
     """Measure a lesson and say on stderr how far it is."""
     from pruning_core.runs import coursework
 
-    steps = coursework.carry_out(lesson)
-    while True:
-        try:
-            share, text = next(steps)
-        except StopIteration as end:
-            found: Record = end.value
-            return found
+    def tell(progress: tuple[float, str]) -> None:
+        share, text = progress
         sys.stderr.write(f"{lesson.key} {percent(share)} {text}\n")
+
+    return run_to_end(coursework.carry_out(lesson), tell)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pruning_core.lessons.texts import Words
 from pruning_core.planning.recipe import Recipe
 from pruning_core.registry import Registry
+from pruning_core.steps import run_to_end
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -233,13 +234,7 @@ def in_order() -> list[Lesson]:
 
 def measured(lesson: Lesson) -> Facts:
     """Carry the measuring of a lesson out, and return its facts."""
-    steps = lesson.measure()
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            facts: Facts = end.value
-            return facts
+    return run_to_end(lesson.measure())
 
 
 def all_facts(lesson: Lesson, facts: Facts, value: Any) -> Facts:

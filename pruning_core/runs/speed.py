@@ -157,6 +157,15 @@ def save_speed(found: dict[str, Any], folder: Path) -> Path:
     return path
 
 
+def read_speed(folder: Path) -> dict[str, Any] | None:
+    """Return what :func:`save_speed` wrote; None when nothing was, or it cannot be read."""
+    try:
+        found = json.loads((folder / SPEED_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "rows" in found else None
+
+
 class _BackendError(Exception):
     """A runtime does not work on this machine, or not for this network."""
 
