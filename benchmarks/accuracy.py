@@ -178,11 +178,7 @@ def main() -> None:
             file=sys.stderr,
             flush=True,
         )
-    rows = [
-        row
-        for row in read(path)
-        if row.recipe == fingerprint(row.cell, ALL[row.cell.network].tuning)
-    ]
+    rows = [row for row in read(path) if is_current(row)]
     text = report(cells, rows, describe_environment())
     (arguments.write / f"{name}.md").write_text(text)
     print(text)

@@ -269,11 +269,11 @@ def _hover(run: Listed, variant: "Variant") -> str:
 
 def settings(runs: Sequence[Listed]) -> None:
     """Draw the settings in which the recipes of the runs differ."""
-    from pruning_core.comparing.differences import recipe_differences
+    from pruning_core.planning import difference
 
     st.markdown("**Settings that differ**")
     shown = runs[:_MOST_DIFFERENT]
-    found = recipe_differences([run.recipe for run in shown])
+    found = difference.settings([run.recipe for run in shown])
     if len(shown) < 2:
         st.caption("One run is chosen; tick at least two to see in what they differ.")
     elif not found:
@@ -293,6 +293,6 @@ def settings(runs: Sequence[Listed]) -> None:
         )
         rest = len(runs) - len(shown)
         st.caption(
-            "Everything else is the same in all of them; - means that there is no such entry."
+            "Everything else is the same in all of them; "none" means that there is no such entry."
             + (f" The newest {len(shown)} runs; {rest} more are not compared here." if rest else "")
         )

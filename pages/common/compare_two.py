@@ -139,10 +139,10 @@ def _factor(values: Sequence[float | None]) -> str:
 
 def _settings(sides: "Sequence[tuple[Listed, Variant]]") -> None:
     """Draw the settings of these two runs that differ, once they are opened."""
-    from pruning_core.comparing.differences import recipe_differences
+    from pruning_core.planning.difference import settings
 
     (first, _), (second, _) = sides
-    found = recipe_differences([first.recipe, second.recipe])
+    found = settings([first.recipe, second.recipe])
     if first.record.id == second.record.id or not found:
         return
     box = st.expander(

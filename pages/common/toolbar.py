@@ -169,9 +169,9 @@ def _totals(name: str, present: "Recipe", other: "Recipe") -> None:
 
 
 def _differences(name: str, present: "Recipe", other: "Recipe") -> None:
-    from pruning_core.planning.difference import settings, sites
+    from pruning_core.planning.difference import PER_LAYER, settings, sites
 
-    changed = settings(present, other)
+    changed = settings([present, other], without=PER_LAYER)
     prunes = [[part.granularity for part in r.parts.values()] for r in (present, other)]
     layers = sites(cache.plan(present), cache.plan(other)) if prunes[0] == prunes[1] else ()
     if not changed and not layers:
@@ -181,9 +181,9 @@ def _differences(name: str, present: "Recipe", other: "Recipe") -> None:
         st.markdown("**Settings that differ**")
         st.dataframe(
             {
-                "Setting": [setting.path for setting in changed],
-                "Present plan": [setting.first for setting in changed],
-                name: [setting.second for setting in changed],
+                "Setting": [one.setting for one in changed],
+                "Present plan": [one.values[0] for one in changed],
+                name: [one.values[1] for one in changed],
             },
             hide_index=True,
             alt=f"{len(changed)} settings differ",

@@ -44,13 +44,13 @@ def answer(arguments: argparse.Namespace) -> Answer:
     """Read the reports; of two runs also compare masks and answers on the same test samples."""
     if not 2 <= len(arguments.runs) <= _MOST:
         raise RunError(f"Give 2 to {_MOST} runs to compare; you gave {len(arguments.runs)}.")
-    from pruning_core.comparing.differences import recipe_differences
     from pruning_core.comparing.variant import AXES
+    from pruning_core.planning.difference import settings
 
     sides = [_side(name) for name in arguments.runs]
     known = {folder: _read(folder) for folder in dict.fromkeys(side.folder for side in sides)}
     variants = [_variant(side, known[side.folder][1]) for side in sides]
-    differences = recipe_differences([known[side.folder][0] for side in sides])
+    differences = settings([known[side.folder][0] for side in sides])
     document: dict[str, Any] = {
         "version": ANSWER_VERSION,
         "runs": [asdict(one) for one in variants],

@@ -1,6 +1,5 @@
 """Which weights two plans of one network take away: both of them, only one, or none; exact."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,17 +28,6 @@ class Overlap:
     only_second: int
     neither: int
 
-    @property
-    def n(self) -> int:
-        """Parameters of the layer in the dense network."""
-        return self.both + self.only_first + self.only_second + self.neither
-
-    @property
-    def agreement(self) -> float | None:
-        """Share of what either takes away that both do (Jaccard); None if nothing goes."""
-        either = self.both + self.only_first + self.only_second
-        return self.both / either if either else None
-
 
 def overlaps(network: Network, first: Plan, second: Plan) -> tuple[Overlap, ...]:
     """Return one count a layer, in the order of the network's parameters.
@@ -60,10 +48,3 @@ def overlaps(network: Network, first: Plan, second: Plan) -> tuple[Overlap, ...]
         )
         counts[layer] = counts.get(layer, np.zeros(4, np.int64)) + own
     return tuple(Overlap(layer, *map(int, own)) for layer, own in counts.items())
-
-
-def total(parts: Iterable[Overlap]) -> Overlap:
-    """Return the sum over all layers."""
-    listed = list(parts)
-    names = ("both", "only_first", "only_second", "neither")
-    return Overlap("", *(sum(getattr(one, name) for one in listed) for name in names))

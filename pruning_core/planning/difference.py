@@ -1,24 +1,33 @@
 """What differs between two plans of one model: settings, and what stays of each layer."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
 
-_PER_LAYER = {"layers", "pins", "picks", "also"}
+ABSENT: Final = "none"
+PER_LAYER: Final = ("layers", "pins", "picks", "also")
+"""Entries that say what single layers lose; :func:`sites` tells what comes of them."""
+_NAMED: Final = ("layers", "picks", "also")
+"""Entries whose members are told apart by name, not by place."""
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """A setting that differs: its path in the recipe, and both values as text."""
+class Difference:
+    """One setting in which recipes differ.
 
-    path: str
-    first: str
-    second: str
+    Attributes:
+        setting: Its path in the recipe, e.g. ``tuning.learning_rate``.
+        values: Its value in each recipe, as text or JSON; ``none`` where there is no such entry.
+    """
+
+    setting: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +51,23 @@ class SiteDifference:
     only_second: int
 
 
-def settings(first: Recipe, second: Recipe) -> tuple[Setting, ...]:
-    """Return the settings of the whole model that differ; what layers lose is in :func:`sites`."""
-    found = (
-        _flat(recipe.model_dump(mode="json", exclude=_PER_LAYER)) for recipe in (first, second)
-    )
-    left, right = (dict(pairs) for pairs in found)
-    return tuple(
-        Setting(path, left.get(path, "none"), right.get(path, "none"))
-        for path in dict.fromkeys([*left, *right])
-        if left.get(path) != right.get(path)
-    )
+def settings(recipes: Sequence[Recipe], *, without: Collection[str] = ()) -> tuple[Difference, ...]:
+    """Return the settings that are not the same in all recipes, in the order of the recipe file.
+
+    Args:
+        recipes: At least one.
+        without: Entries of the recipe that are not compared.
+    """
+    flat = [_flat(recipe.model_dump(mode="json", exclude=set(without))) for recipe in recipes]
+    paths = dict.fromkeys(path for entries in flat for path in entries)
+    found = []
+    for path in paths:
+        if any(other.startswith(f"{path}.") for other in paths):
+            continue  # absent in one recipe, with entries of its own in another
+        values = tuple(entries.get(path, ABSENT) for entries in flat)
+        if len(set(values)) > 1:
+            found.append(Difference(path, values))
+    return tuple(found)
 
 
 def sites(first: Plan, second: Plan) -> tuple[SiteDifference, ...]:
@@ -71,9 +86,21 @@ def sites(first: Plan, second: Plan) -> tuple[SiteDifference, ...]:
     return tuple(found)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, "none" if value is None else str(value)
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return path -> value of every entry that is no mapping."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        if name == "also" and isinstance(value, list):
+            value = {part["granularity"]: part for part in value}
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{path}.")
+        elif value or name not in _NAMED:
+            found[path] = _text(value)
+    return found
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ABSENT
+    return value if isinstance(value, str) else json.dumps(value)

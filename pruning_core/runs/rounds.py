@@ -148,11 +148,6 @@ def _check_adaptive(schedule: Schedule) -> None:
         )
 
 
-def gone_after(schedule: Schedule, number: int, whole: float) -> float:
-    """Return the share of all units that is gone after round ``number`` (1-based) of R."""
-    return gone_at(schedule, number / schedule.rounds, whole)
-
-
 def gone_at(schedule: Schedule, progress: float, whole: float) -> float:
     """Return the share of all units that is gone at ``progress`` p, a share of the way.
 

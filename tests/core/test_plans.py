@@ -5,7 +5,7 @@ import pytest
 
 from pruning_core import Recipe
 from pruning_core.errors import PruningError
-from pruning_core.planning.difference import SiteDifference, settings, sites
+from pruning_core.planning.difference import PER_LAYER, SiteDifference, settings, sites
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Count, Ratio
 from pruning_core.runs import plans
@@ -60,7 +60,7 @@ def test_a_damaged_snapshot_is_left_out_and_the_others_stay(tmp_path):
 
 def test_settings_that_differ_are_named_with_both_values():
     other = RECIPE.replace(seed=3, layers={}, target=Count(value=5))
-    found = {s.path: (s.first, s.second) for s in settings(RECIPE, other)}
+    found = {one.setting: one.values for one in settings([RECIPE, other], without=PER_LAYER)}
     assert found == {
         "seed": ("0", "3"),
         "target.kind": ("ratio", "count"),

@@ -13,7 +13,7 @@ from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Schedule,
 from pruning_core.runs.rounds import (
     check_rounds,
     composed,
-    gone_after,
+    gone_at,
     in_dense_units,
     in_present_units,
     progress_of,
@@ -41,7 +41,8 @@ def keep(text):
 
 
 def shares(schedule, whole):
-    return [gone_after(schedule, number, whole) for number in range(1, schedule.rounds + 1)]
+    rounds = schedule.rounds
+    return [gone_at(schedule, number / rounds, whole) for number in range(1, rounds + 1)]
 
 
 def test_the_cubic_schedule_does_most_in_the_first_round() -> None:

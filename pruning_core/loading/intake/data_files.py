@@ -28,7 +28,6 @@ from pruning_core.loading.intake.archives import Archive
 from pruning_core.loading.intake.contents import RefusedFileError, Stored, shortened
 from pruning_core.loading.intake.writing import write_safetensors
 
-SUFFIXES: Final = (".npz", ".zip", ".csv", ".gz", ".idx", ".npy")
 MOST_BYTES: Final = 600_000_000
 """Of everything after unpacking."""
 _MOST_ENTRIES: Final = 20_000
