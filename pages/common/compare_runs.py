@@ -293,6 +293,6 @@ def settings(runs: Sequence[Listed]) -> None:
         )
         rest = len(runs) - len(shown)
         st.caption(
-            "Everything else is the same in all of them; "none" means that there is no such entry."
+            "Everything else is the same in all of them; none means that there is no such entry."
             + (f" The newest {len(shown)} runs; {rest} more are not compared here." if rest else "")
         )
