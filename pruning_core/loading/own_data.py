@@ -85,15 +85,14 @@ def take_in_data(files: Mapping[str, Path], shape: tuple[int, ...] | None = None
         target = Path(room) / values
         found = SANDBOX.ask("data", files, target, {"shape": shape})
         target.replace(place / values)
-    scale, mean, std = _statistics(_tensors(place / values))
     return DataCard(
         title=shortened(" + ".join(sorted(files)), 80),
         values=values,
         shape=tuple(found["shape"]),
         classes=tuple(found["classes"]),
-        scale=scale,
-        mean=mean,
-        std=std,
+        scale=found["scale"],
+        mean=found["mean"],
+        std=found["std"],
         sizes=found["sizes"],
         notes=(*found["warnings"], *found["notes"]),
     )
@@ -143,18 +142,6 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError("The values of these data are not there any more. Upload the file again.")
     return {name: stored.read() for name, stored in read_header(path)[0].items()}
-
-
-def _statistics(tensors: Mapping[str, Tensor]) -> tuple[float, float, float]:
-    """Return scale, mean and standard deviation of the training inputs."""
-    inputs = tensors.get("train.inputs", tensors.get("inputs"))
-    if inputs is None:
-        inputs = next(tensor for name, tensor in tensors.items() if name.endswith("inputs"))
-    scale = 255.0 if inputs.dtype == torch.uint8 else 1.0
-    values = inputs[:20_000].double() / scale
-    values = values[values.isfinite()]
-    mean, std = (float(values.mean()), float(values.std())) if values.numel() > 1 else (0.0, 1.0)
-    return scale, round(mean, 6), round(std, 6) if std > 1e-6 else 1.0
 
 
 def _dataset(key: str, card: DataCard) -> Dataset:

@@ -13,6 +13,7 @@ from torch import nn
 
 from pruning_core.errors import DataError
 from pruning_core.evaluation.baseline import baseline
+from pruning_core.loading import own_data
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import load_model
 from pruning_core.loading.own_data import keep_card, load_own, take_in_data
@@ -194,3 +195,103 @@ def test_a_model_trained_on_plain_values_is_recognised():
     wrong = replace(data.validation, mean=0.9, std=0.1)
     (sentence,) = baseline(Counts(), replace(data, validation=wrong), n=200).suspicions
     assert "normalisation is probably another: with values from 0 to 1" in sentence
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.array([0, 1, 2**64 - 100, 1], np.uint64), "1.845e\\+19"),
+        (np.array([0.0, 1.0, 1e300, 1.0]), r"1e\+300"),
+        (np.array([0, 1, -3, 1]), "hold -3"),
+        (np.array([[0.5, 0.5], [2, -1], [1, 0], [0, 1]]), "one number a sample"),
+    ],
+)
+def test_labels_that_number_no_class_are_refused(tmp_path, labels, says):
+    with pytest.raises(DataError, match=says):
+        take_in_data(written(tmp_path, "d.npz", npz(x=X[:4], y=labels)))
+
+
+def test_samples_that_lie_the_other_way_are_refused_and_axes_of_one_are_not(tmp_path):
+    files = written(tmp_path, "d.npz", npz(x=X, y=Y))
+    with pytest.raises(DataError, match=r"\[4, 5\]; the model takes \[1, 5, 4\]"):
+        take_in_data(files, (1, 5, 4))
+    assert take_in_data(files, (4, 1, 5)).shape == (4, 1, 5)
+    flat = written(tmp_path, "f.npz", npz(x=X.reshape(40, 20), y=Y))
+    made = load_own(keep_card(take_in_data(flat, (1, 5, 4))))
+    assert made.input_shape == (1, 5, 4)
+
+
+def test_a_class_that_only_the_test_samples_have_is_a_class(tmp_path):
+    names, more = np.array(list("ab") * 20), np.array(list("abca") * 10)
+    data = npz(x_train=X, y_train=names, x_test=X, y_test=more)
+    made = load_own(keep_card(take_in_data(written(tmp_path, "d.npz", data))))
+    assert made.classes == ("a", "b", "c")
+    assert made.test.labels.tolist() == [0, 1, 2, 0] * 10
+    data = npz(x=X, y=more, class_names=np.array(["a", "b"]))
+    with pytest.raises(DataError, match="'c' is not among the names"):
+        take_in_data(written(tmp_path, "e.npz", data))
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        ("0,1,2,label", [f"{i},{i},{i + 1},{i % 2}" for i in range(9)]),
+        ("0,1,2,species", [f"{i},{i},{i + 1},{'ab'[i % 2]}" for i in range(9)]),
+        ("0.5,1,2,kind", [f"{i},{i},{i + 1},{i % 2}" for i in range(9)]),
+        (None, [f"{i}.5,{'ab'[i % 2]}" for i in range(9)]),
+        (None, [f"{i},{'yn'[i % 2]}" for i in range(9)]),
+    ],
+)
+def test_the_first_line_of_a_table_is_a_head_only_where_it_names_columns(tmp_path, head, rows):
+    text = "\n".join([head, *rows] if head else rows)
+    card = take_in_data(written(tmp_path, "t.csv", text.encode()))
+    assert card.sizes == {"all": 9}
+    assert len(card.classes) == 2
+
+
+def tiff(value, order):
+    """Return a TIFF of 4 x 4 pixels of 16 bits."""
+    data, mark = np.full((4, 4), value, f"{order}u2").tobytes(), b"MM" if order == ">" else b"II"
+    tags = [(256, 4), (257, 4), (258, 16), (259, 1), (262, 1), (277, 1), (278, 4)]
+    entries = [(tag, 4, 1, number) for tag, number in tags]
+    entries += [(273, 4, 1, 8), (279, 4, 1, len(data))]
+    listed = b"".join(struct.pack(f"{order}HHII", *entry) for entry in sorted(entries))
+    start = mark + struct.pack(f"{order}HI", 42, 8 + len(data))
+    return start + data + struct.pack(f"{order}H", len(entries)) + listed + bytes(4)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_dark_and_bright_images_of_16_bits_stay_dark_and_bright(tmp_path, order):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(8):
+            value = 200 if number % 2 else 51_400
+            archive.writestr(f"{'ab'[number % 2]}/{number}.tif", tiff(value, order))
+    card = take_in_data(written(tmp_path, "deep.zip", buffer.getvalue()))
+    made = load_own(keep_card(card))
+    values = torch.cat([part.inputs for part in (made.train, made.validation, made.test)])
+    assert sorted({int(v) for v in values.flatten()}) == [0, 200]
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is_unpacked(tmp_path):
+    zeros = np.zeros((40, 1, 400, 400), np.uint8)
+    with pytest.raises(DataError, match="more than 200 times"):
+        take_in_data(written(tmp_path, "d.npz", npz(x=zeros, y=Y)))
+    images = gzip.compress(struct.pack(">IIII", 2051, 40, 400, 400) + zeros.tobytes())
+    files = written(tmp_path, "train-images-idx3-ubyte.gz", images)
+    labels = struct.pack(">II", 2049, 40) + Y.astype(np.uint8).tobytes()
+    files |= written(tmp_path, "train-labels-idx1-ubyte.gz", gzip.compress(labels))
+    with pytest.raises(DataError, match="more than 200 times"):
+        take_in_data(files)
+
+
+def test_the_statistics_are_those_of_finite_training_values_and_the_server_reads_none(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(own_data, "_tensors", None)  # the process that reads files counts them
+    values = np.random.default_rng(0).normal(3, 2, (40, 50_000)).astype(np.float32)
+    values[0, 0] = np.inf
+    card = take_in_data(written(tmp_path, "d.npz", npz(x=values, y=Y)))
+    finite = values[np.isfinite(values)].astype(np.float64)
+    assert card.mean == pytest.approx(finite.mean(), abs=1e-6)
+    assert card.std == pytest.approx(finite.std(ddof=1), abs=1e-6)

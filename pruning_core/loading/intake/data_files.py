@@ -30,9 +30,16 @@ from pruning_core.loading.intake.writing import write_safetensors
 
 MOST_BYTES: Final = 600_000_000
 """Of everything after unpacking."""
+_MOST_RATIO: Final = 200
+"""Bytes after unpacking for each one before."""
 _MOST_ENTRIES: Final = 20_000
 _MOST_PIXELS: Final = 25_000_000
 _MOST_CLASSES: Final = 100_000
+_MOST_LABEL: Final = 2**31
+_SAMPLED: Final = 20_000
+"""Samples that mean and deviation are taken from."""
+_BLOCK: Final = 1 << 20
+"""Values that are in memory as float64 at a time."""
 _MOST_ROWS: Final = 2_000_000
 _IMAGES: Final = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 _TRAINING: Final = ("train", "training")
@@ -68,10 +75,12 @@ def read_data(
     found = _read(paths, shape)
     summary: dict[str, Any] = {"warnings": [], "sizes": {}}
     tensors: dict[str, torch.Tensor] = {}
-    classes = found.classes
-    for split, (inputs, labels) in found.splits.items():
-        numbers, names = _numbered(labels, classes)
-        classes = classes or names
+    numbered, names = _numbered_together(
+        {split: labels for split, (_, labels) in found.splits.items()}, found.classes
+    )
+    classes = found.classes or names
+    for split, (inputs, _) in found.splits.items():
+        numbers = numbered[split]
         shaped = _shaped(np.asarray(inputs), shape)
         if len(shaped) != len(numbers):
             raise RefusedFileError(
@@ -94,6 +103,7 @@ def read_data(
     if n_used == 1:
         summary["warnings"].append("All samples have the same class: nothing can be told apart.")
     summary["warnings"] += _value_warnings(tensors)
+    summary["scale"], summary["mean"], summary["std"] = _statistics(tensors)
     stored = [
         Stored(name, tensor.dtype, tuple(tensor.shape), lambda tensor=tensor: tensor)  # type: ignore[misc]
         for name, tensor in tensors.items()
@@ -133,11 +143,24 @@ def _read(paths: Mapping[str, Path], shape: tuple[int, ...] | None) -> Found:
     )
 
 
+def _check_ratio(archive: Archive) -> None:
+    packed = sum(entry.compress_size for entry in archive.members.values())
+    if sum(entry.file_size for entry in archive.members.values()) > _most_unpacked(packed):
+        raise RefusedFileError(
+            f"The zip file unpacks to more than {_MOST_RATIO} times its size: a zip bomb."
+        )
+
+
+def _most_unpacked(packed: int) -> int:
+    return _MOST_RATIO * packed + 1_000_000
+
+
 # ------------------------------------------------------------------ NPZ
 
 
 def _npz(path: Path) -> Found:
     archive = Archive(path, most_entries=64, most_bytes=MOST_BYTES)
+    _check_ratio(archive)
     arrays = {
         name.removesuffix(".npy"): _npy(archive.read(entry, MOST_BYTES), name)
         for name, entry in archive.members.items()
@@ -237,12 +260,14 @@ def _idx_array(path: Path, name: str) -> Array:
         is_packed = raw.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path, "rb") if is_packed else path.open("rb") as stream:
-            return _idx_values(stream, shown)
+            packed = path.stat().st_size
+            most = min(MOST_BYTES, _most_unpacked(packed) if is_packed else packed)
+            return _idx_values(stream, shown, most)
     except (OSError, EOFError, zlib.error):
         raise RefusedFileError(f"'{shown}' is damaged or cut off. Download it again.") from None
 
 
-def _idx_values(stream: BinaryIO | gzip.GzipFile, shown: str) -> Array:
+def _idx_values(stream: BinaryIO | gzip.GzipFile, shown: str, most: int) -> Array:
     start = stream.read(4)
     if len(start) < 4 or start[:3] != b"\0\0\x08" or not 1 <= start[3] <= 4:
         raise RefusedFileError(
@@ -255,6 +280,10 @@ def _idx_values(stream: BinaryIO | gzip.GzipFile, shown: str) -> Array:
     if len(shape) != start[3] or not 0 < count <= MOST_BYTES:
         raise RefusedFileError(
             f"'{shown}' says it has {count:.4g} values; between 1 and {MOST_BYTES:,} are read."
+        )
+    if count > most:
+        raise RefusedFileError(
+            f"'{shown}' says it has {count:,} values, more than {_MOST_RATIO} times what it holds."
         )
     values = stream.read(count + 1)
     if len(values) != count:
@@ -270,9 +299,7 @@ def _idx_values(stream: BinaryIO | gzip.GzipFile, shown: str) -> Array:
 
 def _folders(path: Path, shape: tuple[int, ...] | None) -> Found:
     archive = Archive(path, most_entries=_MOST_ENTRIES, most_bytes=MOST_BYTES)
-    packed = sum(entry.compress_size for entry in archive.members.values())
-    if sum(entry.file_size for entry in archive.members.values()) > 200 * packed + 1_000_000:
-        raise RefusedFileError("The zip file unpacks to more than 200 times its size: a zip bomb.")
+    _check_ratio(archive)
     placed = list(_placed(archive.members.values()))
     classes = tuple(sorted({name for _, name, _ in placed}))
     if len(classes) < 2:
@@ -343,6 +370,7 @@ def _picture(archive: Archive, entry: ZipInfo) -> Image.Image:
         raise RefusedFileError(f"'{name}' is no image that can be read, or is damaged.") from None
     except (Warning, zlib.error, struct.error, EOFError, IndexError, KeyError, TypeError):
         raise RefusedFileError(f"'{name}' is a damaged image.") from None
+    _check_range(picture, name)
     return picture
 
 
@@ -353,21 +381,35 @@ def _common(
     if shape is not None and len(shape) == 3 and shape[0] in {1, 3}:
         return (shape[2], shape[1]), "L" if shape[0] == 1 else "RGB"
     size = Counter(picture.size for picture in pictures).most_common(1)[0][0]
-    is_grey = all(picture.mode in {"1", "L", "I", "I;16", "F", "LA"} for picture in pictures)
+    is_grey = all(picture.mode in {"1", "L", "LA"} or _is_deep(picture) for picture in pictures)
     return size, "L" if is_grey else "RGB"
 
 
 def _pixels(picture: Image.Image, size: tuple[int, int], mode: str) -> Array:
     """Return an image as ``[C, H, W]`` uint8."""
-    if picture.mode in {"I", "I;16", "F"}:
+    if _is_deep(picture):  # one scale for all of them, so that dark ones stay dark
         values = np.asarray(picture, np.float64)
-        most = 65535.0 if values.max(initial=0) > 255 else 255.0
-        picture = Image.fromarray((values / most * 255).clip(0, 255).astype(np.uint8))
+        picture = Image.fromarray((values / 257).astype(np.uint8))
     picture = picture.convert(mode)
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BILINEAR)
     array = np.asarray(picture, np.uint8)
     return array[None] if mode == "L" else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    """Tell 16 bits in either order of bytes; Pillow reads some formats of 16 bits as 32."""
+    return picture.mode == "I" or picture.mode.startswith("I;16")
+
+
+def _check_range(picture: Image.Image, name: str) -> None:
+    """Refuse values of which nothing says what white is."""
+    low, high = picture.getextrema() if picture.mode == "I" else (0, 0)
+    if picture.mode == "F" or low < 0 or high > 65_535:  # type: ignore[operator]
+        raise RefusedFileError(
+            f"The image '{name}' has values that are neither 8 nor 16 bits. Save it as 8 or 16 "
+            "bits, or save the values as .npz."
+        )
 
 
 # ------------------------------------------------------------------ CSV
@@ -391,7 +433,7 @@ def _table(path: Path) -> Found:
             raise RefusedFileError(f"The table has more than {_MOST_ROWS:,} rows.")
     if len(rows) < 2 or len(rows[0]) < 2:
         raise RefusedFileError("The table needs rows of two columns or more: numbers and a class.")
-    head = rows[0] if not _is_number(rows[0][0]) or not _is_number(rows[0][1]) else None
+    head = rows[0] if _is_head(rows) else None
     names = [name.lower() for name in head] if head else []
     at = next((i for i, name in enumerate(names) if name in _LABELS or name == "class"), -1)
     body = rows[1:] if head else rows
@@ -415,6 +457,18 @@ def _table(path: Path) -> Found:
     return Found({"": (values, np.array(labels))})
 
 
+def _is_head(rows: Sequence[Sequence[str]]) -> bool:
+    """Tell whether the first row names columns. The class of a sample may be a word as well."""
+    *cells, last = rows[0]
+    if not all(map(_is_number, cells)):
+        return True
+    others = {row[-1] for row in rows[1:]}
+    if _is_number(last) or last in others:
+        return False
+    is_counted = cells == [str(number) for number in range(len(cells))]
+    return is_counted or last.lower() in (*_LABELS, "class") or all(map(_is_number, others))
+
+
 def _is_number(cell: str) -> bool:
     try:
         float(cell or "nan")
@@ -426,14 +480,25 @@ def _is_number(cell: str) -> bool:
 # ------------------------------------------------------------------ labels and shapes
 
 
-def _numbered(labels: Array, classes: tuple[str, ...]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return labels as numbers from 0, and the names of classes where the labels are names."""
-    flat = np.asarray(labels)
+def _numbered_together(
+    labels: Mapping[str, Array], classes: tuple[str, ...]
+) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
+    """Return labels as numbers from 0 by split, and names; a class may be in one split alone."""
+    flat = [_one_each(np.asarray(own)) for own in labels.values()]
+    numbers, names = _numbered(np.concatenate(flat), classes)
+    parts = np.split(numbers, np.cumsum([len(own) for own in flat])[:-1])
+    return dict(zip(labels, parts, strict=True)), names
+
+
+def _one_each(flat: Array) -> Array:
+    """Return labels as ``[N]``."""
     if flat.ndim == 2 and flat.shape[1] == 1:
         flat = flat[:, 0]
     if (
         flat.ndim == 2
         and flat.shape[1] > 1
+        and flat.dtype.kind in "iufb"
+        and bool(((flat == 0) | (flat == 1)).all())
         and np.array_equal(flat.sum(axis=1), np.ones(len(flat)))
     ):
         flat = flat.argmax(axis=1)  # one-hot
@@ -441,12 +506,23 @@ def _numbered(labels: Array, classes: tuple[str, ...]) -> tuple[NDArray[np.int64
         raise RefusedFileError(
             f"The labels have the shape {list(flat.shape)[:4]}; one number a sample is needed."
         )
+    return flat
+
+
+def _numbered(flat: Array, classes: tuple[str, ...]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return labels as numbers from 0, and the names of classes where the labels are names."""
     if flat.dtype.kind in "SU":
         try:
             flat = flat.astype(np.float64)
         except ValueError:
             names = tuple(classes) or tuple(sorted({str(name) for name in flat.tolist()}))
             places = {name: number for number, name in enumerate(names)}
+            unknown = next((str(n) for n in flat.tolist() if str(n) not in places), None)
+            if unknown is not None:
+                raise RefusedFileError(
+                    f"The label '{shortened(unknown, 40)}' is not among the names of classes in "
+                    "the file."
+                ) from None
             return (
                 np.array([places[str(name)] for name in flat.tolist()], np.int64),
                 tuple(map(shortened, names)),
@@ -461,8 +537,15 @@ def _numbered(labels: Array, classes: tuple[str, ...]) -> tuple[NDArray[np.int64
         raise RefusedFileError(
             f"The labels have the element type {flat.dtype}; give whole numbers."
         )
+    if len(flat) and flat.max() > _MOST_LABEL:
+        raise RefusedFileError(
+            f"The labels hold {float(flat.max()):.4g}, which numbers no class. Number the classes "
+            "from 0."
+        )
     if len(flat) and flat.min() < 0:
-        raise RefusedFileError(f"The labels hold {int(flat.min())}. Number the classes from 0.")
+        raise RefusedFileError(
+            f"The labels hold {float(flat.min()):.4g}. Number the classes from 0."
+        )
     return flat.astype(np.int64), ()
 
 
@@ -477,7 +560,11 @@ def _shaped(inputs: Array, shape: tuple[int, ...] | None) -> Array:
         inputs = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))  # channels last
     elif inputs.ndim == 3 and own != shape and (shape is None or shape == (1, *own)):
         inputs = inputs[:, None]
-    elif shape is not None and math.prod(own) == math.prod(shape) and (len(own) == 1 or 1 in shape):
+    elif (
+        shape is not None
+        and math.prod(own) == math.prod(shape)
+        and (len(own) == 1 or [n for n in own if n != 1] == [n for n in shape if n != 1])
+    ):
         inputs = inputs.reshape(-1, *shape)
     if shape is not None and inputs.shape[1:] != tuple(shape):
         raise RefusedFileError(
@@ -503,3 +590,28 @@ def _value_warnings(tensors: Mapping[str, torch.Tensor]) -> list[str]:
                     f"number {int(wrong.nonzero()[0])}: no accuracy on them means anything."
                 ]
     return []
+
+
+def _statistics(tensors: Mapping[str, torch.Tensor]) -> tuple[float, float, float]:
+    """Return scale, mean and standard deviation of the training inputs, read in blocks."""
+    inputs = tensors.get("train.inputs", tensors.get("inputs"))
+    if inputs is None:
+        inputs = next(tensor for name, tensor in tensors.items() if name.endswith("inputs"))
+    scale = 255.0 if inputs.dtype == torch.uint8 else 1.0
+    flat = inputs[:_SAMPLED].reshape(-1)
+    blocks = [flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK)]
+
+    def finite(block: torch.Tensor) -> torch.Tensor:
+        values = block.double() / scale
+        return values[values.isfinite()]
+
+    count, total = 0, 0.0
+    for block in blocks:
+        values = finite(block)
+        count, total = count + values.numel(), total + float(values.sum())
+    if count < 2:
+        return scale, 0.0, 1.0
+    mean = total / count
+    squares = sum(float((finite(block) - mean).square().sum()) for block in blocks)
+    std = math.sqrt(squares / (count - 1))
+    return scale, round(mean, 6), round(std, 6) if std > 1e-6 else 1.0
