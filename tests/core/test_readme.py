@@ -16,6 +16,7 @@ from pruning_core.exporting.exporter import EXPORTERS
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README", "CONTRIBUTING", "CHANGELOG", "DEPLOYMENT")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
 def test_the_python_snippet_runs_as_it_is_printed(tmp_path):
@@ -58,9 +59,9 @@ def test_an_unknown_public_name_is_an_attribute_error():
 
 def test_every_command_and_format_is_named():
     for command in COMMANDS:
-        assert re.search(rf"^\|.*`{command.NAME}\b.*\|$", README, re.MULTILINE), command.NAME
+        assert re.search(rf"^\|.*`{command.NAME}\b.*\|$", COMMANDS_PAGE, re.MULTILINE), command.NAME
     for key in EXPORTERS:
-        assert f"`{key}`" in README
+        assert f"`{key}`" in COMMANDS_PAGE
 
 
 def test_every_link_leads_to_a_file():
