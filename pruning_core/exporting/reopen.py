@@ -19,6 +19,7 @@ from pruning_core.exporting.result import DataSummary, OnnxCheck, Quantised, Run
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.loading.weights import read_weights
+from pruning_core.loading.weights_only import WeightsOnly
 from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 from pruning_core.planning.resolve import Plan
 from pruning_core.preview import LayerCost, Preview, Totals
@@ -129,8 +130,12 @@ def _load_weights(surgery: Pruned, path: Path) -> Pruned:
     Raises:
         ExportError: If the file does not hold exactly the tensors of the pruned module.
     """
+    module = surgery.module
+    names = module.original_names if isinstance(module, WeightsOnly) else {}
+    places = {original: place for place, original in names.items()}
     try:
-        surgery.module.load_state_dict(read_weights(path))
+        stored = read_weights(path)
+        module.load_state_dict({places.get(name, name): x for name, x in stored.items()})
     except (PruningError, RuntimeError) as error:
         raise damaged(path, error) from error
     return surgery

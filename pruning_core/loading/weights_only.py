@@ -6,7 +6,9 @@ MACs are unknown and no data can be put through it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain, count
+from keyword import iskeyword
 from math import prod
 from typing import Any, Final
 
@@ -61,8 +63,8 @@ class WeightsOnly(nn.Module):
         super().__init__()
         self.original_names: dict[str, str] = {}
         self._weights: list[str] = []
-        for name, tensor in _in_order(tensors).items():
-            here = _place_name(name)
+        ordered = _in_order(tensors)
+        for (name, tensor), here in zip(ordered.items(), _place_names(ordered), strict=True):
             if here != name:
                 self.original_names[here] = name
             is_float = tensor.dtype.is_floating_point and not here.endswith(_STATISTICS)
@@ -81,7 +83,7 @@ class WeightsOnly(nn.Module):
 
     def _owner(self, name: str, tensor: Tensor | None) -> nn.Module:
         """Return the module that holds ``name``, made with the modules around it."""
-        *path, last = name.split(".")
+        path = name.split(".")[:-1]
         module: nn.Module = self
         for depth, part in enumerate(path):
             inner = module._modules.get(part)
@@ -94,14 +96,13 @@ class WeightsOnly(nn.Module):
                 better.__dict__ = inner.__dict__
                 inner = module._modules[part] = better
             module = inner
-        while last in module._parameters or last in module._buffers:
-            raise UnsupportedModelError(f"The file names '{name[:60]}' twice.")
         return module
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "WeightsOnly":
         tensors = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
         copied = WeightsOnly(tensors)
         copied.original_names = dict(self.original_names)
+        copied._weights = list(self._weights)  # a state dict has another order
         return copied
 
     @property
@@ -132,12 +133,37 @@ def _in_order(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
     parts = re.split(r"(\d+)", name)
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
-def _place_name(name: str) -> str:
-    """Return a name whose parts can be names of modules."""
-    return ".".join(f"_{part}" if part in _TAKEN else part for part in name.split("."))
+def _place_names(names: Iterable[str]) -> list[str]:
+    """Return a name for each whose parts can be names of modules; no two become the same.
+
+    PyTorch writes these names into code that it runs, so they hold nothing but letters and digits
+    of ASCII, underscores and hyphens.
+    """
+    found: dict[tuple[tuple[str, ...], bool], str] = {}
+    taken: set[str] = set()
+    for name in names:
+        parts = tuple(name.split("."))
+        place = ""
+        for depth in range(1, len(parts) + 1):
+            part = (parts[:depth], depth == len(parts))
+            if part not in found:
+                found[part] = _free(place + _safe(part[0][-1]), taken)
+                taken.add(found[part])
+            place = f"{found[part]}."
+    return [found[tuple(name.split(".")), True] for name in names]
+
+
+def _safe(part: str) -> str:
+    safe = re.sub(r"[^\w-]", "_", part, flags=re.ASCII)
+    return f"_{safe}" if safe in _TAKEN or iskeyword(safe) else safe
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    numbers = (f"{name}_{number}" for number in count(2))
+    return next(free for free in chain([name], numbers) if free not in taken)
 
 
 def _kind(tensor: Tensor) -> type[nn.Module]:

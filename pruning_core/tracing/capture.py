@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -57,8 +58,10 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
     """Run ``module`` once on fake tensors and record every operator.
 
     Raises:
-        UnsupportedModelError: If the model does not run on the inputs or cannot be recorded.
+        UnsupportedModelError: If the model does not run on the inputs or cannot be recorded, or
+            has names that PyTorch would write into code unescaped.
     """
+    _check_names(module)
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     spans: list[tuple[str, int, int]] = []
     shapes: dict[str, tuple[int, ...]] = {}
@@ -98,6 +101,17 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
             hook.remove()
     owner = _innermost(graph, spans)
     return Capture(graph, tensors, owner, shapes, inputs, output, by_values)
+
+
+def _check_names(module: nn.Module) -> None:
+    """Refuse names that could leave the quotes in which ``torch.fx`` puts them into its code."""
+    parts = dict(module.named_modules()), dict(module.named_parameters(remove_duplicate=False))
+    for name in chain(*parts, dict(module.named_buffers(remove_duplicate=False))):
+        if not name.isprintable() or set(name) & set("\"'\\"):
+            raise UnsupportedModelError(
+                f"A part of the model is called {name[:60]!r}; names with quotes, backslashes or "
+                "control characters cannot be traced. Rename it."
+            )
 
 
 def _has_unknown_sizes(graph: fx.GraphModule) -> bool:

@@ -1,5 +1,8 @@
 """A file of weights alone, and in an architecture whose names or shapes differ."""
 
+import contextlib
+import re
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -7,7 +10,15 @@ import torch
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from pruning_core.errors import DataError, MissingEvidenceError, UnsupportedModelError
+from pruning_core import export
+from pruning_core.errors import (
+    DataError,
+    ExportError,
+    MissingEvidenceError,
+    UnsupportedModelError,
+)
+from pruning_core.exporting.exporter import EXPORTERS
+from pruning_core.exporting.reopen import open_run
 from pruning_core.loading.fitting import fit, fitted
 from pruning_core.loading.model import load_model
 from pruning_core.loading.permitted import is_permitted, permit
@@ -108,6 +119,55 @@ def test_a_run_of_weights_alone_writes_the_masks_of_torch_prune_under_the_origin
         assert torch.equal(found[layer.name] != 0, layer.w_mask.bool())
         assert torch.equal(found[layer.name].float(), layer.w.detach())
     assert result.problems["onnx"]
+
+
+HOSTILE = {
+    'ok") if open("ran", "w") else getattr(self, "ok.weight': torch.randn(4, 8),
+    "ok', open('ran', 'w'), '.weight": torch.randn(4, 8),
+    'x\\");open("ran","w")#.weight': torch.randn(4, 8),
+    "a\nopen('ran','w')\n.weight": torch.randn(4, 8),
+    "ok.weight": torch.randn(3, 8),
+    "class.weight": torch.randn(3, 8),
+    "type.weight": torch.randn(3, 8),
+    "_type.weight": torch.randn(2, 8),
+    "a:b.weight": torch.randn(2, 8),
+    "a_b.weight": torch.randn(2, 5),
+    "a_b": torch.randn(2, 5),
+    "\u00b2": torch.randn(2, 5),
+}
+
+
+def test_no_name_of_a_file_runs_as_code_in_any_form_and_every_name_comes_back(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = stored(tmp_path, HOSTILE)
+    recipe = Recipe(model=f"weights:{path}", target={"kind": "ratio", "value": 0.5})
+    *_, finished = execute(recipe)
+    result, folder = finished.result, tmp_path / "run"
+    folder.mkdir()
+    write_run(result, folder)
+    for key in EXPORTERS:
+        with contextlib.suppress(ExportError):
+            export(result, key, folder)
+        assert not list(tmp_path.rglob("ran")), key
+    assert (folder / "pruned_network.zip").is_file()
+    assert (folder / "model.pt2").is_file()
+    found, again = read_weights(folder / "model.safetensors"), open_run(folder)
+    assert {name: x.shape for name, x in found.items()} == {n: x.shape for n, x in HOSTILE.items()}
+    mine, other = again.surgery.module.state_dict(), result.surgery.module.state_dict()
+    assert mine.keys() == other.keys()
+    assert all(torch.equal(mine[name], other[name]) for name in mine)
+    for name in mine:
+        assert all(re.fullmatch(r"[A-Za-z0-9_-]+", part) for part in name.split("."))
+
+
+@pytest.mark.parametrize("name", ['a"b', "a'b", "a\\b", "a\nb"])
+def test_a_model_with_names_that_could_become_code_is_not_traced(name):
+    model = nn.Sequential()
+    model.add_module(name, nn.Linear(3, 2))
+    with pytest.raises(UnsupportedModelError, match="quotes, backslashes"):
+        trace(model, torch.zeros(1, 3))
 
 
 def test_data_cannot_be_put_through_weights_alone(tmp_path):
