@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import charts, course, learn_contents, learn_controls, state
+from pages.common import charts, course, learn_contents, learn_controls, own_files, state
 from pages.common.format import prose
 from pruning_core.lessons.texts import Words
 
@@ -278,7 +278,7 @@ def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> 
         torch=measured.environment["torch"],
     )
     st.caption(prose(frame("sources", sources="; ".join(lesson.sources))))
-    st.caption(f":gray-badge[MEASURED] {prose(provenance)}")
+    st.caption(f":gray-badge[{'EXACT' if lesson.is_exact else 'MEASURED'}] {prose(provenance)}")
 
 
 def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -> None:
@@ -342,7 +342,7 @@ def _on(lesson: "Lesson", found: "Facts") -> None:
         )
         if current.model != recipe.model:
             st.button(
-                prose(frame("on.own", model=current.model)),
+                prose(frame("on.own", model=own_files.title(current.model))),
                 help=frame("on.own_help"),
                 key="learn_own",
                 on_click=_press(lambda: _leave(_on_own(recipe, current.model))),

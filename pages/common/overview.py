@@ -24,9 +24,7 @@ def chooser() -> None:
     st.radio(
         "Models",
         models,
-        format_func=lambda key: markdown(
-            cards[key].title if key in cards else own_files.title(key)
-        ),
+        format_func=lambda key: markdown(own_files.title(key)),
         captions=[_caption(identity, cards.get(identity)) for identity in models],
         **state.bound("model_choice", state.recipe().model, state.choose_model),
     )
@@ -48,7 +46,7 @@ def _caption(identity: str, card: "ModelCard | None") -> str:
 def first_layer(identity: str) -> None:
     """Draw heatmap and histogram of the L1 importance of the first layer's weights."""
     card = cache.card(identity)
-    st.subheader(markdown(card.title if card else own_files.title(identity)), anchor=False)
+    st.subheader(markdown(own_files.title(identity)), anchor=False)
     if card is not None:
         st.markdown(markdown(card.description))
     parameter, values = cache.first_weights(identity)

@@ -27,10 +27,11 @@ _MOST_ROWS: Final = 2_000
 
 
 def title(identity: str) -> str:
-    """Return the name of a model on the screen: that of its file, if it is an upload."""
+    """Return the name of a model on the screen: its title, or the file it was uploaded as."""
     prefix, _, name = identity.partition(":")
     if prefix != "weights":
-        return identity
+        card = cache.card(identity)
+        return card.title if card else identity
     reference, architecture = split_name(name)
     try:
         _, upload = _find(reference)

@@ -204,6 +204,7 @@ class Lesson:
         reached: All facts -> whether what was to be done is done; None: any position will do.
         is_long: Measured beside the page and kept on disk.
         is_timed: Measures times, so nothing else is measured meanwhile.
+        is_exact: Its numbers are counted from weights and shapes; nothing depends on samples.
     """
 
     key: str
@@ -222,6 +223,7 @@ class Lesson:
     reached: Callable[[Facts], bool] | None = None
     is_long: bool = False
     is_timed: bool = False
+    is_exact: bool = False
 
 
 LESSONS: Final[Registry[Lesson]] = Registry("lesson")

@@ -78,6 +78,7 @@ LESSONS.add(
     "cost",
     Lesson(
         key="cost",
+        is_exact=True,
         chapter="why",
         place=10,
         sources=("LeCun et al. 1998, Proc. IEEE 86(11)", "Han et al. 2015, arXiv:1506.02626"),

@@ -93,6 +93,7 @@ LESSONS.add(
     "coupling",
     Lesson(
         key="coupling",
+        is_exact=True,
         chapter="granularity",
         place=70,
         sources=("Li et al. 2017, arXiv:1608.08710", "Fang et al. 2023, arXiv:2301.12900"),

@@ -105,6 +105,7 @@ LESSONS.add(
     "square",
     Lesson(
         key="square",
+        is_exact=True,
         chapter="granularity",
         place=80,
         sources=("Li et al. 2017, arXiv:1608.08710", "MIT 6.5940, Lab 1, question 8"),

@@ -96,6 +96,7 @@ LESSONS.add(
     "threshold",
     Lesson(
         key="threshold",
+        is_exact=True,
         chapter="why",
         place=30,
         sources=("Han et al. 2015, arXiv:1506.02626",),

@@ -73,6 +73,7 @@ LESSONS.add(
     "weights",
     Lesson(
         key="weights",
+        is_exact=True,
         chapter="why",
         place=20,
         sources=("Han et al. 2015, arXiv:1506.02626", "MIT 6.5940, Lab 1, question 1"),
