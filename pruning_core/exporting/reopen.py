@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pruning_core.errors import ExportError, PruningError
@@ -20,6 +21,7 @@ from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.loading.weights import read_weights
 from pruning_core.loading.weights_only import WeightsOnly
+from pruning_core.planning.mixed import sites_of
 from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 from pruning_core.planning.resolve import Plan
 from pruning_core.preview import LayerCost, Preview, Totals
@@ -50,13 +52,13 @@ def open_run(folder: Path, *, allow_python: Callable[[str], bool] = lambda _: Tr
     document = read_document(folder / "report.json")
     if recipe.fingerprint != document.get("recipe_fingerprint"):
         raise ExportError(
-            f"recipe.json and report.json in '{folder}' belong to different runs. Run again."
+            f"recipe.json and report.json in '{folder.name}' belong to different runs. Run again."
         )
     model = load_model(
         recipe.model, input_shape=recipe.input_shape, allow_python=allow_python(recipe.model)
     )
     network = trace(model.module, model.inputs)
-    plan = _plan(recipe, document, folder)
+    plan = _plan(recipe, document, network, folder)
     surgery = _load_weights(prune(model, network, plan), folder / "model.safetensors")
     try:
         result = _result(document, recipe, model, network, plan, surgery)
@@ -87,7 +89,7 @@ def read_document(path: Path) -> Document:
         raise damaged(path, error) from error
     if not isinstance(document, dict) or document.get("version") != DOCUMENT_VERSION:
         raise ExportError(
-            f"'{path}' is no report of version {DOCUMENT_VERSION}. Give the folder of a run."
+            f"'{path.name}' is no report of version {DOCUMENT_VERSION}. Give the folder of a run."
         )
     return document
 
@@ -99,20 +101,22 @@ def _read(path: Path, most: int) -> bytes:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ExportError(
-            f"'{path}' cannot be read: {reason}. Give the folder of a run."
+            f"'{path.name}' cannot be read: {reason}. Give the folder of a run."
         ) from error
     if len(raw) > most:
-        raise ExportError(f"'{path}' has more than {most:,} bytes, which no run writes.")
+        raise ExportError(f"'{path.name}' has more than {most:,} bytes, which no run writes.")
     return raw
 
 
-def _plan(recipe: Recipe, document: Document, folder: Path) -> Plan:
+def _plan(recipe: Recipe, document: Document, network: Network, folder: Path) -> Plan:
     """Return the plan of the stored masks, which must have the stored fingerprint."""
     path = folder / "report.json"
+    n_units = {site.name: site.n_units for site in sites_of(recipe, network)}
     try:
+        keep = {site: _mask(site, packed, n_units) for site, packed in document["keep"].items()}
         plan = Plan(
             recipe=recipe,
-            keep={site: unpack_mask(packed) for site, packed in document["keep"].items()},
+            keep=keep,
             thresholds=document["thresholds"],
             notes={site: tuple(texts) for site, texts in document["notes"].items()},
         )
@@ -120,8 +124,15 @@ def _plan(recipe: Recipe, document: Document, folder: Path) -> Plan:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
     if plan.fingerprint != expected:
-        raise ExportError(f"The masks in '{path}' are damaged: their fingerprint differs.")
+        raise ExportError(f"The masks in '{path.name}' are damaged: their fingerprint differs.")
     return plan
+
+
+def _mask(site: str, packed: Mapping[str, Any], n_units: Mapping[str, int]) -> NDArray[np.bool_]:
+    """Unpack the mask of a site, once it is known to be as long as the site has units."""
+    if packed["n"] != n_units.get(site):
+        raise ValueError(f"the model has no '{site[:40]}' of {packed['n']} units")
+    return unpack_mask(packed)
 
 
 def _load_weights(surgery: Pruned, path: Path) -> Pruned:
@@ -287,5 +298,5 @@ def damaged(path: Path, error: Exception) -> ExportError:
     """Return the error that says that a file of a run cannot be used."""
     lines = str(error).splitlines() or [type(error).__name__]
     return ExportError(
-        f"'{path}' is damaged or not of this run ({lines[0][:120].rstrip('.')}). Run again."
+        f"'{path.name}' is damaged or not of this run ({lines[0][:120].rstrip('.')}). Run again."
     )

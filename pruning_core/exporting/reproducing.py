@@ -35,11 +35,12 @@ print("written to", folder)"""
 def constants(result: RunResult, out: str) -> str:
     """Return the lines that hold what the run was asked for and what masks it made."""
     threads = result.environment.get("threads", "")
+    is_number = threads.isascii() and threads.isdigit() and len(threads) < 5
     lines = "\n".join(f"    {line!r}" for line in result.recipe.to_json().splitlines(keepends=True))
     return (
         f"RECIPE = (\n{lines}\n)\n"
         f"MASKS = {result.plan.fingerprint!r}\n"
-        f"THREADS = {int(threads) if threads.isdigit() else None!r}  # others give other bits\n"
+        f"THREADS = {int(threads) if is_number else None!r}  # others give other bits\n"
         f"OUT = {out!r}"
     )
 

@@ -12,6 +12,8 @@ MAX_REPORT_BYTES: Final = 16_000_000
 
 _Text = Annotated[str, Field(max_length=2000)]
 _Name = Annotated[str, Field(max_length=512)]
+_Word = Annotated[str, Field(pattern=r"^[\w .,:;+()@/&#®™-]{0,200}$")]
+"""Plain words, e.g. the name of a processor: nothing that Markdown or HTML could act on."""
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0, le=10**15)]
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -154,7 +156,7 @@ class _Report(_Entry):
     rounds_kept: _Count
     epochs: Annotated[list[_Epoch], Field(max_length=100_000)]
     seconds: dict[_Name, float]
-    environment: dict[_Name, _Text]
+    environment: dict[_Word, _Word]
     data: _Data | None
     surgery: _Surgery
     onnx: _Onnx

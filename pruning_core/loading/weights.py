@@ -78,8 +78,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(
-            f"The weights '{path}' cannot be read: {str(error)[:160]}. Give a whole safetensors "
-            "file."
+            f"The weights '{path.name}' cannot be read: {str(error)[:160]}. Give a whole "
+            "safetensors file."
         ) from None
 
 

@@ -6,8 +6,10 @@ anew here when they are wanted.
 """
 
 import json
+import os
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,11 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Final
 
 from pruning_core.errors import ExportError, PruningError, RunError
-from pruning_core.exporting.document import Document, plain, unpack_mask
+from pruning_core.exporting.document import Document, plain
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.schema import MAX_REPORT_BYTES, checked_report
 from pruning_core.loading.intake.archives import DAMAGED
-from pruning_core.planning.plan import Plan
+from pruning_core.loading.intake.safetensors_files import read_header
 from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 from pruning_core.runs.counting import counted
 from pruning_core.runs.store import Record, Store
@@ -28,6 +30,8 @@ from pruning_core.runs.store import Record, Store
 MAX_FILES: Final = 200
 MAX_WEIGHTS_BYTES: Final = 1_000_000_000
 MAX_IMPORTED: Final = 100
+MAX_UNITS: Final = 200_000_000
+MAX_DIRECTORY_BYTES: Final = 200_000
 IMPORTED: Final = "imported"
 _LIMITS: Final = {
     "recipe.json": MAX_RECIPE_BYTES,
@@ -35,6 +39,8 @@ _LIMITS: Final = {
     "model.safetensors": MAX_WEIGHTS_BYTES,
 }
 _PIECE: Final = 1_000_000
+_END: Final = struct.Struct("<4s4H2LH")
+_LOCATOR: Final = 20  # bytes; stands before the end record in archives for more than 4 GB
 
 
 def import_run(
@@ -77,6 +83,7 @@ def import_run(
 def _unpack(archive: BinaryIO, folder: Path, check: Callable[[Recipe], object]) -> Document:
     """Write the three files into ``folder``; the report as it was understood."""
     with _readable():
+        _check_directory(archive)
         opened = zipfile.ZipFile(archive)
     with opened:
         found = _members(opened)
@@ -95,6 +102,26 @@ def _unpack(archive: BinaryIO, folder: Path, check: Callable[[Recipe], object]) 
     text = json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
     (folder / "report.json").write_text(text, encoding="utf-8")
     return document
+
+
+def _check_directory(archive: BinaryIO) -> None:
+    """Refuse a long directory before all of it is read; the end record is found as zipfile does."""
+    size = archive.seek(0, os.SEEK_END)
+    archive.seek(max(0, size - _END.size - 65_535 - _LOCATOR))
+    tail = archive.read()
+    archive.seek(0)
+    start = len(tail) - _END.size
+    if not (tail[-_END.size :].startswith(b"PK\5\6") and tail.endswith(b"\0\0")):
+        start = tail.rfind(b"PK\5\6")
+    if not 0 <= start <= len(tail) - _END.size:
+        raise zipfile.BadZipFile("it has no directory at its end")
+    *_, n_bytes, _, _ = _END.unpack_from(tail, start)
+    is_large = tail[max(0, start - _LOCATOR) :].startswith(b"PK\6\7")
+    if is_large or n_bytes > MAX_DIRECTORY_BYTES:
+        raise ExportError(
+            "The directory of the archive is too large; the folder of a run has a few files. Zip "
+            "that folder alone."
+        )
 
 
 @contextmanager
@@ -199,15 +226,17 @@ def _piece(stream: IO[bytes]) -> bytes:
 
 
 def _check_together(recipe: Recipe, document: Document) -> None:
-    """Refuse a report of another recipe, and masks that are not those of their fingerprint."""
+    """Refuse a report of another recipe, and masks too large for any model.
+
+    They are unpacked when the model is known, and only if they are as long as it has units.
+    """
     if recipe.fingerprint != document["recipe_fingerprint"] or recipe.model != document["model"]:
         raise ExportError("recipe.json and report.json belong to different runs.")
-    try:
-        keep = {site: unpack_mask(packed) for site, packed in document["keep"].items()}
-    except ValueError as error:
-        raise ExportError(f"report.json holds {error}.") from None
-    if Plan(recipe, keep, {}, {}).fingerprint != document["mask_fingerprint"]:
-        raise ExportError("The masks in report.json are damaged: their fingerprint differs.")
+    n_units = sum(packed["n"] for packed in document["keep"].values())
+    if n_units > MAX_UNITS:
+        raise ExportError(
+            f"report.json holds masks of {n_units:,} units; at most {MAX_UNITS:,} are read."
+        )
 
 
 def _check_weights(folder: Path, document: Document, allow_python: Callable[[str], bool]) -> None:
@@ -216,6 +245,7 @@ def _check_weights(folder: Path, document: Document, allow_python: Callable[[str
     Raises:
         ExportError: If the weights are not those of the report.
     """
+    read_header(folder / "model.safetensors")  # has bounds, unlike the library
     try:
         result = open_run(folder, allow_python=allow_python)
     except PruningError:

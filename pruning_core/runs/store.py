@@ -230,8 +230,9 @@ def read_spec(path: Path) -> Spec:
             tensorboard=document.get("tensorboard") is True,
         )
     except (OSError, ValueError, KeyError, TypeError, PruningError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error  # no path
         raise RunError(
-            f"The description of run {path.parent.name} cannot be read ({error}). "
+            f"The description of run {path.parent.name} cannot be read ({reason}). "
             "Delete the run and start it again."
         ) from error
 
@@ -285,7 +286,7 @@ class Store:
             (self.root / "runs").mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise RunError(
-                f"The folder for runs, '{self.root}', cannot be used: {error.strerror}. Set "
+                f"The folder for runs, '{self.root.name}', cannot be used: {error.strerror}. Set "
                 "PRUNING_STUDIO_STATE to a folder of yours that can be written to."
             ) from error
         self._prepare()
@@ -700,8 +701,8 @@ class Store:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise RunError(
-                f"The runs in '{self.root}' were written by a newer version (schema {version}; "
-                f"this program knows {SCHEMA_VERSION}). Update the program, or set "
+                f"The runs in '{self.root.name}' were written by a newer version (schema "
+                f"{version}; this program knows {SCHEMA_VERSION}). Update the program, or set "
                 "PRUNING_STUDIO_STATE to another folder."
             )
         if version:

@@ -3,6 +3,7 @@
 import io
 import json
 import stat
+import struct
 import zipfile
 
 import numpy as np
@@ -17,12 +18,13 @@ from pruning_core.comparing.overlap import overlaps
 from pruning_core.comparing.tree import Entry, tree
 from pruning_core.comparing.variant import AXES, Variant, final, front, variants_of
 from pruning_core.errors import ExportError, PruningError, RunError, UnknownNameError
-from pruning_core.exporting.document import run_document
+from pruning_core.exporting import reopen
+from pruning_core.exporting.document import run_document, unpack_mask
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.schema import checked_report
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.planning.difference import settings
-from pruning_core.runs import comparisons
+from pruning_core.runs import comparisons, importing
 from pruning_core.runs.importing import import_run
 from pruning_core.runs.pipeline import execute, write_run
 from pruning_core.runs.store import Store
@@ -397,6 +399,78 @@ def test_weights_of_another_run_of_the_same_size_are_refused(folders, store):
     zeros = raw[:start] + bytes(len(raw) - start)
     archive = zipped(folders[0], changes={"run/model.safetensors": zeros})
     with pytest.raises(ExportError, match="nonzero"):
+        import_run(archive, "x", store=store)
+
+
+def test_masks_that_do_not_belong_to_the_model_are_never_unpacked(folders, store, monkeypatch):
+    keep = json.loads((folders[0] / "report.json").read_bytes())["keep"]
+    unpacked = []
+
+    def unpack(packed):
+        unpacked.append(packed["n"])
+        return unpack_mask(packed)
+
+    monkeypatch.setattr(reopen, "unpack_mask", unpack)
+    first = next(iter(keep))
+    for added, said in (
+        ({f"x{n}": {"n": 10**8, "bits": ""} for n in range(3)}, "300,[0-9]{3},[0-9]{3} units"),
+        ({"x": {"n": 10**8, "bits": ""}}, "no 'x' of 100000000 units"),
+        ({first: {"n": 10**8, "bits": ""}}, f"no '{first}' of 100000000 units"),
+    ):
+        archive = zipped(folders[0], changes=report_with(folders[0], keep=keep | added))
+        with pytest.raises(ExportError, match=said) as caught:
+            import_run(archive, "x", store=store)
+        assert str(store.root) not in str(caught.value)
+    assert max(unpacked, default=0) <= 1000
+
+
+def test_a_long_directory_or_header_is_refused_before_it_is_read(folders, store, monkeypatch):
+    many = {f"run/{n:05}.txt": b"" for n in range(4000)}
+    large = zipped(folders[0], changes=many).getvalue()
+    raw = zipped(folders[0]).getvalue()
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile, "ZipFile", None)
+        for archive in (large, raw[:-22] + locator + raw[-22:]):
+            with pytest.raises(ExportError, match="directory of the archive is too large"):
+                import_run(io.BytesIO(archive), "x", store=store)
+    commented = raw[:-2] + b"\3\0PK!"
+    assert import_run(io.BytesIO(commented), "x", store=store).state == "done"
+    header = json.dumps(
+        {f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(20_000)}
+    ).encode()
+    weights = len(header).to_bytes(8, "little") + header
+    report = json.loads((folders[0] / "report.json").read_bytes())
+    changes = report_with(folders[0], bytes=report["bytes"] | {"after": len(weights)})
+    archive = zipped(folders[0], changes=changes | {"run/model.safetensors": weights})
+    monkeypatch.setattr(importing, "open_run", None)
+    with pytest.raises(PruningError, match="20,000"):
+        import_run(archive, "x", store=store)
+
+
+def test_a_file_of_a_run_is_named_without_the_path_of_the_server(folders, store):
+    raw = bytearray((folders[0] / "model.safetensors").read_bytes())
+    place = raw.index(b"weight")
+    raw[place : place + 6] = b"height"  # whole, and not of this model
+    archive = zipped(folders[0], changes={"run/model.safetensors": bytes(raw)})
+    with pytest.raises(ExportError, match=r"'model\.safetensors' is damaged") as caught:
+        import_run(archive, "x", store=store)
+    assert str(store.root) not in str(caught.value)
+    with pytest.raises(ExportError) as caught:
+        reopen.read_document(store.root / "report.json")
+    assert str(store.root) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "added", [{"x": "![i](http://a.b/c.png)"}, {"<img src=x>": "1"}, {"threads": "\u00b2"}]
+)
+def test_an_environment_that_could_be_more_than_words_is_refused(folders, store, added):
+    known = json.loads((folders[0] / "report.json").read_bytes())["environment"]
+    known |= {"processor": "Intel(R) Core(TM) i7-8650U CPU @ 1.90GHz", "device": "cuda:0"}
+    fine = zipped(folders[0], changes=report_with(folders[0], environment=known))
+    assert import_run(fine, "x", store=store).state == "done"
+    archive = zipped(folders[0], changes=report_with(folders[0], environment=known | added))
+    with pytest.raises(ExportError, match="environment"):
         import_run(archive, "x", store=store)
 
 
