@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pruning_core.errors import UnsupportedModelError
 from pruning_core.loading.intake.contents import shortened
+from pruning_core.loading.weights_only import in_order
 
 Verdict = Literal["same name", "renamed", "shape differs", "missing in the file", "not used"]
 
@@ -73,7 +74,7 @@ class Fit:
 def fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> Fit:
     """Compare the state dict of ``module`` with ``tensors``; try what names usually differ by."""
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    given = {name: tuple(tensor.shape) for name, tensor in in_order(tensors).items()}
     names, rules = _best_names(wanted, given)
     n_classes = _other_classes(module, wanted, {new: given[old] for new, old in names.items()})
     if n_classes is not None:
@@ -86,7 +87,8 @@ def fitted(module: nn.Module, tensors: Mapping[str, Tensor], title: str) -> nn.M
     """Return ``module`` with the weights of ``tensors``, after what :func:`fit` suggests.
 
     Raises:
-        UnsupportedModelError: If a tensor is missing or has another shape.
+        UnsupportedModelError: If a tensor is missing, has another shape, or holds whole numbers
+            where the architecture has weights.
     """
     found = fit(module, tensors)
     if found.problem:
@@ -96,7 +98,14 @@ def fitted(module: nn.Module, tensors: Mapping[str, Tensor], title: str) -> nn.M
     state = module.state_dict()
     for row in found.rows:
         if row.name and row.file_name:
-            state[row.name] = tensors[row.file_name].to(state[row.name].dtype, copy=True)
+            given = tensors[row.file_name]
+            if state[row.name].is_floating_point() and not given.is_floating_point():
+                raise UnsupportedModelError(
+                    f"The weights '{title}' do not fit: '{shortened(row.file_name, 40)}' holds "
+                    f"whole numbers ({str(given.dtype).removeprefix('torch.')}), no trained "
+                    "weights. Save float weights; quantised ones cannot be pruned."
+                )
+            state[row.name] = given.to(state[row.name].dtype, copy=True)
     module.load_state_dict(state)
     return module
 

@@ -63,7 +63,7 @@ class WeightsOnly(nn.Module):
         super().__init__()
         self.original_names: dict[str, str] = {}
         self._weights: list[str] = []
-        ordered = _in_order(tensors)
+        ordered = in_order(tensors)
         for (name, tensor), here in zip(ordered.items(), _place_names(ordered), strict=True):
             if here != name:
                 self.original_names[here] = name
@@ -117,7 +117,7 @@ class WeightsOnly(nn.Module):
         return [_read(numbers, named[name]) for name in self._weights]
 
 
-def _in_order(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def in_order(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return the tensors in the order of layers: names that were sorted are sorted by number.
 
     Libraries sort them within an element type; a checkpoint has them as the model was built.

@@ -305,3 +305,72 @@ def test_a_summary_is_plain_data_and_nothing_of_a_pickle_runs(tmp_path):
     with pytest.raises(RefusedFileError, match=r"holds code.*posix mkdir"):
         read_upload({"bare.pt": path}, tmp_path / "out.safetensors")
     assert not (tmp_path / "made").exists()
+
+
+def test_a_view_that_negates_its_values_is_refused(tmp_path):
+    values = torch._neg_view(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    for old in (False, True):
+        data = saved({"w.weight": values}, _use_new_zipfile_serialization=not old)
+        assert torch.load(io.BytesIO(data), weights_only=True)["w.weight"][0, 0] == -1
+        with pytest.raises(RefusedFileError, match="stored as a view"):
+            torch_files.read_checkpoint(written(tmp_path, "n.pt", data)["n.pt"])
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"a.b": torch.ones(2, 2), "a": {"b": torch.zeros(2, 2)}},
+        {"a": {"b": torch.zeros(2, 2)}, "a.b": torch.ones(2, 2)},
+        {"a.b": {"w": torch.ones(2, 2)}, "a": {"b": {"w": torch.zeros(2, 2)}}},
+    ],
+)
+def test_a_name_that_is_made_twice_is_refused(tmp_path, state):
+    path = written(tmp_path, "d.pt", saved(state))["d.pt"]
+    with pytest.raises(RefusedFileError, match=r"'a\.b' twice"):
+        torch_files.read_checkpoint(path)
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_values_of_8_bits_with_a_scale_beside_them_are_refused_and_without_are_read(
+    tmp_path, suffix
+):
+    write = safetensors.torch.save if suffix == "safetensors" else saved
+    small = {"l.weight": torch.randn(4, 4).to(torch.float8_e4m3fn), "m.scale": torch.ones(3)}
+    path = written(tmp_path, f"a.{suffix}", write(small))
+    assert read_upload(path, tmp_path / "o.safetensors")["groups"][0]["n_tensors"] == 2
+    scaled = small | {"l.weight_scale": torch.tensor(12.0)}
+    with pytest.raises(RefusedFileError, match=r"'l\.weight_scale'.*not applied"):
+        read_upload(written(tmp_path, f"b.{suffix}", write(scaled)), tmp_path / "o.safetensors")
+
+
+def test_whole_numbers_are_no_weights_by_any_name_that_ends_so(tmp_path):
+    state = {"in_proj_weight": torch.ones(4, 4, dtype=torch.int8), "l.weight": torch.ones(2, 2)}
+    path = written(tmp_path, "i.safetensors", safetensors.torch.save(state))
+    with pytest.raises(RefusedFileError, match="'in_proj_weight' holds whole numbers"):
+        read_upload(path, tmp_path / "o.safetensors")
+
+
+def test_weights_of_an_onnx_file_that_are_not_read_are_named(tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["y"]),
+            helper.make_node("Cast", ["v"], ["u"], to=TensorProto.FLOAT),
+            helper.make_node("MatMul", ["y", "u"], ["z"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 2])],
+        [
+            helper.make_tensor("w", TensorProto.FLOAT, [4, 3], [0.5] * 12),
+            helper.make_tensor("v", TensorProto.BFLOAT16, [3, 2], [1.0] * 6),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "m.onnx")
+    contents = onnx_files.read_onnx(tmp_path / "m.onnx")
+    assert set(values(contents)) == {"w"}
+    assert "'v' are left out" in contents.notes[0]
+    assert "bfloat16" in contents.notes[0]

@@ -22,6 +22,7 @@ from pruning_core.exporting.reopen import open_run
 from pruning_core.loading.fitting import fit, fitted
 from pruning_core.loading.model import load_model
 from pruning_core.loading.permitted import is_permitted, permit
+from pruning_core.loading.providers.weights import read_tensors
 from pruning_core.loading.weights import read_weights
 from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import resolve
@@ -249,3 +250,21 @@ def test_weights_that_hold_nan_are_opened_and_named_when_they_are_rated(tmp_path
     model = load_model(f"weights:{path}")
     with pytest.raises(UnsupportedModelError, match="'fc' are not all finite"):
         score(model, trace(model.module, model.inputs), Recipe(model=model.identity))
+
+
+def test_blocks_of_a_sorted_file_go_where_their_numbers_say(tmp_path):
+    state = {f"b.{i}.weight": torch.full((8, 8), float(i)) for i in range(12)}
+    path = stored(tmp_path, {"a.weight": torch.randn(8, 5), **state})
+    target = nn.ModuleDict({"first": nn.Linear(5, 8, bias=False)})
+    target.update({f"blk{i}": nn.Linear(8, 8, bias=False) for i in range(12)})
+    made = fitted(target, read_tensors(str(path))[0], "w")
+    assert [int(made.get_submodule(f"blk{i}").weight[0, 0]) for i in range(12)] == list(range(12))
+
+
+def test_whole_numbers_of_a_file_of_this_machine_become_no_weights(tmp_path):
+    path = stored(tmp_path, {"fc.weight": torch.ones(8, 5, dtype=torch.int8)})
+    with pytest.raises(DataError, match="holds whole numbers"):
+        read_tensors(str(path))
+    target = nn.ModuleDict({"fc": nn.Linear(5, 8, bias=False)})
+    with pytest.raises(UnsupportedModelError, match="holds whole numbers"):
+        fitted(target, {"fc.weight": torch.ones(8, 5, dtype=torch.int8)}, "w")

@@ -1,6 +1,6 @@
 """What a screened file holds: named tensors in groups, and how each is read."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ MAX_TENSORS: Final = 10_000
 MAX_NAME: Final = 512
 MAX_AXES: Final = 8
 _LARGEST_AXIS: Final = 2**40
+_FLOAT_8: Final = (torch.float8_e4m3fn, torch.float8_e5m2)
 _WEIGHTY: Final = ("weight", "bias", "kernel")
 
 
@@ -90,12 +91,26 @@ def checked(tensors: Iterable[Stored], n_file_bytes: int) -> tuple[tuple[Stored,
             kept.append(stored)
     if not kept:
         raise RefusedFileError("The file holds no weights: there is no named tensor in it.")
+    _check_scales(kept)
     if sum(stored.n_bytes for stored in kept) > 4 * n_file_bytes + 1_000_000:
         raise RefusedFileError(
             "The tensors are many times larger than the file: they repeat the same values. Save "
             "them with .contiguous().clone()."
         )
     return tuple(kept), notes
+
+
+def _check_scales(tensors: Collection[Stored]) -> None:
+    """Refuse values of 8 bits that mean something only times a scale that is stored beside them."""
+    small = {x.name.rpartition(".")[0]: x.name for x in tensors if x.dtype in _FLOAT_8}
+    for stored in tensors:
+        owner, _, last = stored.name.rpartition(".")
+        if owner in small and "scale" in last and stored.dtype not in _FLOAT_8:
+            raise RefusedFileError(
+                f"'{shortened(small[owner], 40)}' is float8 with a scale beside it "
+                f"('{shortened(stored.name, 40)}'), which is not applied. Save weights as float32 "
+                "or bfloat16."
+            )
 
 
 def check_number(n: int) -> None:
@@ -127,7 +142,7 @@ def _check(stored: Stored) -> None:
         )
     if len(stored.shape) > MAX_AXES or any(not 0 <= n < _LARGEST_AXIS for n in stored.shape):
         raise RefusedFileError(f"'{name}' has the impossible shape {_shape(stored.shape)}.")
-    is_weight = stored.name.rpartition(".")[2] in _WEIGHTY
+    is_weight = stored.name.endswith(_WEIGHTY)
     if 0 in stored.shape and (is_weight or len(stored.shape) > 1):
         raise RefusedFileError(
             f"'{name}' has the shape {_shape(stored.shape)}: a layer without outputs or inputs."

@@ -1,7 +1,7 @@
 """ONNX files: the graph is checked and its weights are read; nothing is ever run."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,12 @@ _FLOATS: Final = {
     onnx.TensorProto.DOUBLE: torch.float64,
     onnx.TensorProto.FLOAT16: torch.float16,
 }
+_COUNTS: Final = (
+    onnx.TensorProto.INT32,
+    onnx.TensorProto.INT64,
+    onnx.TensorProto.BOOL,
+    onnx.TensorProto.STRING,
+)
 _FIELDS: Final = {
     onnx.TensorProto.FLOAT: "float_data",
     onnx.TensorProto.DOUBLE: "double_data",
@@ -64,10 +70,26 @@ def read_onnx(path: Path) -> Contents:
     _check_nodes(graph)
     inferred = _checked_graph(model)
     _check_sizes(inferred)
-    floats = [x for x in (*graph.initializer, *_constants(graph)) if x.data_type in _FLOATS]
+    values = (*graph.initializer, *_constants(graph))
+    floats = [x for x in values if x.data_type in _FLOATS]
     kept, notes = checked(map(_stored, floats), path.stat().st_size)
     check_number(len(kept))
-    return Contents("onnx", {"": kept}, tuple(notes), _details(model))
+    return Contents("onnx", {"": kept}, (*notes, *_unread(values)), _details(model))
+
+
+def _unread(values: Iterable[Any]) -> Iterator[str]:
+    """Yield which weights are of types that are not read; plain whole numbers are no weights."""
+    known = {*_FLOATS, *_COUNTS}
+    names = [x.name for x in values if x.data_type not in known and prod(x.dims) > 1]
+    kinds = {onnx.TensorProto.DataType.Name(x.data_type) for x in values} if names else set()
+    kinds -= {onnx.TensorProto.DataType.Name(kind) for kind in known}
+    if names:
+        listed = ", ".join(f"'{shortened(name, 30)}'" for name in names[:3])
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        yield (
+            f"{listed}{more} are left out: values of the type {', '.join(sorted(kinds)).lower()} "
+            "are not read from ONNX. Export float32 weights."
+        )
 
 
 def _constants(graph: Any) -> Iterator[Any]:

@@ -5,7 +5,7 @@ are there, and read from them directly.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -46,6 +46,8 @@ _STORAGES: Final = {
     "ComplexDoubleStorage": torch.complex128,
     "UntypedStorage": torch.uint8,
 }
+_METADATA: Final = {"torch._utils _rebuild_tensor_v2": 6, "torch._utils _rebuild_tensor_v3": 7}
+"""Where the arguments say that values are to be negated or conjugated."""
 _NOT_WEIGHTS: Final = ("optim", "scheduler", "scaler", "rng", "callbacks", "loops")
 _CONTAINERS: Final = (
     *("state_dict", "model_state_dict", "model", "net", "module", "network", "weights", "params"),
@@ -222,10 +224,17 @@ class _Tensors:
             dtype = _storage_type(kind)
             if call.what == "torch._utils _rebuild_tensor_v3":
                 dtype = getattr(torch, call.arguments[6].name.partition(" ")[2])
+            seen_as = [*call.arguments[_METADATA.get(call.what, len(call.arguments)) :]]
+            seen_as += reference.identifier[5:]
             shape, strides = _sizes(shape), _sizes(strides)
             offset = _size(offset)
         except (AttributeError, TypeError, ValueError, IndexError):
             raise RefusedFileError(f"The checkpoint is damaged: '{shown}' is no tensor.") from None
+        if any(part is not None and part != {} for part in seen_as):
+            raise RefusedFileError(
+                f"'{shown}' is stored as a view (negated, conjugated or a part of other values). "
+                "Save it with .resolve_neg().clone()."
+            )
         if location == "meta":
             raise RefusedFileError(f"'{shown}' is a meta tensor: the file has no values for it.")
         place = self._storages.get(str(key))
@@ -366,6 +375,7 @@ def _collect(
     inner = {key: below for key, value in entries.items() if (below := _entries(value)) is not None}
     holders = {key for key in inner if str(key) in _CONTAINERS}
     if own and not holders:
+        _check_new(path, found)
         found[path] = _named(entries, path, depth)
         return
     for key, below in inner.items():
@@ -390,15 +400,24 @@ def _named(entries: dict[Any, Any], path: str, depth: int) -> dict[str, Any]:
                 )
             continue
         if _is_tensor(value):
+            _check_new(key, named)
             named[key] = value
         elif below:
-            named |= {f"{key}.{name}": x for name, x in _named(below, path, depth + 1).items()}
+            for inner, tensor in _named(below, path, depth + 1).items():
+                _check_new(f"{key}.{inner}", named)
+                named[f"{key}.{inner}"] = tensor
         elif key.endswith(("weight", "bias")) and value is not None:
             raise RefusedFileError(
                 f"'{shortened(key)}' is a {_word(value)}, not a tensor. Save model.state_dict()."
             )
         check_number(len(named))
     return named
+
+
+def _check_new(name: str, found: Container[str]) -> None:
+    """Refuse a name that a dictionary and a dictionary in it both make."""
+    if name in found:
+        raise RefusedFileError(f"The checkpoint holds the name '{shortened(name)}' twice.")
 
 
 def _rank(name: str, entries: dict[str, Any]) -> tuple[bool, int, int]:

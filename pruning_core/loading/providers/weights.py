@@ -9,7 +9,7 @@ from torch import Tensor
 from pruning_core.errors import DataError, UnsupportedModelError
 from pruning_core.inputs import Inputs
 from pruning_core.loading.fitting import fitted
-from pruning_core.loading.intake.contents import RefusedFileError, shortened
+from pruning_core.loading.intake.contents import checked, shortened
 from pruning_core.loading.intake.safetensors_files import read_header
 from pruning_core.loading.intake.store import REFERENCE, find, take_in
 from pruning_core.loading.names import split_name
@@ -68,7 +68,7 @@ def read_tensors(reference: str) -> tuple[dict[str, Tensor], str]:
         path, upload = find(reference)
         group = next(group for group in upload.groups if group.reference == reference)
         note = "".join(f" {sentence}" for sentence in (*group.warnings, *upload.notes))
-        return _mapped(path), note
+        return _mapped(path)[0], note
     path = Path(reference)
     if not path.is_file():
         raise DataError(
@@ -76,16 +76,15 @@ def read_tensors(reference: str) -> tuple[dict[str, Tensor], str]:
             ".pt, .pth or .onnx file."
         )
     if path.suffix.lower() == ".safetensors":
-        return _mapped(path), ""
+        return _mapped(path)
     upload = take_in({path.name: path})
     return read_tensors(upload.groups[0].reference)
 
 
-def _mapped(path: Path) -> dict[str, Tensor]:
-    tensors, _ = read_header(path)
-    if not tensors:
-        raise RefusedFileError("The file holds no weights: there is no named tensor in it.")
-    return {name: stored.read() for name, stored in tensors.items()}
+def _mapped(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a safetensors file under the rules for uploads, and what to note."""
+    kept, notes = checked(read_header(path)[0].values(), path.stat().st_size)
+    return {stored.name: stored.read() for stored in kept}, "".join(f" {note}" for note in notes)
 
 
 PROVIDERS.add(
