@@ -126,7 +126,7 @@ HOSTILE = {
     'ok") if open("ran", "w") else getattr(self, "ok.weight': torch.randn(4, 8),
     "ok', open('ran', 'w'), '.weight": torch.randn(4, 8),
     'x\\");open("ran","w")#.weight': torch.randn(4, 8),
-    "a\nopen('ran','w')\n.weight": torch.randn(4, 8),
+    "a;open('ran','w');.weight": torch.randn(4, 8),
     "ok.weight": torch.randn(3, 8),
     "class.weight": torch.randn(3, 8),
     "type.weight": torch.randn(3, 8),
@@ -259,6 +259,12 @@ def test_blocks_of_a_sorted_file_go_where_their_numbers_say(tmp_path):
     target.update({f"blk{i}": nn.Linear(8, 8, bias=False) for i in range(12)})
     made = fitted(target, read_tensors(str(path))[0], "w")
     assert [int(made.get_submodule(f"blk{i}").weight[0, 0]) for i in range(12)] == list(range(12))
+
+
+def test_a_file_of_this_machine_obeys_the_rules_for_names(tmp_path):
+    path = stored(tmp_path, {"a\nopen('ran','w')\n.weight": torch.ones(2, 2)})
+    with pytest.raises(DataError, match="not printable"):
+        read_tensors(str(path))
 
 
 def test_whole_numbers_of_a_file_of_this_machine_become_no_weights(tmp_path):
