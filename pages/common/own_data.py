@@ -77,8 +77,9 @@ def _uploader() -> None:
 
 
 def _take_in(files: Sequence[Any], shape: tuple[int, ...]) -> "DataCard":
-    from pruning_core.loading.intake.store import folder
+    from pruning_core.loading.intake.store import MOST_BYTES, folder
     from pruning_core.loading.own_data import take_in_data
+    from pruning_core.runs import store as _  # noqa: F401 - it tells which uploads runs need
 
     with tempfile.TemporaryDirectory(dir=folder(), prefix=".new-") as room:
         paths: dict[str, Path] = {}
@@ -86,7 +87,7 @@ def _take_in(files: Sequence[Any], shape: tuple[int, ...]) -> "DataCard":
             path = Path(room) / f"{number}"
             path.write_bytes(file.getbuffer())
             paths[file.name] = path
-        return take_in_data(paths, shape)
+        return take_in_data(paths, shape, most_bytes=MOST_BYTES)
 
 
 def _confirm(card: "DataCard") -> None:

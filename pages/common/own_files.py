@@ -106,6 +106,7 @@ def _sandbox() -> bool:
 def _take_in(files: Sequence[Any]) -> "Upload":
     """Write what the browser sent to files of our own names, and have them read."""
     from pruning_core.loading.intake.store import MOST_BYTES, folder, take_in
+    from pruning_core.runs import store as _  # noqa: F401 - it tells which uploads runs need
 
     with tempfile.TemporaryDirectory(dir=folder(), prefix=".new-") as room:
         paths: dict[str, Path] = {}

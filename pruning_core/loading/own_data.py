@@ -3,9 +3,11 @@
 import hashlib
 import importlib
 import json
+import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -19,7 +21,7 @@ from pruning_core.errors import DataError, PruningError
 from pruning_core.loading.intake.contents import shortened
 from pruning_core.loading.intake.safetensors_files import read_header
 from pruning_core.loading.intake.sandbox import SANDBOX
-from pruning_core.loading.intake.store import folder
+from pruning_core.loading.intake.store import check_size, folder, make_room, publish
 from pruning_core.loading.partition import divide
 from pruning_core.loading.permitted import may_run
 from pruning_core.loading.split import CALIBRATION_SAMPLES, Dataset, Split
@@ -65,16 +67,23 @@ def is_own(key: str) -> bool:
     return key.startswith((UPLOADED, PYTHON)) or key.lower().endswith(_SUFFIXES)
 
 
-def take_in_data(files: Mapping[str, Path], shape: tuple[int, ...] | None = None) -> DataCard:
+def take_in_data(
+    files: Mapping[str, Path],
+    shape: tuple[int, ...] | None = None,
+    *,
+    most_bytes: int | None = None,
+) -> DataCard:
     """Read files of data in a limited process and return how they are going to be used.
 
     Args:
         files: Where each file lies, by the name it was given.
         shape: Shape of one input of the model they are for.
+        most_bytes: More than that is refused; None takes files of any size.
 
     Raises:
         DataError: If they are not opened; the sentence names the cause.
     """
+    check_size(files, most_bytes)
     place = folder()
     total = hashlib.sha256(repr(shape).encode())
     for name in sorted(files):
@@ -84,7 +93,8 @@ def take_in_data(files: Mapping[str, Path], shape: tuple[int, ...] | None = None
     with tempfile.TemporaryDirectory(dir=place, prefix=".new-") as room:
         target = Path(room) / values
         found = SANDBOX.ask("data", files, target, {"shape": shape})
-        target.replace(place / values)
+        publish(target, place / values)
+    make_room(place, Path(values).stem)
     return DataCard(
         title=shortened(" + ".join(sorted(files)), 80),
         values=values,
@@ -104,7 +114,11 @@ def keep_card(card: DataCard) -> str:
         {name: getattr(card, name) for name in card.__slots__}, sort_keys=True, ensure_ascii=False
     )
     identifier = hashlib.sha256(text.encode()).hexdigest()[:16]
-    (folder() / f"card-{identifier}.json").write_text(text, encoding="utf-8")
+    place = folder()
+    with tempfile.TemporaryDirectory(dir=place, prefix=".new-") as room:
+        written = Path(room) / "card"
+        written.write_text(text, encoding="utf-8")
+        publish(written, place / f"card-{identifier}.json")
     return f"{UPLOADED}{identifier}"
 
 
@@ -141,6 +155,8 @@ def _card(key: str) -> DataCard:
 def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError("The values of these data are not there any more. Upload the file again.")
+    with suppress(OSError):
+        os.utime(path)  # used just now: it goes last
     return {name: stored.read() for name, stored in read_header(path)[0].items()}
 
 

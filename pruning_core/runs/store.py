@@ -23,13 +23,14 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pruning_core.errors import PruningError, RunError
 from pruning_core.folders import state_folder
+from pruning_core.loading.intake.store import IN_USE
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic
 from pruning_core.runs.events import Moment
@@ -806,3 +807,18 @@ def _queue_is_full() -> RunError:
     return RunError(
         f"{QUEUE_LIMIT} runs are waiting already. Cancel one, or wait until one has finished."
     )
+
+
+def _unfinished() -> str:
+    """Return what the runs that are still to be carried out were asked for."""
+    store = Store()
+    texts = []
+    for record in store.all():
+        if not record.is_finished:
+            with suppress(OSError):
+                spec = store.folder(record.id) / "spec.json"
+                texts.append(spec.read_text(encoding="utf-8"))
+    return " ".join(texts)
+
+
+IN_USE.append(_unfinished)

@@ -2,11 +2,13 @@
 
 import gzip
 import io
+import os
 import struct
 import zipfile
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from torch import nn
@@ -15,9 +17,12 @@ from pruning_core.errors import DataError
 from pruning_core.evaluation.baseline import baseline
 from pruning_core.loading import own_data
 from pruning_core.loading.dataset import load_dataset
+from pruning_core.loading.intake import store
 from pruning_core.loading.model import load_model
 from pruning_core.loading.own_data import keep_card, load_own, take_in_data
 from pruning_core.loading.permitted import permit
+from pruning_core.planning.recipe import Recipe
+from pruning_core.runs.store import Store
 from tests.core import bad_files
 
 DATA = [entry for entry in bad_files.FILES if entry.kind in {"data", "images"}]
@@ -285,6 +290,18 @@ def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is_unpacked(tmp_
         take_in_data(files)
 
 
+def test_too_large_files_of_data_are_refused_and_the_folder_is_private(tmp_path):
+    files = written(tmp_path, "d.npz", npz(x=X, y=Y))
+    with pytest.raises(DataError, match="a page takes 0 MB"):
+        take_in_data(files, most_bytes=10)
+    for place in (tmp_path / "state", tmp_path / "state" / "uploads"):
+        place.mkdir(exist_ok=True)
+        place.chmod(0o755)
+    take_in_data(files)
+    for place in (tmp_path / "state", tmp_path / "state" / "uploads"):
+        assert place.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_statistics_are_those_of_finite_training_values_and_the_server_reads_none(
     tmp_path, monkeypatch
 ):
@@ -295,3 +312,41 @@ def test_the_statistics_are_those_of_finite_training_values_and_the_server_reads
     finite = values[np.isfinite(values)].astype(np.float64)
     assert card.mean == pytest.approx(finite.mean(), abs=1e-6)
     assert card.std == pytest.approx(finite.std(ddof=1), abs=1e-6)
+
+
+def kept():
+    return {path.name for path in store.folder().iterdir()}
+
+
+def test_data_and_weights_that_were_not_used_for_longest_leave_and_what_runs_name_stays(
+    tmp_path, monkeypatch
+):
+    keys = []
+    for number in range(4):
+        card = take_in_data(written(tmp_path, "d.npz", npz(x=X + number, y=Y)))
+        key = keep_card(card)
+        keys.append((key, {card.values, f"card-{key.removeprefix('upload:')}.json"}))
+        os.utime(store.folder() / card.values, (number, number))
+        os.utime(store.folder() / f"card-{key.removeprefix('upload:')}.json", (number, number))
+    state = {"fc.weight": torch.randn(3, 4)}
+    weights = written(tmp_path, "w.safetensors", safetensors.torch.save(state))
+    reference = store.take_in(weights).groups[0].reference
+    recipe = Recipe(model="bundled:mlp_digits", data=keys[0][0])
+    runs = Store()
+    queued = runs.add(recipe, threads=1)
+    runs.add(Recipe(model=f"weights:{reference}"), threads=1)
+    whole = {f"{reference}.safetensors", f"{reference}.json"}
+    assert kept() == whole.union(*(files for _, files in keys))
+    load_own(keys[1][0])  # used: the next ones are older
+    monkeypatch.setattr(store, "MOST_KEPT", sum(p.stat().st_size for p in store.folder().iterdir()))
+    store.make_room(store.folder(), "")
+    assert len(kept()) == 10
+    monkeypatch.setattr(store, "MOST_KEPT", store.MOST_KEPT - 1)
+    store.make_room(store.folder(), "")
+    assert kept() == whole | keys[0][1] | keys[1][1] | keys[3][1]
+    monkeypatch.setattr(store, "MOST_KEPT", 0)
+    store.make_room(store.folder(), card.values.partition(".")[0])
+    assert kept() == whole | keys[0][1] | keys[3][1]
+    runs.ask_to_cancel(queued.id)
+    store.make_room(store.folder(), "")
+    assert kept() == whole

@@ -3,6 +3,8 @@
 <state folder>/uploads/<id>.safetensors     the weights, ``id`` = 16 hex digits of SHA-256
 <state folder>/uploads/<id>.1.safetensors   a second state dict of the same file, e.g. averaged
 <state folder>/uploads/<id>.json            what was found in it
+<state folder>/uploads/data-<id>.safetensors  inputs and labels of a file of data
+<state folder>/uploads/card-<id>.json       how they are read, see own_data.py
 """
 
 import hashlib
@@ -12,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,10 @@ MOST_BYTES: Final = 500 * 2**20
 """Of one upload from a page."""
 MOST_KEPT: Final = 8 * 2**30
 """Of all uploads together; the ones not opened for longest go first."""
+IN_USE: Final[list[Callable[[], str]]] = []
+"""Each returns texts that name what has to stay; while nobody can tell, nothing is removed."""
+_KEPT: Final = re.compile(r"(data-|card-|)([0-9a-f]{16})(?=\.)")
+_NAMED: Final = re.compile(r"(?:weights|upload):([0-9a-f]{16})")
 _READER: Final = 2
 """Raised when files are read in another way: what was kept before is read again."""
 
@@ -80,7 +86,10 @@ def folder() -> Path:
     """
     place = state_folder() / "uploads"
     try:
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in (place.parent, place):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o700)
     except OSError as error:
         raise DataError(
             f"The folder for uploads, '{place}', cannot be made: {error.strerror}. Set "
@@ -99,12 +108,9 @@ def take_in(files: Mapping[str, Path], *, most_bytes: int | None = None) -> Uplo
     Raises:
         DataError: If they are not opened; the sentence names the cause.
     """
-    size = sum(path.stat().st_size for path in files.values())
-    if most_bytes is not None and size > most_bytes:
-        raise DataError(
-            f"The files have {size / 2**20:,.0f} MB; a page takes {most_bytes / 2**20:,.0f} MB. "
-            "Offer larger ones when starting the server: --model weights:FILE"
-        )
+    check_size(
+        files, most_bytes, " Offer larger ones when starting the server: --model weights:FILE"
+    )
     place = folder()
     identifier = _digest(files)
     known = _known(place, identifier)
@@ -116,11 +122,11 @@ def take_in(files: Mapping[str, Path], *, most_bytes: int | None = None) -> Uplo
         found["reader"] = _READER
         found["title"] = shortened(" + ".join(sorted(files)), 80)
         for group in found["groups"]:
-            (Path(room) / group["file"]).replace(place / group["file"])
+            publish(Path(room) / group["file"], place / group["file"])
         written = Path(room) / "summary"
         written.write_text(json.dumps(found), encoding="utf-8")
-        written.replace(place / f"{identifier}.json")
-    _make_room(place, identifier)
+        publish(written, place / f"{identifier}.json")
+    make_room(place, identifier)
     return _read(found)
 
 
@@ -183,21 +189,84 @@ def _digest(files: Mapping[str, Path]) -> str:
     return total.hexdigest()[:16]
 
 
-def _make_room(place: Path, latest: str) -> None:
-    """Remove what was not opened for longest until the rest is small enough."""
-    summaries = sorted(place.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    sizes = {
-        path.stem: sum(file.stat().st_size for file in place.glob(f"{path.stem}*"))
-        for path in summaries
-    }
+def publish(written: Path, path: Path) -> None:
+    """Make ``path`` what was written beside it, whole even after a power cut."""
+    with written.open("rb") as stream:
+        os.fsync(stream.fileno())
+    written.replace(path)
+    folder_descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder_descriptor)
+    finally:
+        os.close(folder_descriptor)
+
+
+def check_size(files: Mapping[str, Path], most_bytes: int | None, advice: str = "") -> None:
+    """Refuse files of more than ``most_bytes`` together.
+
+    Raises:
+        DataError: With both sizes.
+    """
+    size = sum(path.stat().st_size for path in files.values())
+    if most_bytes is not None and size > most_bytes:
+        raise DataError(
+            f"The files have {size / 2**20:,.0f} MB; a page takes {most_bytes / 2**20:,.0f} MB."
+            f"{advice}"
+        )
+
+
+def make_room(place: Path, latest: str) -> None:
+    """Remove what was not opened for longest until the rest is small enough.
+
+    Weights go with their summary, values of data with the cards that say how they are read; what
+    a waiting or working run names stays.
+
+    Args:
+        place: The folder of uploads.
+        latest: What was just taken in, ``<id>`` or ``data-<id>``; it stays.
+    """
+    kept: dict[str, list[Path]] = {}
+    cards: dict[str, str] = {}
+    for file in place.iterdir():
+        found = _KEPT.match(file.name)
+        if found is None:
+            continue
+        key = found[0]
+        if found[1] == "card-":
+            key = cards[found[2]] = _values_of(file)
+        kept.setdefault(key, []).append(file)
+    sizes = {key: sum(map(_n_bytes, files)) for key, files in kept.items()}
     total = sum(sizes.values())
-    for identifier, size in sizes.items():
-        if total <= MOST_KEPT or identifier == latest:
-            break
-        for file in place.glob(f"{identifier}*"):
-            file.unlink(missing_ok=True)
-        total -= size
+    if total > MOST_KEPT and IN_USE:
+        named = set(_NAMED.findall(" ".join(ask() for ask in IN_USE)))
+        named |= {cards[name] for name in named if name in cards} | {latest}
+        for key in sorted(kept.keys() - named, key=lambda key: max(map(_opened, kept[key]))):
+            if total <= MOST_KEPT:
+                break
+            for file in kept[key]:
+                file.unlink(missing_ok=True)
+            total -= sizes[key]
     for stray in place.glob(".new-*"):
         with suppress(OSError):
             if time.time() - stray.stat().st_mtime > 3600:
                 shutil.rmtree(stray, ignore_errors=True)
+
+
+def _values_of(card: Path) -> str:
+    """Return what a card of data is about, ``data-<id>``; its own name if it cannot be read."""
+    try:
+        return Path(str(json.loads(card.read_text(encoding="utf-8"))["values"])).stem
+    except (OSError, ValueError, KeyError, TypeError):
+        return card.stem
+
+
+def _n_bytes(file: Path) -> int:
+    with suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0
+
+
+def _opened(file: Path) -> float:
+    with suppress(FileNotFoundError):
+        return file.stat().st_mtime
+    return 0.0
