@@ -7,7 +7,8 @@ from typing import Final
 
 import streamlit as st
 
-TOKEN_VARIABLE: Final = "PRUNING_STUDIO_TOKEN"
+from pruning_core.helpers import TOKEN_VARIABLE
+
 MOST_SESSIONS: Final = 50
 _ALLOWED: Final = "_is_allowed"
 _LOCAL: Final = ("127.0.0.1", "localhost", "::1")

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NoReturn
 
-from pages.common.access import TOKEN_VARIABLE
+from pruning_core.helpers import TOKEN_VARIABLE
 
 _APP: Final = Path(__file__).resolve().parents[2] / "app.py"
 _LOCAL: Final = ("localhost", "127.0.0.1")

@@ -6,7 +6,6 @@ place of an older one. Timings and searches go to a second process. Nothing here
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -14,10 +13,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal
 
-import pruning_core
+from pruning_core.helpers import helper_environment
 from pruning_core.planning.recipe import Recipe
 
 Kind = Literal[
@@ -343,8 +341,6 @@ class _Lane:
 
 
 def _spawn(*, modest: bool) -> "subprocess.Popen[str]":
-    code = str(Path(pruning_core.__file__).resolve().parents[1])
-    path = os.pathsep.join(part for part in (code, os.environ.get("PYTHONPATH")) if part)
     return subprocess.Popen(
         [sys.executable, "-m", "pruning_core.runs.bench_worker", *(["modest"] if modest else [])],
         stdin=subprocess.PIPE,
@@ -353,7 +349,7 @@ def _spawn(*, modest: bool) -> "subprocess.Popen[str]":
         encoding="utf-8",
         bufsize=1,
         start_new_session=True,
-        env=os.environ | {"PYTHONPATH": path},
+        env=helper_environment(),
     )
 
 

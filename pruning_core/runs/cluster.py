@@ -28,9 +28,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import pruning_core
 from pruning_core.errors import PruningError, RunError
 from pruning_core.folders import state_folder
+from pruning_core.helpers import helper_environment
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic, process
 from pruning_core.runs.checkpoint import checkpoint_files, epoch_of
@@ -115,8 +115,6 @@ class Cluster:
             raise RunError(
                 f"The folder for cluster runs, '{self.folder}', cannot be used: {error.strerror}."
             ) from error
-        code = str(Path(pruning_core.__file__).resolve().parents[1])
-        path = os.pathsep.join(part for part in (code, os.environ.get("PYTHONPATH")) if part)
         # submitit's processes must neither die with this one nor hold its stdout open.
         done = subprocess.run(
             [sys.executable, "-m", "pruning_core.runs.cluster_submit", str(own)],
@@ -127,7 +125,7 @@ class Cluster:
             stderr=(own / "submit.log").open("w"),
             text=True,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": path},
+            env=helper_environment(),
             check=False,
         )
         if done.returncode:

@@ -14,11 +14,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Set
-from pathlib import Path
 from typing import Final
 
-import pruning_core
 from pruning_core.errors import RunError
+from pruning_core.helpers import helper_environment
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic, process
 from pruning_core.runs.store import WORKING, Fork, Record, Store, new_id, read_spec
@@ -254,8 +253,6 @@ def spawn_worker(store: Store, record: Record) -> "subprocess.Popen[bytes]":
     """Start the worker of ``record`` in a session of its own, its output in ``worker.log``."""
     folder = store.folder(record.id)
     threads = str(read_spec(folder / "spec.json").threads)
-    code = str(Path(pruning_core.__file__).resolve().parents[1])
-    path = os.pathsep.join(part for part in (code, os.environ.get("PYTHONPATH")) if part)
     with (folder / "worker.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "pruning_core.runs.worker", record.id, str(record.attempt)],
@@ -263,8 +260,8 @@ def spawn_worker(store: Store, record: Record) -> "subprocess.Popen[bytes]":
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ
-            | {"PRUNING_STUDIO_STATE": str(store.root), "PYTHONPATH": path}
+            env=helper_environment()
+            | {"PRUNING_STUDIO_STATE": str(store.root)}
             | dict.fromkeys(_THREAD_VARIABLES, threads),
         )
 

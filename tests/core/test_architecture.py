@@ -23,6 +23,7 @@ LAYERS = (
         "team",
         "planning.recipe",
         "folders",
+        "helpers",
     ),
     ("loading",),
     ("streaming",),

@@ -8,6 +8,7 @@ import pickle
 import random
 import signal
 import struct
+import subprocess
 import threading
 import time
 import zipfile
@@ -19,12 +20,16 @@ import torch
 from torch import nn
 
 from pruning_core.errors import DataError
+from pruning_core.helpers import TOKEN_VARIABLE
 from pruning_core.loading.intake import onnx_files, safetensors_files, sandbox, torch_files
 from pruning_core.loading.intake.contents import RefusedFileError
 from pruning_core.loading.intake.reading import read_upload
-from pruning_core.loading.intake.sandbox import SANDBOX
+from pruning_core.loading.intake.sandbox import SANDBOX, Sandbox
 from pruning_core.loading.intake.store import find, take_in
 from pruning_core.loading.weights import read_weights
+from pruning_core.planning.recipe import Recipe
+from pruning_core.runs import bench, dispatcher
+from pruning_core.runs.store import Store
 from tests.core import bad_files
 
 SEEDS = int(os.environ.get("FILE_MUTATIONS", "150"))
@@ -194,6 +199,41 @@ def test_the_child_is_stopped_where_memory_or_time_run_out(tmp_path, monkeypatch
     assert "not read within 1 s" in says["busy"]
     assert "cannot be read (OSError)" in says["disk"]
     assert "ended by the system" in says["crash"]
+
+
+def test_a_child_cannot_answer_for_the_helper_or_read_its_questions(tmp_path, monkeypatch, capfd):
+    def task(paths, target):
+        os.write(1, b'{"result": "forged"}\n')
+        return {"read": os.read(0, 100).decode()}
+
+    reading, writing = os.pipe()
+    os.write(writing, b"the next question")
+    before = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        monkeypatch.setattr(sandbox, "_TASKS", {"x": task})
+        question = {"task": "x", "paths": {}, "target": str(tmp_path / "out"), "size": 0}
+        assert sandbox._in_child(question) == {"result": {"read": ""}}
+    finally:
+        os.dup2(before, 0)
+        for descriptor in (before, reading, writing):
+            os.close(descriptor)
+    assert capfd.readouterr().out == ""
+
+
+def test_helper_processes_do_not_know_the_token_of_visitors(tmp_path, monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, "a-long-secret")
+    monkeypatch.setenv("OTHER", "kept")
+    given = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **options: given.append(options["env"]))
+    Sandbox().start()
+    bench._spawn(modest=True)
+    store = Store(tmp_path / "state")
+    dispatcher.spawn_worker(store, store.add(Recipe(model="bundled:mlp_digits"), threads=1))
+    assert len(given) == 3
+    for environment in given:
+        assert "a-long-secret" not in environment.values()
+        assert environment["OTHER"] == "kept"
 
 
 def good_files():

@@ -17,6 +17,7 @@ from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
 from pruning_core.exporting.source import pruned_graph, source_of, tensors_of
 from pruning_core.exporting.writing import whole_file
+from pruning_core.helpers import helper_environment
 from pruning_core.inputs import output_tensors
 from pruning_core.loading.weights import save_weights
 
@@ -117,6 +118,7 @@ def _run(folder: Path, samples: Path, allowed: float) -> None:
             capture_output=True,
             text=True,
             timeout=_SECONDS,
+            env=helper_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:

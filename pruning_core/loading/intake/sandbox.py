@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from pruning_core.errors import DataError, PruningError
+from pruning_core.helpers import helper_environment
 
 SECONDS: Final = 8.0
 _BYTES_A_SECOND: Final = 25_000_000
@@ -83,14 +84,13 @@ class Sandbox:
 
     def _running(self) -> "subprocess.Popen[str]":
         if self._process is None or self._process.poll() is not None:
-            root = str(Path(__file__).parents[3])
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pruning_core.loading.intake.sandbox"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
                 cwd="/",
-                env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+                env=helper_environment() | {"OMP_NUM_THREADS": "1"},
             )
         return self._process
 
@@ -172,6 +172,7 @@ def _answer_and_exit(question: dict[str, Any], writing: int, seconds: float) -> 
     """Carry a task out and end this process, whatever happens."""
     answer: dict[str, Any]
     try:
+        _let_go()
         _limit(question["size"], seconds)
         task = _TASKS[question["task"]]
         paths = {name: Path(path) for name, path in question["paths"].items()}
@@ -189,6 +190,14 @@ def _answer_and_exit(question: dict[str, Any], writing: int, seconds: float) -> 
     with contextlib.suppress(OSError, ValueError), os.fdopen(writing, "wb") as stream:
         stream.write(json.dumps(answer).encode())
     os._exit(0)
+
+
+def _let_go() -> None:
+    """Leave the helper's questions and answers alone: a child has a pipe of its own."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
 
 
 def _limit(size: int, seconds: float) -> None:
