@@ -18,10 +18,12 @@ _LOCAL: Final = ("localhost", "127.0.0.1")
 _PROMISES: Final = """\
 Pruning Studio can be reached from other machines ({address}).
   Promised:     whoever does not know the token sees and does nothing; no uploaded file runs
-                code; files are read by a process with little memory and time; uploads, queue and
-                visitors are capped.
+                code; files are read by a process with little memory and time; what is kept of
+                uploads, the queue and visitors with the token are capped.
   Not promised: encryption (put a proxy with TLS in front), separate users (all who know the token
-                share models, uploads and runs), or limits on processor time of runs.
+                share models, uploads and runs), limits on processor time of runs, or on memory:
+                whoever reaches the address can open connections and send files, which are held in
+                memory, never read, until they leave. Let only trusted networks reach it.
   Token:        {token}
 """
 
@@ -53,7 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     environment = dict(os.environ)
     hosts = [*_LOCAL, *found.allowed_host]
     if found.allow_remote:
-        environment.setdefault(TOKEN_VARIABLE, secrets.token_urlsafe(24))
+        given = environment.get(TOKEN_VARIABLE, "").strip()  # an empty one is none
+        environment[TOKEN_VARIABLE] = given or secrets.token_urlsafe(24)
         hosts += _own_names(found.host)
         shown = _PROMISES.format(
             address=f"{found.host}:{found.port}", token=environment[TOKEN_VARIABLE]

@@ -22,10 +22,11 @@ def test_with_a_token_nothing_is_drawn_before_it_is_given(app, monkeypatch):
     assert app.metric
 
 
-def test_an_address_for_other_machines_without_a_token_shows_nothing(app, monkeypatch):
+@pytest.mark.parametrize("address", ["0.0.0.0", ""])
+def test_an_address_for_other_machines_without_a_token_shows_nothing(app, monkeypatch, address):
     monkeypatch.delenv(access.TOKEN_VARIABLE, raising=False)
     before = config.get_option("server.address")
-    config.set_option("server.address", "0.0.0.0")
+    config.set_option("server.address", address)
     try:
         app.run()
     finally:
@@ -71,3 +72,36 @@ def test_other_machines_need_the_wish_and_then_a_token(monkeypatch, capsys, host
     assert token not in " ".join(line)
     assert "Not promised" in shown
     assert "--server.allowedHosts=studio.example" in line
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_token_does_not_let_everybody_in(monkeypatch, empty):
+    monkeypatch.setenv(access.TOKEN_VARIABLE, empty)
+    code, _, environment = started(monkeypatch, "--host", "0.0.0.0", "--allow-remote")
+    assert code == 0
+    assert len(environment[access.TOKEN_VARIABLE]) >= 32
+    assert started(monkeypatch, "--host", "")[0] == 2
+
+
+def test_who_has_not_given_the_token_takes_no_place(app, monkeypatch):
+    waiting = {str(number) for number in range(2 * access.MOST_SESSIONS)}
+    monkeypatch.setattr(access, "_connected", lambda: waiting)
+    monkeypatch.setattr(access, "_admitted", {"0"})
+    app.run()
+    assert not app.error
+    assert app.metric
+
+
+def test_a_full_server_says_so_after_the_token(app, monkeypatch):
+    everybody = {str(number) for number in range(access.MOST_SESSIONS)}
+    monkeypatch.setattr(access, "_connected", lambda: everybody)
+    monkeypatch.setattr(access, "_admitted", set(everybody))
+    monkeypatch.setenv(access.TOKEN_VARIABLE, "a-long-secret")
+    monkeypatch.setattr(access, "_WAIT", 0)
+    app.run()
+    assert [field.label for field in app.text_input] == ["Token"]
+    assert not app.error
+    app.text_input[0].set_value("a-long-secret")
+    app.button[0].click().run()
+    assert "50 visitors" in app.error[0].value
+    assert not app.metric
