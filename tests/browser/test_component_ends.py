@@ -27,6 +27,25 @@ TWO_CALLS = """async ([text, html, data]) => {
 }"""
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        *(("heads",), ("heatmap",), ("strip",), ("threshold",), ("together",), ("units",)),
+        ("layers_columns", "layers"),
+    ],
+)
+def test_every_script_is_a_module_that_loads(page, parts):
+    page.goto("about:blank")
+    kind = page.evaluate(
+        """async (text) => {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  return typeof (await import(url)).default;
+}""",
+        components.script(*parts),
+    )
+    assert kind == "function"
+
+
 def payload():
     recipe = Recipe(model="bundled:mlp_digits", target=Ratio(value=0.1))
     model = load_model(recipe.model)

@@ -444,6 +444,7 @@ function onKey(instance, event) {
 }
 
 function listen(instance) {
+  const { root } = instance;
   const canvas = root.querySelector("canvas.main");
   const frame = root.querySelector(".marquee");
   const bounded = (event) => {
@@ -567,7 +568,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
   instance.sums = data.sums ? data.sums.map((text) => decode(text, Float32Array)) : null;
   if (before && (before.rows !== data.rows || before.columns !== data.columns)) instance.cursor = null;
   if (isNew) listen(instance);
-  const { root } = instance;
   const canvas = root.querySelector("canvas.main");
   root.querySelector("figcaption").textContent = data.title;
   canvas.setAttribute("aria-label", data.alt);
