@@ -6,7 +6,6 @@ and read-only. PyTorch is imported by the first call that needs it, not by the p
 
 import gc
 import importlib
-import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,18 +35,6 @@ if TYPE_CHECKING:
     from pruning_core.scoring.score import Scores
     from pruning_core.tracing.coupling import Path
     from pruning_core.tracing.network import Network
-
-_SCORE_FIELDS: Final = (
-    "granularity",
-    "criterion",
-    "reduction",
-    "normalise",
-    "reverse",
-    "calibration",
-    "also",
-    "data",
-    "seed",
-)
 
 
 @st.cache_resource(show_spinner=False)
@@ -132,13 +119,7 @@ def network(identity: str) -> "Network":
 
 def scores(recipe: Recipe) -> "Scores":
     """Return the scores of every unit; criteria that read data run on calibration data once."""
-    return _scores(recipe.model, _score_settings(recipe), recipe)
-
-
-def _score_settings(recipe: Recipe) -> str:
-    """Return the settings that decide the scores, as a cache key."""
-    fields = recipe.model_dump(mode="json", include=set(_SCORE_FIELDS))
-    return json.dumps(fields, sort_keys=True)
+    return _scores(recipe.model, recipe.score_settings, recipe)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
@@ -207,7 +188,7 @@ def _track(fingerprint: str, site: str, _recipe: Recipe) -> "Track":  # noqa: AR
 
 def bins(recipe: Recipe, site: str) -> "Bins":
     """Return the histogram of one layer's scores."""
-    return _bins(recipe.model, _score_settings(recipe), site, recipe)
+    return _bins(recipe.model, recipe.score_settings, site, recipe)
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
@@ -219,7 +200,7 @@ def _bins(identity: str, settings: str, site: str, _recipe: Recipe) -> "Bins":  
 
 def cumulative(recipe: Recipe, site: str) -> "Cumulative":
     """Return the cumulative curve of one layer's scores."""
-    return _cumulative(recipe.model, _score_settings(recipe), site, recipe)
+    return _cumulative(recipe.model, recipe.score_settings, site, recipe)
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
@@ -243,7 +224,7 @@ def _savings_in_turn(fingerprint: str, _recipe: Recipe) -> "Savings | None":  # 
 
 def listed(recipe: Recipe, site: str, order: "UnitOrder", page: int) -> "NDArray[np.int64]":
     """Return the units of one page of a layer, by score or by number."""
-    return _listed(recipe.model, _score_settings(recipe), site, order, page, recipe)
+    return _listed(recipe.model, recipe.score_settings, site, order, page, recipe)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
@@ -275,7 +256,7 @@ def _explanation(fingerprint: str, site: str, unit: int, _recipe: Recipe) -> "Ex
 def portrait(recipe: Recipe, parameter: str, look: "Look") -> "Portrait":
     """Return one parameter as it is looked at; scores matter only where they make the order."""
     by_score = "score" in (look.rows, look.columns)
-    settings = _score_settings(recipe) if by_score else ""
+    settings = recipe.score_settings if by_score else ""
     return _portrait(recipe.model, parameter, repr(look), settings, look, recipe)
 
 
@@ -313,7 +294,7 @@ def couplings(identity: str, group: str) -> "dict[tuple[str, int], Path]":
 
 def quantiles(recipe: Recipe) -> "Mapping[str, NDArray[np.float32]]":
     """Return seven order statistics of the scores of each layer."""
-    return _quantiles(recipe.model, _score_settings(recipe), recipe)
+    return _quantiles(recipe.model, recipe.score_settings, recipe)
 
 
 @st.cache_resource(show_spinner="Sorting scores…", max_entries=16)
@@ -353,15 +334,10 @@ def rated_by(recipe: Recipe, criterion: str) -> Recipe:
     return alone.replace(criterion=criterion, reduction=alone.reduction if reduces else "sum")
 
 
-def score_settings(recipe: Recipe) -> str:
-    """Return what decides the scores of a recipe, as one text."""
-    return f"{recipe.model} {_score_settings(recipe)}"
-
-
 def ranked(recipe: Recipe, criteria: tuple[str, ...], site: str | None) -> "Ranked":
     """Return the units of one layer, or of all, in order by each of the criteria."""
     variants = [rated_by(recipe, key) for key in criteria]
-    settings = tuple(score_settings(variant) for variant in variants)
+    settings = tuple(variant.score_settings for variant in variants)
     return _ranked(settings, recipe.scope == "global", site, variants)
 
 

@@ -69,11 +69,6 @@ def write_address() -> None:
             st.query_params[name] = value
 
 
-def is_hidden(part: str) -> bool:
-    """Tell whether the link leaves a part of the page out."""
-    return part in st.query_params.get("hide", "")[:_LONGEST].split(",")
-
-
 def is_locked() -> bool:
     """Tell whether the link has fixed the control."""
     return st.query_params.get("lock") == "1" and "set" in st.query_params

@@ -11,7 +11,7 @@ _ICONS = {"new": ":material/circle:", "open": ":material/pending:", "done": ":ma
 
 def choose_language() -> None:
     """Draw the choice of the language."""
-    if course.is_hidden("language"):
+    if state.is_left_out("language"):
         return
     key = "learn_language"
     st.session_state[key] = course.language()

@@ -43,11 +43,11 @@ def show(key: str) -> None:
     found = _do(lesson, words, measured)
     if not course.progress(key).get("revealed"):
         return
-    if not course.is_hidden("why"):
+    if not state.is_left_out("why"):
         _why(lesson, words, found, measured)
-    if not course.is_hidden("check"):
+    if not state.is_left_out("check"):
         _check(lesson, words, measured, found)
-    if not course.is_hidden("on"):
+    if not state.is_left_out("on"):
         _on(lesson, found)
     _turn(order, lesson.key)
 
@@ -60,7 +60,7 @@ def _head(lesson: "Lesson", words: Words, order: list[str]) -> None:
     """Draw where the learner is, and the goal."""
     frame = course.frame()
     with st.container(horizontal=True, vertical_alignment="center"):
-        if not course.is_hidden("contents"):
+        if not state.is_left_out("contents"):
             st.button(
                 frame("contents"),
                 icon=":material/list:",
@@ -364,7 +364,7 @@ def _on_own(recipe: "Recipe", identity: str) -> "Recipe":
 
 def _turn(order: list[str], key: str) -> None:
     """Draw the buttons to the lessons before and after."""
-    if course.is_hidden("contents"):
+    if state.is_left_out("contents"):
         return
     frame, place = course.frame(), order.index(key)
     with st.container(horizontal=True):

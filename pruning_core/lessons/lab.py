@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 EXAMPLES: Final = 1000
 """Validation examples that are measured, at most those there are."""
-_NOT_SCORED_BY: Final = frozenset(
-    {"target", "scope", "layers", "pins", "picks", "min_kept", "round_to", "tuning", "schedule"}
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +53,7 @@ def subject(identity: str) -> Subject:
 
 def scores(recipe: Recipe) -> "Scores":
     """Return the scores of a recipe."""
-    return _scores(recipe.model, recipe.model_dump_json(exclude=set(_NOT_SCORED_BY)))
+    return _scores(recipe.model, recipe.score_settings)
 
 
 @lru_cache(maxsize=64)

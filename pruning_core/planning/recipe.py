@@ -21,6 +21,10 @@ from pruning_core.errors import InvalidRecipeError
 
 RECIPE_VERSION: Final = 1
 MAX_RECIPE_BYTES: Final = 1_000_000
+_SCORED_BY: Final = (
+    *("version", "model", "data", "input_shape", "granularity", "criterion", "reduction"),
+    *("normalise", "reverse", "calibration", "also", "seed"),
+)
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Kept = Annotated[float, Field(gt=0, le=1)]
@@ -393,6 +397,11 @@ class Recipe(Part):
         values = self.model_dump(mode="json", context={"decides": True})
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def score_settings(self) -> str:
+        """What decides the scores, as JSON that is itself a recipe: equal texts, equal scores."""
+        return self.model_dump_json(include=set(_SCORED_BY))
 
     def epochs_of_round(self, number: int) -> int:
         """Return the epochs of fine-tuning after round ``number`` (1-based)."""

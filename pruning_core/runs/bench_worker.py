@@ -54,9 +54,6 @@ Steps = Generator[tuple[float, Any], None, None]
 _MODELS_KEPT: Final = 2
 _SEARCH_SECONDS: Final = 0.6
 _PART_SECONDS: Final = 2.0
-_NOT_SCORED_BY: Final = frozenset(
-    {"target", "scope", "layers", "pins", "picks", "min_kept", "round_to", "tuning", "schedule"}
-)
 _log: Final = logging.getLogger("pruning_core.runs.bench_worker")
 
 
@@ -83,7 +80,7 @@ class Subject:
 
     def scores(self, recipe: Recipe) -> Scores:
         """Return the scores of the recipe; those of the last settings are kept."""
-        settings = recipe.model_dump_json(exclude=set(_NOT_SCORED_BY))
+        settings = recipe.score_settings
         if self._scores is None or self._scores[0] != settings:
             self._scores = settings, score(self.model, self.network, recipe)
         return self._scores[1]

@@ -370,3 +370,17 @@ def test_erk_leaves_more_of_the_narrow_layers() -> None:
     plan = planned("lenet_5", "unit", scope="erk", target=Ratio(value=0.5))
     assert sum(removed(plan).values()) == 285
     assert plan.ratio("conv1") < min(plan.ratio("conv2"), plan.ratio("fc1"))
+
+
+def test_score_settings_follow_what_decides_scores_and_nothing_else() -> None:
+    recipe = Recipe(model="bundled:mlp_digits")
+    same = recipe.replace(
+        target={"kind": "ratio", "value": 0.7}, pins=("fc1",), tuning={"epochs": 9}, scope="local"
+    )
+    assert same.score_settings == recipe.score_settings
+    others = [
+        recipe.replace(**change)
+        for change in ({"criterion": "l2"}, {"seed": 3}, {"calibration": {"samples": 64}})
+    ]
+    assert len({recipe.score_settings, *(other.score_settings for other in others)}) == 4
+    assert Recipe.from_json(others[0].score_settings).criterion == "l2"

@@ -84,14 +84,14 @@ def _rated(recipe: "Recipe", chosen: tuple[str, ...]) -> tuple[str, ...]:
         for key, variant in variants.items()
         if entries[key].needs_data
         and key != recipe.criterion  # the plan has its scores already
-        and cache.score_settings(variant) not in known
+        and variant.score_settings not in known
     ]
     if waiting:
         st.button(
             f"Rate {len(waiting)} {'criterion' if len(waiting) == 1 else 'criteria'} on data",
             icon=":material/play_arrow:",
             help="Reads the calibration data once; the scores are kept afterwards.",
-            on_click=lambda: known.update(cache.score_settings(variants[key]) for key in waiting),
+            on_click=lambda: known.update(variants[key].score_settings for key in waiting),
         )
     return tuple(key for key in chosen if key not in waiting and _has_scores(variants[key]))
 
