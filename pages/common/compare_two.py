@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pruning_core.comparing.variant import Variant
-    from pruning_core.runs.bench import Question
 
 _PICTURE: Final = 92
 _SIZES: Final = ("params", "nonzero", "macs", "bytes", "latency", "latency_onnx")
@@ -169,7 +168,7 @@ def _compared(names: tuple[str, str], sides: "Sequence[tuple[Listed, Variant]]")
         question = comparing.question(names, sides[0][0].recipe)
         outcome = comparing.ask(question)
         if outcome.is_pending:
-            _wait(question)
+            measuring.wait(question, "Comparing masks and answers")
             return
         found = read(comparing.pair_of(names))
         if found is None:
@@ -189,17 +188,6 @@ def _compared(names: tuple[str, str], sides: "Sequence[tuple[Listed, Variant]]")
         st.info(markdown(reasons.get("overlap", "")))
     else:
         _overlap(found["overlap"])
-
-
-@st.fragment(run_every=1.0)
-def _wait(question: "Question") -> None:
-    """Draw how far the comparison is; the page is drawn anew when it is over."""
-    known = measuring.bench().look(question)
-    if known is None or not known.is_pending:
-        st.rerun()
-    else:
-        text = known.text or "waiting for other work"
-        st.progress(known.fraction, text=f"Comparing masks and answers: {markdown(text)}")
 
 
 def _answers(found: Mapping[str, Any]) -> None:

@@ -181,8 +181,7 @@ def outcome(lesson: "Lesson") -> Outcome | None:
 
 def try_again(lesson: "Lesson") -> None:
     """Measure a long lesson that failed once more."""
-    measuring.bench().forget(question(lesson))
-    measuring.bench().ask(question(lesson))
+    measuring.again(question(lesson))
 
 
 @st.cache_resource(show_spinner="…", max_entries=64)

@@ -94,15 +94,10 @@ def _card(record: Record, recipe: Recipe, entry: Any) -> bool:
         icon=":material/build:",
         key=f"make_{entry.key}",
         width="stretch",
-        on_click=lambda: state.attempt(lambda: _make(question)),
+        on_click=lambda: state.attempt(lambda: measuring.again(question)),
     )
     return False
 
 
 def _question(record: Record, recipe: Recipe, key: str) -> Question:
     return Question("export", recipe, settings={"run": record.id, "format": key})
-
-
-def _make(question: Question) -> None:
-    measuring.bench().forget(question)
-    measuring.bench().ask(question)

@@ -24,8 +24,7 @@ class Lasting:
 
     def start(self, question: Question) -> None:
         """Begin to measure what is missing, or go on."""
-        measuring.bench().forget(question)
-        measuring.bench().ask(question)
+        measuring.again(question)
         st.session_state[self.key] = question
 
     def cancel(self) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import streamlit as st
 
-from pages.common import cache
+from pages.common import cache, state
+from pages.common.format import markdown
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.bench import Bench, Outcome, Question
 from pruning_core.runs.process import default_threads
@@ -26,6 +27,28 @@ _REQUESTED: Final = "_requested_accuracy"
 def bench() -> Bench:
     """Return the one bench of this server."""
     return Bench()
+
+
+@st.fragment(run_every=1.0)
+def wait(question: Question, doing: str) -> None:
+    """Draw how far an answer is, with a way to give it up; the page is drawn anew at the end."""
+    known = bench().look(question)
+    if known is None or not known.is_pending:
+        st.rerun()
+    else:
+        st.progress(known.fraction, text=f"{doing}: {markdown(known.text or 'waits for its turn')}")
+        st.button(
+            "Cancel measuring",
+            icon=":material/stop:",
+            key=f"cancel_{question.kind}",
+            on_click=lambda: state.attempt(lambda: bench().cancel(question)),
+        )
+
+
+def again(question: Question) -> None:
+    """Ask anew, whatever came of the question before."""
+    bench().forget(question)
+    bench().ask(question)
 
 
 def has_data(recipe: Recipe) -> bool:

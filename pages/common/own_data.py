@@ -1,7 +1,7 @@
 """One's own data: upload, one screen to confirm how they are read, and a check of the model."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, problems, state
+from pages.common import cache, measuring, problems, state
 from pages.common.format import markdown, percent
 from pruning_core.errors import InvalidRecipeError
+from pruning_core.planning.recipe import Recipe
+from pruning_core.runs.bench import Question
 
 if TYPE_CHECKING:
-    from pruning_core.evaluation.baseline import Baseline
     from pruning_core.loading.own_data import DataCard
     from pruning_core.loading.split import Dataset
 
@@ -224,34 +225,37 @@ def _present() -> None:
                 )
             ),
         )
-    asked = f"baseline_asked.{recipe.model}.{key}"
-    if st.button("Check the model on these data", key="check_baseline"):
-        st.session_state[asked] = True
-    if recipe.data is not None or st.session_state.get(asked):
-        _show(_checked(recipe.model, key))
-
-
-@st.cache_resource(show_spinner="Measuring the dense model…", max_entries=32)
-def _checked(identity: str, key: str) -> "Baseline":
-    from pruning_core.evaluation.baseline import baseline
-    from pruning_core.loading.model import check_fits
-
-    data, model = cache.dataset(key), cache.model(identity)
-    check_fits(model, data.input_shape, key)
-    return baseline(model.module, data)
-
-
-def _show(found: "Baseline") -> None:
-    low, high = (percent(share) for share in found.interval)
-    st.markdown(
-        f"The dense model names **{percent(found.accuracy)}** of {found.n:,} validation samples "
-        f"correctly (95 % interval {low} to {high}); always naming the most frequent class would "
-        f"reach {percent(found.chance)}. :gray-badge[MEASURED]"
+    _check(
+        Question("baseline", Recipe(model=recipe.model, data=key, input_shape=recipe.input_shape)),
+        at_once=recipe.data is not None,
     )
-    for sentence in found.suspicions:
-        st.warning(markdown(sentence))
-    if not found.suspicions and found.interval[1] < found.chance + 0.05:
-        st.warning(
-            "The model is no better than guessing: its weights may be untrained, or the data "
-            "others than it was trained on."
+
+
+def _check(question: "Question", *, at_once: bool) -> None:
+    """Draw how good the dense model is on the data, measured beside the page."""
+    known = measuring.bench().look(question)
+    if known is None and at_once:
+        known = measuring.bench().ask(question)
+    if known is not None and known.is_pending:
+        measuring.wait(question, "Checking the model on these data")
+    elif known is not None and known.state == "done":
+        _show(known.answer)
+    else:
+        if known is not None and known.state == "failed":
+            st.warning(markdown(known.text))
+        st.button(
+            "Check the model on these data",
+            key="check_baseline",
+            on_click=lambda: state.attempt(lambda: measuring.again(question)),
         )
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    low, high = (percent(share) for share in found["interval"])
+    st.markdown(
+        f"The dense model names **{percent(found['accuracy'])}** of {found['n']:,} validation "
+        f"samples correctly (95 % interval {low} to {high}); always naming the most frequent class "
+        f"would reach {percent(found['chance'])}. :gray-badge[MEASURED]"
+    )
+    for sentence in found["suspicions"]:
+        st.warning(markdown(sentence))

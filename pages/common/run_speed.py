@@ -16,7 +16,7 @@ from pruning_core.exporting.speed_table import (
     speed_sentences,
 )
 from pruning_core.planning.recipe import Recipe
-from pruning_core.runs.bench import Outcome, Question
+from pruning_core.runs.bench import Question
 from pruning_core.runs.store import Store
 
 _SECONDS: Final = 2.0
@@ -25,16 +25,16 @@ _COMPILED: Final = "_speed_compiled"
 
 def show(run: str, recipe: Recipe) -> None:
     """Draw what was measured of the speed of ``run``, and the button that measures it (anew)."""
+    st.markdown("**Speed on this machine**")
     for compiled in (False, True):
         asked = _question(run, recipe, compiled=compiled)
         known = measuring.bench().look(asked)
         if known is not None and known.is_pending:
-            _wait(asked)
+            measuring.wait(asked, "Measuring")
             return
     question = _question(run, recipe, compiled=bool(st.session_state.get(_COMPILED)))
     known = measuring.bench().look(question)
     found = _stored(run)
-    st.markdown("**Speed on this machine**")
     if known is not None and known.state == "failed":
         st.warning(markdown(known.text))
     if found is not None:
@@ -46,7 +46,7 @@ def show(run: str, recipe: Recipe) -> None:
             key="measure_speed",
             help="Times dense and pruned in turns in PyTorch and onnxruntime, batches of 1 and 32, "
             "on one thread, and the memory of a forward pass. Takes about half a minute.",
-            on_click=lambda: state.attempt(lambda: _measure(question)),
+            on_click=lambda: state.attempt(lambda: measuring.again(question)),
         )
         st.checkbox(
             "Also compiled (torch.compile, some minutes)",
@@ -64,28 +64,6 @@ def _question(run: str, recipe: Recipe, *, compiled: bool) -> Question:
         "seconds": _SECONDS,
     }
     return Question("speed", recipe, settings=settings)
-
-
-def _measure(question: Question) -> None:
-    measuring.bench().forget(question)
-    measuring.bench().ask(question)
-
-
-@st.fragment(run_every=1.0)
-def _wait(question: Question) -> None:
-    """Draw how far the measuring is; the page is drawn anew when it is over."""
-    known: Outcome | None = measuring.bench().look(question)
-    if known is None or not known.is_pending:
-        st.rerun()
-    else:
-        st.markdown("**Speed on this machine**")
-        st.progress(known.fraction, text=f"Measuring: {known.text or 'waiting for its turn'}")
-        st.button(
-            "Cancel measuring",
-            icon=":material/stop:",
-            key="cancel_speed",
-            on_click=lambda: state.attempt(lambda: measuring.bench().cancel(question)),
-        )
 
 
 def _stored(run: str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from pruning_core.loading.split import Dataset, Split
 SAMPLES: Final = 1000
 _TRIED: Final = 300
 _MUCH: Final = 0.1
+_HARDLY: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,14 @@ def baseline(
         )
         if sentence
     ]
-    return Baseline(
-        accuracy=found.accuracy,
-        n=found.n,
-        interval=wilson_interval(found.accuracy, found.n),
-        chance=float(counts.max() / counts.sum()),
-        suspicions=tuple(suspicions),
-    )
+    interval = wilson_interval(found.accuracy, found.n)
+    chance = float(counts.max() / counts.sum())
+    if not suspicions and interval[1] < chance + _HARDLY:
+        suspicions.append(
+            "The model is no better than guessing: its weights may be untrained, or the data "
+            "others than it was trained on."
+        )
+    return Baseline(found.accuracy, found.n, interval, chance, tuple(suspicions))
 
 
 def _order(confusion: np.ndarray[tuple[int, int], np.dtype[np.int64]], accuracy: float) -> str:

@@ -31,6 +31,7 @@ Kind = Literal[
     "compare",
     "lesson",
     "export",
+    "baseline",
 ]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -52,11 +53,12 @@ class Question:
             (plans between accuracy and cost; see ``runs/studies.py``), ``speed`` (of a finished
             run; see ``runs/speed.py``), ``compare`` (two networks of finished runs; see
             ``runs/comparisons.py``), ``lesson`` (what a lesson shows; see ``runs/coursework.py``),
-            ``export`` (a file of a finished run that is made on demand).
+            ``export`` (a file of a finished run that is made on demand), ``baseline`` (a first look
+            at the dense model on data; see ``evaluation/baseline.py``).
         recipe: What to measure.
         plan: Fingerprint of the plan, so that page and process speak of the same one; empty for
             ``shares``, ``drop``, ``time``, ``scan``, ``study``, ``speed``,
-            ``compare``, ``export`` and ``lesson``.
+            ``compare``, ``export``, ``lesson`` and ``baseline``.
         settings: What else decides the answer; ``timed`` says that a lesson measures times.
     """
 

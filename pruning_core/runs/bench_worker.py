@@ -24,6 +24,7 @@ from pruning_core.comparing.compare import compare
 from pruning_core.encodings import stored_sizes
 from pruning_core.errors import DataError, PruningError, RunError
 from pruning_core.evaluation import latency, search, sensitivity, tradeoff, whatif
+from pruning_core.evaluation.baseline import baseline
 from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.stopping import StoppedError, check_stop
 from pruning_core.exporting.export import export
@@ -150,6 +151,7 @@ class Bench:
             "compare": self._compare,
             "lesson": self._lesson,
             "export": self._export,
+            "baseline": self._baseline,
         }
 
     def answer(self, question: Mapping[str, Any], report: Report) -> Answer:
@@ -192,6 +194,11 @@ class Bench:
             should_stop=self._is_cancelled,
         )
         return asdict(measured)
+
+    def _baseline(self, _: Mapping[str, Any], recipe: Recipe, __: Report) -> Answer:
+        subject = self._subject(recipe)
+        data = subject.data(recipe)
+        return asdict(baseline(subject.model.module, data, should_stop=self._is_cancelled))
 
     def _latency(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
         subject, plan = self._planned(question, recipe)

@@ -177,6 +177,15 @@ def test_a_wrong_normalisation_and_an_order_of_labels_are_suspected_and_right_on
     assert "another order" in sentence
 
 
+def test_a_model_that_always_says_the_same_is_no_better_than_guessing():
+    class Same(nn.Module):
+        def forward(self, x):
+            return nn.functional.one_hot(torch.zeros(len(x), dtype=torch.long), 10).float()
+
+    found = baseline(Same(), load_dataset("digits"), n=200)
+    assert found.suspicions[-1].startswith("The model is no better than guessing")
+
+
 def test_a_model_trained_on_plain_values_is_recognised():
     from dataclasses import replace
 

@@ -1,6 +1,7 @@
 """A file of one's own on the Model page: found, refused, opened alone or in an architecture."""
 
 import io
+import time
 
 import numpy as np
 import torch
@@ -21,6 +22,14 @@ def upload(app, name, data):
     app.file_uploader[0].upload(name, data).run()
     assert not app.exception
     return [error.value for error in app.error]
+
+
+def wait_for(app, there, seconds=120):
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        opened(app)
 
 
 def press(app, label):
@@ -76,7 +85,7 @@ def test_an_address_opens_uploads_but_no_file_of_the_server(app, tmp_path):
     assert metric(app, "Parameters") == "9"
 
 
-def test_own_data_are_confirmed_used_and_checked_and_the_old_accuracy_goes(app, component):
+def test_own_data_are_confirmed_used_and_checked_and_the_old_accuracy_goes(app, component, bench):
     data = load_dataset("fashion_mnist", source="bundled")
     buffer = io.BytesIO()
     images, labels = data.test.inputs[:400, 0].numpy(), data.test.labels[:400].numpy()
@@ -87,6 +96,7 @@ def test_own_data_are_confirmed_used_and_checked_and_the_old_accuracy_goes(app, 
     assert not app.exception
     press(app, "Use these data")
     assert app.session_state["recipe"].data.startswith("upload:")
+    wait_for(app, lambda: app.warning)
     assert any("another order" in note.value for note in app.warning)
     shown = [item.get("text", {}).get("detail", "") for item in component(app, "strip")["items"]]
     assert not any("10,000" in detail for detail in shown if detail)
