@@ -320,7 +320,7 @@ def _share(label: str, value: float, make: Any, low: float, high: float) -> None
         step=1.0,
         format="%.2f",
         width=130,
-        label_visibility="hidden",
+        label_visibility="collapsed",  # a hidden one that wraps would still take its lines
         value=None,
         **state.bound("target_share", shown, write),
     )

@@ -489,14 +489,15 @@ def test_a_report_of_a_stranger_loses_what_is_unknown(folders):
 
 
 def test_a_turned_bit_is_refused_with_a_sentence(folders, store):
-    """zlib's own errors are no zip errors."""
+    """zlib's own errors are no zip errors; bytes of files that are not read may be any."""
     whole = zipped(folders[0]).getvalue()
+    said = []
     for place in range(0, len(whole), max(1, len(whole) // 60)):
         damaged = bytearray(whole)
         damaged[place] ^= 8
-        said = "nothing of a file that is not read"
         try:
             import_run(io.BytesIO(bytes(damaged)), "x", store=store)
         except PruningError as error:
-            said = str(error)
-        assert 20 < len(said) < 300
+            said.append(str(error))
+    assert len(said) > 10
+    assert all(20 < len(sentence) < 300 for sentence in said)
