@@ -1,7 +1,6 @@
 """One's own data: upload, one screen to confirm how they are read, and a check of the model."""
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import cache, measuring, problems, state
+from pages.common import cache, measuring, state, uploads
 from pages.common.format import markdown, percent
 from pruning_core.errors import InvalidRecipeError
 from pruning_core.planning.recipe import Recipe
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
     from pruning_core.loading.split import Dataset
 
 _TYPES: Final = ("npz", "zip", "csv", "gz")
-_MEGABYTES: Final = 500
-_FOUND: Final = "_found_data"
-_PROBLEM: Final = "_data_problem"
-_TURN: Final = "_data_turn"
+_FIELD: Final = "data"
 _PICTURES: Final = 12
 
 
@@ -36,11 +32,15 @@ def panel() -> None:
             return
         left, right = st.columns([2, 3], gap="medium")
         with left:
-            _uploader()
-            problem = st.session_state.get(_PROBLEM, "")
-            if problem:
-                st.error(markdown(problem))
-        found: DataCard | None = st.session_state.get(_FOUND)
+            found = uploads.field(
+                _FIELD,
+                f"Inputs of shape {' x '.join(map(str, _shape()))} and their classes",
+                _TYPES,
+                _read,
+                help_text="NPZ with x and y (or x_train, y_train, x_test, y_test); a zip with a "
+                "folder of images for each class; CSV with a column called label; IDX images with "
+                "labels (.gz).",
+            )
         with right:
             if found is not None and tuple(found.shape) == _shape():
                 _confirm(found)
@@ -54,45 +54,17 @@ def _shape() -> tuple[int, ...]:
     return tuple(int(size) for size in tensors[0].shape[1:])
 
 
-def _uploader() -> None:
-    turn = st.session_state.get(_TURN, 0)
-    files = st.file_uploader(
-        f"Inputs of shape {' x '.join(map(str, _shape()))} and their classes",
-        type=list(_TYPES),
-        accept_multiple_files=True,
-        max_upload_size=_MEGABYTES,
-        key=f"data_file.{turn}",
-        help="NPZ with x and y (or x_train, y_train, x_test, y_test); a zip with a folder of "
-        "images for each class; CSV with a column called label; IDX images with labels (.gz).",
-    )
-    if not files:
-        return
-    with st.spinner("Reading the data…"):
-        try:
-            st.session_state[_FOUND] = _take_in(files, _shape())
-            st.session_state[_PROBLEM] = ""
-        except Exception as error:  # the panel shows it
-            st.session_state[_FOUND], st.session_state[_PROBLEM] = None, problems.sentence(error)
-    st.session_state[_TURN] = turn + 1
-    st.rerun()
-
-
-def _take_in(files: Sequence[Any], shape: tuple[int, ...]) -> "DataCard":
-    from pruning_core.loading.intake.store import MOST_BYTES, folder
+def _read(paths: Mapping[str, Path]) -> "DataCard":
+    from pruning_core.loading.intake.store import MOST_BYTES
     from pruning_core.loading.own_data import take_in_data
-    from pruning_core.runs import store as _  # noqa: F401 - it tells which uploads runs need
 
-    with tempfile.TemporaryDirectory(dir=folder(), prefix=".new-") as room:
-        paths: dict[str, Path] = {}
-        for number, file in enumerate(files):
-            path = Path(room) / f"{number}"
-            path.write_bytes(file.getbuffer())
-            paths[file.name] = path
-        return take_in_data(paths, shape, most_bytes=MOST_BYTES)
+    return take_in_data(paths, _shape(), most_bytes=MOST_BYTES)
 
 
 def _confirm(card: "DataCard") -> None:
     """Draw how the data are read; the button uses them so."""
+    from pruning_core.loading.own_data import split_sizes
+
     st.markdown(f"**{markdown(card.title)}**")
     for note in card.notes:
         st.warning(markdown(note))
@@ -121,12 +93,6 @@ def _confirm(card: "DataCard") -> None:
             max_value=45,
             key=f"data_held.{card.values}",
         )
-    st.caption(
-        f"The model sees (value / {card.scale:g} - mean) / deviation; suggested are those of the "
-        f"training samples. {len(data.train):,} training, {len(data.validation):,} validation and "
-        f"{len(data.test):,} test samples"
-        + (" (the test samples of the file)." if "test." in (card.sizes or {}) else ".")
-    )
     share = held / 100
     wanted = replace(
         card,
@@ -134,6 +100,12 @@ def _confirm(card: "DataCard") -> None:
         mean=float(mean),
         std=float(std),
         shares=(1 - 2 * share, share, share),
+    )
+    n_train, n_validation, n_test = split_sizes(wanted)
+    st.caption(
+        f"The model sees (value / {card.scale:g} - mean) / deviation; suggested are those of the "
+        f"training samples. {n_train:,} training, {n_validation:,} validation and {n_test:,} test "
+        "samples" + (" (the test samples of the file)." if "test." in (card.sizes or {}) else ".")
     )
     st.button(
         "Use these data",
@@ -156,7 +128,7 @@ def _use(card: "DataCard", n_classes: int) -> None:
             "with commas between them."
         )
     state.set_recipe(state.recipe().replace(data=keep_card(card)))
-    st.session_state[_FOUND] = None
+    uploads.forget(_FIELD)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)

@@ -1,13 +1,12 @@
 """Open a file of weights: upload, what was found in it, the architecture it goes into."""
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import streamlit as st
 
-from pages.common import cache, problems, state
+from pages.common import cache, problems, state, uploads
 from pages.common.format import count, markdown, size
 from pruning_core.errors import PruningError
 from pruning_core.loading.names import split_name
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
     from pruning_core.loading.intake.store import Group, Upload
 
 _TYPES: Final = ("safetensors", "pt", "pth", "ckpt", "bin", "onnx")
-_MEGABYTES: Final = 500
-_FOUND: Final = "_found_upload"
-_PROBLEM: Final = "_upload_problem"
-_TURN: Final = "_upload_turn"
 _ALONE: Final = ""
 _NAMED: Final = "?"
 _MOST_ROWS: Final = 2_000
@@ -53,11 +48,13 @@ def panel() -> None:
     with st.expander("Open your own model", icon=":material/upload_file:", key="own_model"):
         left, right = st.columns([2, 3], gap="medium")
         with left:
-            _uploader()
-        problem = st.session_state.get(_PROBLEM, "")
-        if problem:
-            left.error(markdown(problem))
-        found: Upload | None = st.session_state.get(_FOUND)
+            found = uploads.field(
+                "weights",
+                f"Weights: .safetensors (all shards at once), .pt, .pth, .onnx; up to "
+                f"{uploads.MEGABYTES} MB",
+                _TYPES,
+                _read,
+            )
         if found is not None:
             with left:
                 group = _found(found)
@@ -72,49 +69,10 @@ def panel() -> None:
             )
 
 
-def _uploader() -> None:
-    turn = st.session_state.get(_TURN, 0)
-    files = st.file_uploader(
-        f"Weights: .safetensors (all shards at once), .pt, .pth, .onnx; up to {_MEGABYTES} MB",
-        type=list(_TYPES),
-        accept_multiple_files=True,
-        max_upload_size=_MEGABYTES,
-        key=f"weights_file.{turn}",
-    )
-    if not files:
-        return
-    _sandbox()
-    with st.spinner("Reading the file…"):
-        try:
-            st.session_state[_FOUND] = _take_in(files)
-            st.session_state[_PROBLEM] = ""
-        except Exception as error:  # the panel shows it
-            st.session_state[_FOUND], st.session_state[_PROBLEM] = None, problems.sentence(error)
-    st.session_state[_TURN] = turn + 1  # a new field: the browser's file is let go of
-    st.rerun()
+def _read(paths: Mapping[str, Path]) -> "Upload":
+    from pruning_core.loading.intake.store import MOST_BYTES, take_in
 
-
-@st.cache_resource(show_spinner=False)
-def _sandbox() -> bool:
-    """Start the helper process that reads files."""
-    from pruning_core.loading.intake.sandbox import SANDBOX
-
-    SANDBOX.start()
-    return True
-
-
-def _take_in(files: Sequence[Any]) -> "Upload":
-    """Write what the browser sent to files of our own names, and have them read."""
-    from pruning_core.loading.intake.store import MOST_BYTES, folder, take_in
-    from pruning_core.runs import store as _  # noqa: F401 - it tells which uploads runs need
-
-    with tempfile.TemporaryDirectory(dir=folder(), prefix=".new-") as room:
-        paths: dict[str, Path] = {}
-        for number, file in enumerate(files):
-            path = Path(room) / f"{number}"
-            path.write_bytes(file.getbuffer())
-            paths[file.name] = path
-        return take_in(paths, most_bytes=MOST_BYTES)
+    return take_in(paths, most_bytes=MOST_BYTES)
 
 
 def _find(reference: str) -> "tuple[Path, Upload]":

@@ -191,29 +191,37 @@ Pair = tuple[Tensor, Tensor]
 
 def _parts(splits: Mapping[str, Pair], shares: Sequence[float]) -> dict[str, Pair]:
     """Return train, validation and test, divided by the file or balanced over the classes."""
-    if "test." in splits:
-        inputs, labels = splits.get("train.", splits.get("", splits["test."]))
-        whole = shares[0] + shares[1]
-        train, validation = _divided((inputs, labels), (shares[0] / whole, shares[1] / whole))
-        return {"train": train, "validation": validation, "test": splits["test."]}
-    pair = splits.get("", splits.get("train."))
-    if pair is None:
+    own = {part: pair for part, pair in splits.items() if part != "test."} or splits
+    if not own:
         raise DataError("The data have no training samples.")
-    train, validation, test = _divided(pair, shares)
-    return {"train": train, "validation": validation, "test": test}
-
-
-def _divided(pair: Pair, shares: Sequence[float]) -> list[Pair]:
-    inputs, labels = pair
-    sizes = [int(share * len(labels)) for share in shares[1:]]
-    sizes = [max(1, size) for size in sizes]
-    if len(labels) <= sum(sizes):
-        raise DataError(
-            f"There are {len(labels)} samples; training, validation and test need one each."
-        )
+    inputs, labels = next(iter(own.values()))
+    test = None if own is splits else splits.get("test.")
+    held = _held(len(labels), shares, has_test=test is not None)
     # What is measured on is taken first, so that it is balanced; training gets the rest.
-    *others, train = divide(labels.numpy(), (*sizes, len(labels) - sum(sizes)), _SEED)
-    return [(inputs[place], labels[place]) for place in map(torch.from_numpy, (train, *others))]
+    places = divide(labels.numpy(), (*held, len(labels) - sum(held)), _SEED)
+    *others, train = ((inputs[place], labels[place]) for place in map(torch.from_numpy, places))
+    if test is not None:
+        others.append(test)
+    return dict(zip(("train", "validation", "test"), (train, *others), strict=True))
+
+
+def split_sizes(card: DataCard) -> tuple[int, int, int]:
+    """Return how many samples training, validation and test will have."""
+    sizes = card.sizes or {}
+    own = [n for part, n in sizes.items() if part != "test."] or list(sizes.values())
+    has_test = "test." in sizes and len(sizes) > 1
+    held = _held(own[0], card.shares, has_test=has_test)
+    test = sizes["test."] if has_test else held[-1]
+    return own[0] - sum(held), held[0], test
+
+
+def _held(n: int, shares: Sequence[float], *, has_test: bool) -> list[int]:
+    """Return how many of ``n`` are for validation, and for test unless the file has some."""
+    wanted = [shares[1] / (shares[0] + shares[1])] if has_test else shares[1:]
+    held = [max(1, int(share * n)) for share in wanted]
+    if n <= sum(held):
+        raise DataError(f"There are {n} samples; training, validation and test need one each.")
+    return held
 
 
 def _of_function(key: str) -> Dataset:

@@ -5,6 +5,7 @@ import io
 import os
 import struct
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from pruning_core.loading import own_data
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.intake import store
 from pruning_core.loading.model import load_model
-from pruning_core.loading.own_data import keep_card, load_own, take_in_data
+from pruning_core.loading.own_data import keep_card, load_own, split_sizes, take_in_data
 from pruning_core.loading.permitted import permit
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.store import Store
@@ -87,6 +88,23 @@ def test_a_file_that_divides_itself_keeps_its_test_samples(tmp_path):
     made = load_own(keep_card(take_in_data(written(tmp_path, "d.npz", data))))
     assert torch.equal(made.test.inputs[:, 0], torch.from_numpy(X[:8] + 1))
     assert len(made.train) + len(made.validation) == 40
+
+
+@pytest.mark.parametrize("share", [0.02, 0.15, 0.3, 0.45])
+@pytest.mark.parametrize("parts", [("x",), ("x_train", "x_test"), ("x_test",)])
+def test_the_sizes_that_are_shown_are_those_of_the_splits_and_no_sample_is_in_two(
+    tmp_path, parts, share
+):
+    arrays = {}
+    for number, name in enumerate(parts):
+        arrays |= {name: X + number, name.replace("x", "y"): Y}
+    card = take_in_data(written(tmp_path, "d.npz", npz(**arrays)))
+    card = replace(card, shares=(1 - 2 * share, share, share))
+    made = load_own(keep_card(card))
+    parts = (made.train, made.validation, made.test)
+    assert split_sizes(card) == tuple(len(part) for part in parts)
+    rows = [tuple(row.tolist()) for part in parts for row in part.inputs.reshape(len(part), -1)]
+    assert len(set(rows)) == len(rows) == 40 * len(arrays) // 2
 
 
 def test_idx_files_of_images_and_labels_go_together(tmp_path):
@@ -166,8 +184,6 @@ def test_a_path_works_on_the_command_line(tmp_path):
 
 def test_a_wrong_normalisation_and_an_order_of_labels_are_suspected_and_right_ones_are_not():
     model, data = load_model("bundled:lenet_5"), load_dataset("fashion_mnist", source="bundled")
-    from dataclasses import replace
-
     right = baseline(model.module, data, n=300)
     assert right.suspicions == ()
     assert right.accuracy > 0.85
@@ -187,8 +203,6 @@ def test_a_model_that_always_says_the_same_is_no_better_than_guessing():
 
 
 def test_a_model_trained_on_plain_values_is_recognised():
-    from dataclasses import replace
-
     data = load_dataset("digits")
     plain = replace(data.validation, scale=16.0, mean=0.0, std=1.0)
 

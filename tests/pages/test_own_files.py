@@ -4,9 +4,12 @@ import io
 import time
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import save
 
+from pages.common import uploads
+from pruning_core.errors import DataError
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.intake.store import take_in
 from pruning_core.loading.model import load_model
@@ -100,3 +103,14 @@ def test_own_data_are_confirmed_used_and_checked_and_the_old_accuracy_goes(app, 
     assert any("another order" in note.value for note in app.warning)
     shown = [item.get("text", {}).get("detail", "") for item in component(app, "strip")["items"]]
     assert not any("10,000" in detail for detail in shown if detail)
+
+
+def test_two_files_of_one_name_are_refused_and_nothing_is_read():
+    class File:
+        name = "model.safetensors"
+
+        def getbuffer(self):
+            return b""
+
+    with pytest.raises(DataError, match=r"Two files are called 'model\.safetensors'"):
+        uploads._read([File(), File()], lambda paths: pytest.fail(str(paths)))
