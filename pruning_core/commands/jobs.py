@@ -88,8 +88,9 @@ def _runner(arguments: argparse.Namespace) -> "Runner":
     if arguments.tensorboard:
         raise DataError("--tensorboard is for runs of this machine, and --cluster is given.")
     for name, value in given.items():
-        if name != "partition" and value < (0 if name == "gpus" else 1):
-            raise DataError(f"--{name} is {value}; it must be at least 1.")
+        least = 0 if name == "gpus" else 1
+        if name != "partition" and value < least:
+            raise DataError(f"--{name} is {value}; it must be at least {least}.")
     if arguments.cluster == "local" and given.get("nodes", 1) > 1:
         raise DataError(f"--nodes is {given['nodes']}, and --cluster local is one machine.")
     return Cluster(arguments.cluster, Wish(**given))

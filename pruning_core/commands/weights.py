@@ -31,9 +31,9 @@ def answer(arguments: argparse.Namespace) -> Answer:
     from pruning_core.errors import InvalidRecipeError
     from pruning_core.streaming import cuts, survey, weights_of, write_masked
 
-    path, notes = _plain(arguments.file)
     if arguments.into is not None:
         return _into(arguments.file, arguments.into)
+    path, notes = _plain(arguments.file)
     tensors = weights_of(path)
     surveys = [survey(stored) for stored in tensors]
     found: dict[str, Cut] = {}

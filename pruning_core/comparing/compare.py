@@ -70,7 +70,7 @@ class _Opened:
         if self.side.stage == "int8":
             path = self.side.folder / _INT8_FILE
             if self.run.quantised is None or not path.is_file():
-                raise RunError(f"'{self.side.folder.name}' has no int8 file to ask.")
+                raise RunError("This run has no int8 file. Make one with quantise.")
             session = open_session(path, settings=self.run.quantised.session)
             name = session.get_inputs()[0].name
 
