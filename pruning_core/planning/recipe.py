@@ -484,9 +484,10 @@ def _check_json(raw: bytes) -> None:
         raise InvalidRecipeError(f"A recipe is a JSON object; this is a {type(document).__name__}.")
     version = document.get("version")
     if version != RECIPE_VERSION or isinstance(version, bool):
-        shown = "none" if version is None else repr(version)[:40]
+        said = "names none" if version is None else f"says {version!r:.40}"
         raise InvalidRecipeError(
-            f"This program reads recipes of version {RECIPE_VERSION}; the recipe says {shown}."
+            f"This program reads recipes of version {RECIPE_VERSION}; the recipe {said}. Write "
+            f'"version": {RECIPE_VERSION} if it was made for that.'
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -52,6 +52,7 @@ _DEPENDS_ON_VALUES = (
     DataDependentOutputException,
     DynamicOutputShapeException,
 )
+_READS_A_VALUE: Final = "trying to get value out of a tracing tensor"
 
 
 def capture(module: nn.Module, inputs: Inputs) -> Capture:
@@ -92,6 +93,12 @@ def capture(module: nn.Module, inputs: Inputs) -> Capture:
         if by_values:
             graph = recorded("real")
     except Exception as error:
+        if _READS_A_VALUE in str(error):
+            raise UnsupportedModelError(
+                "The model reads a value of its data in Python while it runs (an `if`, `.item()`, "
+                "`float()`), so one recorded pass is not the model. Write this step "
+                "with torch.where or masks, or open the weights alone (weights:FILE)."
+            ) from error
         raise UnsupportedModelError(
             f"The model could not be run on an input of shape {inputs.shapes}: "
             f"{type(error).__name__}: {first_line(error)}"

@@ -471,7 +471,11 @@ def _split(build: _Rebuilder, node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
     for shape in output_shapes(node):
         sizes.append(int(stays[start : start + shape[axis]].sum()))
         start += shape[axis]
-    return torch.ops.aten.split_with_sizes.default, (node.args[0], sizes, axis)
+    # Parts of an unsafe split may be changed in place while gradients are recorded; cells do that.
+    unsafe = "unsafe" in str(node.target)
+    aten = torch.ops.aten
+    split = aten.unsafe_split_with_sizes if unsafe else aten.split_with_sizes
+    return split.default, (node.args[0], sizes, axis)
 
 
 @_rewrites("convolution")

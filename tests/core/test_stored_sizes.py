@@ -366,6 +366,29 @@ def test_recurrent_cells_keep_their_class(kind: type[nn.RNNCellBase]) -> None:
     assert (removal.module.cell.input_size, removal.module.cell.hidden_size) == (5, 3)
 
 
+def test_a_cell_whose_state_has_a_written_size_can_be_trained_as_a_graph() -> None:
+    class Counted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.head = nn.GRUCell(8, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            state = x.new_zeros(x.shape[0], 6)
+            for step in range(x.shape[1]):
+                state = self.cell(x[:, step], state)
+            return self.head(state)
+
+    network = trace(Counted().eval(), INPUTS)
+    keep = np.arange(6) % 2 == 0
+    removal = remove_units(network, keep)
+    assert "hidden_size" in removal.graph_reason
+    with torch.no_grad():
+        zeroed = zero_units(network, keep)
+        assert relative_difference(removal.module(INPUTS), zeroed(INPUTS)) <= 1e-5
+    removal.module(INPUTS).sum().backward()
+    assert all(parameter.grad is not None for parameter in removal.module.parameters())
+
+
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_transposed_convolutions_keep_their_class(groups: int) -> None:
     class Up(nn.Module):

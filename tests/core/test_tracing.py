@@ -340,12 +340,23 @@ def test_tracing_leaves_modes_hooks_and_gradients_alone() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+class Deciding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.layer(x)
+        return hidden if hidden.sum() > 0 else -hidden
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "words"),
     [
         (nn.Linear(4, 2), torch.randn(1, 5), "could not be run on an input of shape [1, 5]"),
         (nn.ReLU(), torch.randn(1, 5), "no parameters"),
         (nn.Linear(4, 2), (), "example input"),
+        (Deciding(), torch.randn(1, 4), "`if`"),
     ],
 )
 def test_what_cannot_be_traced_is_said_in_a_sentence(
