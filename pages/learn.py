@@ -15,3 +15,4 @@ with st.container(key="learn"):
     else:
         learn_contents.show()
 course.write_address()
+course.keep()

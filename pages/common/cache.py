@@ -420,7 +420,7 @@ def registry(name: str) -> Any:
 
 
 _REGISTRIES: Final = {
-    "criteria": ("scoring.criterion", "CRITERIA"),
+    "criteria": ("scoring.criteria", "CRITERIA"),
     "granularities": ("granularities", "GRANULARITIES"),
     "datasets": ("loading.dataset", "DATASETS"),
     "quantisers": ("quantising.quantiser", "QUANTISERS"),

@@ -11,7 +11,8 @@ from pages.common import charts, comparing, state
 from pages.common.comparing import Listed
 
 if TYPE_CHECKING:
-    from pruning_core.comparing.variant import Variant
+    from pages.common.glossary_links import linked
+from pruning_core.comparing.variant import Variant
 
 _LOG: Final = "_compare_log"
 _MOST_DIFFERENT: Final = 12
@@ -69,7 +70,8 @@ def table(runs: Sequence[Listed]) -> None:
         alt=f"Table of {len(runs)} finished runs",
     )
     st.caption(
-        "What each run hands out: accuracy and F1 MEASURED on test samples, sizes EXACT. Tick rows "
+        f"What each run hands out: accuracy and F1 {linked('MEASURED')} on test samples, sizes "
+        f"{linked('EXACT')}. Tick rows "
         "to narrow everything below to them; the address of the page holds the choice."
         + (f" The newest {comparing.MOST} runs are listed." if len(runs) == comparing.MOST else "")
     )

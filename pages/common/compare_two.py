@@ -12,6 +12,7 @@ import streamlit as st
 from pages.common import charts, comparing, measured, measuring, state
 from pages.common.comparing import Listed
 from pages.common.format import count, markdown, percent
+from pages.common.glossary_links import linked
 from pruning_core.exporting.metric_table import HOW
 
 if TYPE_CHECKING:
@@ -257,7 +258,8 @@ def _class_names(found: Mapping[str, Any], n: int) -> list[str]:
 def _flipped(title: str, key: str, found: Mapping[str, Any]) -> None:
     """Draw the examples that changed sides, as pictures where they are images, and as a table."""
     examples = found[key]
-    st.markdown(f"**{title}**: {found[f'n_{key}']:,} of {found['n']:,} test samples")
+    flipped = linked("flipped example", "flipped")
+    st.markdown(f"**{title}** ({flipped}): {found[f'n_{key}']:,} of {found['n']:,} test samples")
     if not examples:
         st.caption("There are none.")
         return
@@ -316,7 +318,7 @@ def _overlap(found: Sequence[Mapping[str, Any]]) -> None:
     keys = ("both", "only_first", "only_second", "neither")
     layers = [one["layer"] for one in found]
     counts = np.array([[one[key] for key in keys] for one in found], np.int64)
-    st.markdown("**Masks of A and B**")
+    st.markdown(f"**Masks of A and B**: {linked('mask overlap')}")
     charts.show(
         overlap_bars(layers, counts, charts.colours()),
         key="mask_overlap",

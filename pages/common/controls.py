@@ -7,6 +7,7 @@ import streamlit as st
 
 from pages.common import cache, edits, recipe_file, searching, state
 from pages.common.format import markdown
+from pages.common.glossary_links import explained
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Target, Threshold
 
 if TYPE_CHECKING:
@@ -98,9 +99,12 @@ def _granularity(recipe: Recipe) -> None:
         keys,
         format_func=lambda key: entries[key].title,
         width=190,
-        help="  \n".join(
-            f"**{markdown(entries[key].title)}**: {markdown(entries[key].description)}"
-            for key in keys
+        help=explained(
+            "  \n".join(
+                f"**{markdown(entries[key].title)}**: {markdown(entries[key].description)}"
+                for key in keys
+            ),
+            *("granularity", "unit"),
         ),
         **state.bound(
             "granularity",
@@ -132,7 +136,10 @@ def _criterion(recipe: Recipe) -> None:
         sorted(entries, key=lambda key: entries[key].needs_data),
         format_func=lambda key: entries[key].title + (" · data" if entries[key].needs_data else ""),
         width=252,
-        help="The criterion: how the importance of a weight or unit is computed.",
+        help=explained(
+            "The criterion: how the importance of a weight or unit is computed.",
+            *("criterion", "importance, score"),
+        ),
         **state.bound("criterion", recipe.criterion, _change_criterion),
     )
 
@@ -151,9 +158,12 @@ def _scope(recipe: Recipe) -> None:
         list(_SCOPES),
         format_func=lambda key: _SCOPES[key],
         required=True,
-        help="All layers together: the lowest scores of the whole model leave. "
-        "Each layer: every layer loses the same share. "
-        "By layer size: Erdos-Renyi-Kernel densities, which leave more of small layers.",
+        help=explained(
+            "All layers together: the lowest scores of the whole model leave. "
+            "Each layer: every layer loses the same share. "
+            "By layer size: Erdos-Renyi-Kernel densities, which leave more of small layers.",
+            *("local, global", "ERK"),
+        ),
         **state.bound(
             "scope",
             recipe.scope,
@@ -178,7 +188,10 @@ def _more(recipe: Recipe) -> None:
             "Calibration examples",
             min_value=1,
             max_value=2000,
-            help="The first ones of the training split, for criteria that read data.",
+            help=explained(
+                "The first ones of the training split, for criteria that read data.",
+                "calibration data",
+            ),
             value=None,
             **state.bound(
                 "calibration_samples",
@@ -206,12 +219,17 @@ def _order(recipe: Recipe) -> None:
         list(_REDUCTIONS),
         format_func=_REDUCTIONS.__getitem__,
         disabled=not (coupled and cache.registry("criteria")[recipe.criterion].reduces),
-        help="A unit has a slice in every layer it is coupled to.",
+        help=explained(
+            "A unit has a slice in every layer it is coupled to.", "reduction", "coupled"
+        ),
         **state.bound("reduction", recipe.reduction, _rescore("reduction")),
     )
     st.toggle(
         "Reversed: the highest scores leave first",
-        help="A control. If it harms no more than the criterion, the criterion tells nothing.",
+        help=explained(
+            "A control. If it harms no more than the criterion, the criterion tells nothing.",
+            "reversed",
+        ),
         **state.bound("reverse", recipe.reverse, _rescore("reverse")),
     )
 
@@ -258,7 +276,10 @@ def _kind(recipe: Recipe) -> None:
         kinds,
         format_func={**_KINDS, **searching.HANDLES}.__getitem__,
         width=210,
-        help="Moving it drops the own settings of layers that are not pinned.",
+        help=explained(
+            "Moving it drops the own settings of layers that are not pinned.",
+            *("ratio", "keep ratio", "threshold", "MAC", "pin"),
+        ),
         **state.bound("target_kind", searching.chosen(recipe), _change_kind),
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import streamlit as st
 
 from pages.common import measuring
+from pages.common.components import mount_progress
 from pruning_core.lessons.texts import FRAME, LANGUAGES, Words
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.bench import Outcome, Question
@@ -25,6 +26,12 @@ _LANGUAGE: Final = "_course_language"
 _LESSON: Final = "_course_lesson"
 _PROGRESS: Final = "_course_progress"
 _LONGEST: Final = 200
+_LONGEST_KEPT: Final = 500_000
+_KEPT: Final = "course_progress"
+_MOST_ANSWERS: Final = 50
+_VERDICTS: Final = ("right", "near", "far")
+SHOWN: Final = "_course_is_shown"
+"""Set while the page of the course is shown; see :func:`pages.common.shell.run`."""
 
 
 def language() -> str:
@@ -34,7 +41,13 @@ def language() -> str:
 
 
 def choose_language(key: str) -> None:
-    """Speak another language from now on."""
+    """Speak another language from now on; what was chosen and not handed in yet stays chosen."""
+    before = language()
+    for name in [str(one) for one in st.session_state]:
+        lesson, *parts = name.removeprefix("learn.").split(".", 3)
+        if name.startswith("learn.") and parts[1:2] == [before]:
+            other = ".".join(("learn", lesson, parts[0], key, *parts[2:]))
+            st.session_state[other] = st.session_state[name]
     st.session_state[_LANGUAGE] = key
     st.query_params["lang"] = key
 
@@ -44,9 +57,18 @@ def frame() -> Words:
     return Words(language(), FRAME)
 
 
+def title_of(key: str) -> str:
+    """Return the title of a lesson."""
+    return Words(language(), key)("title")
+
+
 def lesson_name() -> str:
-    """Return which lesson is asked for; empty shows the contents."""
-    known = str(st.session_state.get(_LESSON, ""))
+    """Return which lesson is asked for; empty shows the contents.
+
+    An address without one, as the way from another page has it, asks for the last one; on this page
+    it is that of the contents, to which the browser went back.
+    """
+    known = "" if st.session_state.get(SHOWN) else str(st.session_state.get(_LESSON, ""))
     return st.query_params.get("lesson", known)[:_LONGEST]
 
 
@@ -63,6 +85,7 @@ def write_address() -> None:
     """Make the address say what is shown, so that a reload finds it again."""
     st.session_state[_LESSON] = lesson_name()
     st.session_state[_LANGUAGE] = language()
+    st.session_state[SHOWN] = True
     wanted = {"lesson": lesson_name(), "lang": language()}
     for name, value in wanted.items():
         if value and st.query_params.get(name) != value:
@@ -95,11 +118,73 @@ def progress(key: str) -> dict[str, Any]:
 
 
 def restart(key: str) -> None:
-    """Forget what was done in a lesson."""
-    st.session_state.get(_PROGRESS, {}).pop(key, None)
+    """Forget what was done in a lesson, also where it is kept."""
+    progress(key).clear()
+    note(key, answers=[])
     for name in list(st.session_state):
         if str(name).startswith(f"learn.{key}."):
             del st.session_state[name]
+
+
+def forget() -> None:
+    """Forget what was done in all lessons."""
+    for key in list(st.session_state.get(_PROGRESS, {})):
+        restart(key)
+
+
+def keep() -> None:
+    """Keep what was done in the browser; a new session takes from there what it does not know."""
+    known: dict[str, dict[str, Any]] = st.session_state.get(_PROGRESS, {})
+    mount_progress(
+        key=_KEPT,
+        data={
+            "learner": learner(),
+            "lessons": {key: own for key, own in known.items() if "when" in own},
+        },
+        on_kept_change=lambda: restore(str(st.session_state[_KEPT].kept)),
+    )
+
+
+def restore(text: str) -> None:
+    """Take over what a browser kept; what does not fit a lesson is left out."""
+    from pruning_core.lessons import LESSONS
+
+    try:
+        found = json.loads(text[:_LONGEST_KEPT])
+    except ValueError:
+        return
+    for key, own in found.items() if isinstance(found, dict) else ():
+        if key in LESSONS and isinstance(own, dict) and isinstance(own.get("when"), str):
+            known = progress(key)
+            if known.get("when", "") < own["when"][:40]:
+                known.clear()
+                known.update(_fitting(LESSONS[key], own), when=own["when"][:40])
+
+
+def _fitting(lesson: "Lesson", own: dict[str, Any]) -> dict[str, Any]:
+    """Return what was done in a lesson as far as its controls can show it."""
+    from pruning_core.lessons.lesson import accepted
+
+    guess = accepted(lesson.guess, own.get("guess")) if own.get("guessed") else None
+    if guess is None:
+        return {"answers": []}
+    found: dict[str, Any] = {"guess": guess, "guessed": True, "answers": []}
+    value = accepted(lesson.do, own.get("value"))
+    if value is None:
+        return found
+    found |= {"value": value, "revealed": bool(own.get("revealed"))}
+    found["truth"] = accepted(lesson.guess, own.get("truth"))
+    found["verdict"] = own.get("verdict") if own.get("verdict") in _VERDICTS else ""
+    answers = own.get("answers")
+    for one in answers[:_MOST_ANSWERS] if isinstance(answers, list) else ():
+        given = accepted(lesson.check.control, one.get("answer")) if isinstance(one, dict) else None
+        at = accepted(lesson.do, one["value"]) if given is not None and "value" in one else None
+        if at is not None:
+            found["answers"].append(
+                {"answer": given, "right": one.get("right") is True, "value": at}
+            )
+    found["done"] = bool(found["answers"]) and own.get("done") is True
+    return found
 
 
 def how_far(key: str) -> str:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from pages.common import cache, measured, state
 from pages.common.format import markdown, percent, reduction, size
+from pages.common.glossary_links import linked
 from pruning_core.runs import dispatcher
 from pruning_core.runs.store import Record, Store
 
@@ -118,7 +119,10 @@ def same_without_page(record: Record) -> None:
     with left:
         st.markdown("**Command line**")
         st.code(COMMANDS, language="bash")
-        st.caption(f"Fingerprint of the recipe: `{record.fingerprint[:16]}`")
+        st.caption(
+            f"{linked('fingerprint', 'Fingerprint')} of the {linked('recipe')}: "
+            f"`{record.fingerprint[:16]}`"
+        )
     with right:
         st.markdown("**Python**")
         st.code(PYTHON, language="python")

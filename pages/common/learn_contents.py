@@ -61,6 +61,14 @@ def show(problem: str = "") -> None:
                 )
                 st.caption(prose(words("goal")))
     with st.container(horizontal=True, vertical_alignment="center"):
+        if any(course.how_far(lesson.key) != "new" for lesson in lessons):
+            st.button(
+                frame("forget"),
+                icon=":material/restart_alt:",
+                type="tertiary",
+                help=frame("forget_help"),
+                on_click=lambda: state.attempt(course.forget),
+            )
         st.page_link("pages/glossary.py", label=frame("to_glossary"), icon=":material/menu_book:")
         st.button(
             frame("teachers"),

@@ -4,8 +4,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from pages.common import charts, course, learn_contents, learn_controls, own_files, state
+from pages.common import (
+    charts,
+    course,
+    learn_contents,
+    learn_controls,
+    learn_glossary,
+    own_files,
+    state,
+)
 from pages.common.format import prose
+from pages.common.glossary_links import linked
 from pruning_core.lessons.texts import Words
 
 if TYPE_CHECKING:
@@ -200,7 +209,7 @@ def _reveal(lesson: "Lesson", words: Words, found: "Facts") -> None:
     frame = course.frame()
     ready = lesson.reached is None or course.is_locked() or lesson.reached(found)
     if not ready:
-        st.info(prose(words("do.not_yet", **_plain(found))))
+        st.info(prose(words("do.not_yet", **_plain(found, words))))
 
     def reveal() -> None:
         from pruning_core.lessons.lesson import verdict
@@ -258,17 +267,22 @@ def _pictures(lesson: "Lesson", words: Words, value: Any, found: "Facts") -> Non
         )
 
 
-def _plain(found: "Facts") -> "Facts":
+def _plain(found: "Facts", words: Words) -> "Facts":
     """Return the facts for use in sentences: foreign names cannot become markup."""
-    return {k: prose(v) if isinstance(v, str) else v for k, v in found.items()}
+    from pruning_core.lessons.lesson import in_words
+
+    named = in_words(found, words)
+    return {k: prose(v) if isinstance(v, str) else v for k, v in named.items()}
 
 
 def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> None:
     """Draw the explanation with the numbers of this moment, and where they come from."""
+    from pruning_core.lessons.lesson import in_words
+
     frame = course.frame()
     st.subheader(frame("step.why"), anchor=False)
-    st.code(words("formula", **found), language=None, wrap_lines=True)
-    st.markdown(words("why", **_plain(found)).replace("~", "\\~"))
+    st.code(words("formula", **in_words(found, words)), language=None, wrap_lines=True)
+    st.markdown(words("why", **_plain(found, words)).replace("~", "\\~"))
     form = "provenance_long" if lesson.is_long else "provenance_quick"
     provenance = frame(
         form,
@@ -278,12 +292,19 @@ def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> 
         torch=measured.environment["torch"],
     )
     st.caption(prose(frame("sources", sources="; ".join(lesson.sources))))
+    terms = [
+        linked(entry.term, entry.local)
+        for entry in learn_glossary.words(course.language())
+        if learn_glossary.LESSONS.get(entry.term) == lesson.key
+    ]
+    if terms:
+        st.caption(frame("glossary.here", words=" · ".join(terms)))
     st.caption(f":gray-badge[{'EXACT' if lesson.is_exact else 'MEASURED'}] {prose(provenance)}")
 
 
 def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -> None:
     """Draw the question and what came of the last answer."""
-    from pruning_core.lessons.lesson import first_value, verdict
+    from pruning_core.lessons.lesson import first_value, in_words, verdict
 
     frame, known = course.frame(), course.progress(lesson.key)
     st.subheader(frame("step.check"), anchor=False)
@@ -296,7 +317,7 @@ def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -
         control,
         words,
         "check",
-        label=words("check.ask", **_plain(found)) + (f" ({unit})" if unit else ""),
+        label=words("check.ask", **_plain(found, words)) + (f" ({unit})" if unit else ""),
         key=key,
         value=last,
         disabled=done,
@@ -322,7 +343,7 @@ def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -
         given = answers[-1]
         then = course.facts(lesson, measured, given["value"])
         how = "right" if given["right"] else "wrong"
-        text = prose(words(f"check.{how}", **then))
+        text = prose(words(f"check.{how}", **in_words(then, words)))
         box = st.success if given["right"] else st.warning
         box(frame(f"check.{how}", text=text))
 

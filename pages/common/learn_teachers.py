@@ -135,7 +135,7 @@ def _lesson(lesson: "Lesson", words: Words) -> None:
     if known is None:
         st.caption(frame("teach.expected_none"))
     else:
-        rows = rows_of(lesson, known["facts"])
+        rows = rows_of(lesson, known["facts"], words)
         st.dataframe(
             {frame("teach.name"): [n for n, _ in rows], frame("teach.value"): [v for _, v in rows]},
             hide_index=True,
@@ -153,20 +153,20 @@ def _lesson(lesson: "Lesson", words: Words) -> None:
             )
         )
     with st.container(horizontal=True):
-        _handout(lesson, None)
+        _handout(lesson, known, answers=False)
         if known is not None:
-            _handout(lesson, known)
+            _handout(lesson, known, answers=True)
 
 
-def _handout(lesson: "Lesson", answers: "Mapping[str, Any] | None") -> None:
+def _handout(lesson: "Lesson", known: "Mapping[str, Any] | None", *, answers: bool) -> None:
     from pruning_core.lessons.handout import handout
 
-    frame, suffix = course.frame(), "" if answers is None else "_answers"
+    frame, suffix = course.frame(), "_answers" if answers else ""
     language = course.language()
     st.download_button(
         frame("teach.handout") + (f" · {frame('teach.key')}" if answers else ""),
-        lambda: handout(lesson, language, answers),
-        file_name=f"{lesson.key}{suffix}.html",
+        lambda: handout(lesson, language, known, answers=answers),
+        file_name=f"{lesson.key}{suffix}_{language}.html",
         mime="text/html",
         icon=":material/print:",
         on_click="ignore",

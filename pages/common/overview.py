@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.common import cache, charts, own_files, pictures, starter, state
 from pages.common.format import count, markdown, percent, plural, size
+from pages.common.glossary_links import linked
 
 if TYPE_CHECKING:
     from pruning_core.loading.card import ModelCard
@@ -50,7 +51,10 @@ def first_layer(identity: str) -> None:
     if card is not None:
         st.markdown(markdown(card.description))
     parameter, values = cache.first_weights(identity)
-    st.markdown(f"**Importance in the first layer**, {markdown(parameter)}: L1 norm of each weight")
+    importance = linked("importance, score", "Importance")
+    st.markdown(
+        f"**{importance} in the first layer**, {markdown(parameter)}: L1 norm of each weight"
+    )
     left, right = st.columns(2)
     with left:
         pictures.heatmap(values, key="first_heatmap", layer=parameter, value="|w|")

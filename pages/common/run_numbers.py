@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.common import cache, quantising
 from pages.common.format import markdown
+from pages.common.glossary_links import explained
 from pruning_core.exporting.metric_table import (
     CLASS_HEADER,
     HOW,
@@ -28,7 +29,8 @@ def show(report: dict[str, Any]) -> None:
     st.markdown(f"**Measured** on {n_test:,} held-out test examples ({source})")
     header = ("Metric", *(STAGE_TITLES[stage] for stage in stages))
     _table(header, metric_rows(report), alt="Metrics before and after, with 95 % intervals")
-    st.caption(markdown(HOW))
+    words = ("interval", "calibration error (ECE)", "MEASURED")
+    st.caption(f"{markdown(HOW)} {explained('', *words)}")
     _classes(report, stages[-1])
     quantising.results(report)
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 import streamlit as st
 
 from pages.common import edits, state
+from pages.common.glossary_links import explained
 from pruning_core.planning.recipe import Recipe, Schedule
 
 _WAYS: Final = {
@@ -52,7 +53,7 @@ def show(recipe: Recipe) -> None:
         "Pruning",
         list(_WAYS),
         format_func=_WAYS.__getitem__,
-        help=_HELP,
+        help=explained(_HELP, "schedule", "round", "gradual pruning", "adaptive rounds"),
         **state.bound("schedule_way", way, _choose_way),
     )
     if way == "shot":
@@ -153,7 +154,10 @@ def _rewind_epoch(place: Any, schedule: Schedule) -> None:
 
 
 def _weights(recipe: Recipe) -> dict[str, Any]:
-    shown: Any = {"format_func": _WEIGHTS.__getitem__, "help": _WEIGHTS_HELP}
+    shown: Any = {
+        "format_func": _WEIGHTS.__getitem__,
+        "help": explained(_WEIGHTS_HELP, "lottery ticket", "re-initialised"),
+    }
     return {**shown, **_bound("weights", recipe.schedule.weights)}
 
 

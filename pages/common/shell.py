@@ -12,7 +12,7 @@ from typing import Final
 import streamlit as st
 from streamlit.navigation.page import Page
 
-from pages.common import access, problems, state, toolbar
+from pages.common import access, course, problems, state, toolbar
 from pages.common.format import markdown
 
 _HERE: Final = Path(__file__).resolve().parent
@@ -39,6 +39,7 @@ _STYLE: Final = """<style>
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 .st-key-controls { padding: 0.7rem 1rem; gap: 0.4rem; }
 .stMainBlockContainer { padding-top: 4.6rem; }
+.st-key-course_progress { position: absolute; }
 .st-key-learn { max-width: 1080px; margin: 0 auto; }
 @media (max-width: 1000px) {
   .st-key-toolbar [data-testid="stMarkdownContainer"] { display: none; }
@@ -58,6 +59,8 @@ def run() -> None:
     access.check()
     page = _navigation()
     st.session_state[_INSIDE] = True
+    if page.url_path != "learn":
+        st.session_state.pop(course.SHOWN, None)
     st.session_state[state.PAGE] = page.url_path
     try:
         with shows_errors():

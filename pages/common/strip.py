@@ -8,6 +8,7 @@ import streamlit as st
 from pages.common import cache, measured, measuring, scanning, searching, state, studying, why
 from pages.common.components import mount_strip
 from pages.common.format import duration, milliseconds, percent
+from pages.common.glossary_links import address
 from pruning_core.errors import PruningError
 
 if TYPE_CHECKING:
@@ -23,11 +24,18 @@ if TYPE_CHECKING:
 _KEY: Final = "strip_numbers"
 _EXACT: Final = "Counted from the shapes and masks of this plan"
 _QUANTITIES: Final = (
-    ("params", "Parameters", "count"),
-    ("nonzero", "Non-zeros", "count"),
-    ("macs", "MACs per sample", "count"),
-    ("n_bytes", "Weights file", "bytes"),
+    ("params", "Parameters", "count", "parameters"),
+    ("nonzero", "Non-zeros", "count", "non-zero parameters"),
+    ("macs", "MACs per sample", "count", "MAC"),
+    ("n_bytes", "Weights file", "bytes", "bytes"),
 )
+_WORDS: Final = {
+    "Test accuracy": "accuracy",
+    "Accuracy": "accuracy",
+    "Accuracy what-if": "what-if accuracy",
+    "Time, 1 sample": "time",
+}
+"""What the glossary calls the items that are measured."""
 
 
 def reserve() -> "Place":
@@ -148,13 +156,14 @@ def items(counted: "Preview") -> list[dict[str, Any]]:
         {
             "key": key,
             "label": label,
+            "entry": address(word),
             "unit": unit,
             "before": int(getattr(counted.before, key)),
             "after": int(getattr(counted.after, key)),
             "badge": "EXACT",
             "badge_help": _EXACT,
         }
-        for key, label, unit in _QUANTITIES
+        for key, label, unit, word in _QUANTITIES
         if key != "macs" or counted.before.macs  # weights alone have none that could be known
     ]
 
@@ -272,6 +281,7 @@ def _item(
     return {
         "key": "",
         "label": label,
+        "entry": address(_WORDS[label]),
         "badge": badge,
         "badge_help": badge_help,
         "text": dict.fromkeys(("before", "after", "note", "detail"), "") | text,

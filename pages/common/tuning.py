@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.common import cache, quantising, schedule, state, tuning_groups
 from pages.common.format import count, percent, plural
+from pages.common.glossary_links import explained
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.dispatcher import submit, submit_group
 
@@ -64,7 +65,10 @@ def _settings(recipe: Recipe) -> None:
         min_value=0,
         max_value=1000,
         value=None,
-        help="Passes over the training examples, in each round; 0 prunes without fine-tuning.",
+        help=explained(
+            "Passes over the training examples, in each round; 0 prunes without fine-tuning.",
+            *("epoch", "fine-tuning"),
+        ),
         **tuning_groups.bound("epochs", tuning.epochs),
     )
     right.number_input(
@@ -88,7 +92,9 @@ def _settings(recipe: Recipe) -> None:
         format="%.2g",
         step=tuning.learning_rate / 2,
         value=None,
-        help="The highest rate; the group below says what it does over time.",
+        help=explained(
+            "The highest rate; the group below says what it does over time.", "learning rate"
+        ),
         **tuning_groups.bound("learning_rate", tuning.learning_rate),
     )
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.common import cache, edits, state
 from pages.common.format import count, markdown
+from pages.common.glossary_links import explained
 from pruning_core.planning.recipe import Distillation, Recipe, Tuning
 
 _SCHEDULES: Final = {
@@ -61,8 +62,11 @@ def _sparse(recipe: Recipe) -> None:
         "Pulled to zero",
         [_NONE, *known],
         format_func=lambda key: known[key].title if key else "Nothing",
-        help="Before it is rated, the dense network is trained with a penalty on these, so that "
-        "what it can do without becomes zero. The histogram moves on the right meanwhile.",
+        help=explained(
+            "Before it is rated, the dense network is trained with a penalty on these, so that "
+            "what it can do without becomes zero. The histogram moves on the right meanwhile.",
+            *("sparse training", "penalty"),
+        ),
         **state.bound("sparse_kind", chosen.kind if chosen else _NONE, _choose_sparse),
     )
     if chosen is None or chosen.kind not in known:
@@ -337,7 +341,9 @@ def _trained(recipe: Recipe) -> None:
         "Frozen layers",
         [*owners, *others],
         placeholder="none",
-        help="Left alone: neither their weights nor their running statistics change.",
+        help=explained(
+            "Left alone: neither their weights nor their running statistics change.", "frozen"
+        ),
         **state.bound(
             "tuning_freeze", list(tuning.freeze), lambda names: _write(freeze=tuple(names))
         ),
@@ -357,9 +363,12 @@ def _distillation(recipe: Recipe) -> None:
     chosen = recipe.tuning.distillation
     st.checkbox(
         "Learn from the dense model",
-        help="While it is fine-tuned, the pruned network learns the dense model's answers besides "
-        "the labels. It costs one pass of the dense model over the examples, or one an epoch where "
-        "images are changed at random.",
+        help=explained(
+            "While it is fine-tuned, the pruned network learns the dense model's answers besides "
+            "the labels. It costs one pass of the dense model over the examples, or one an epoch "
+            "where images are changed at random.",
+            "distillation",
+        ),
         **state.bound("distillation", chosen is not None, _choose_distillation),
     )
     if chosen is None:
@@ -447,7 +456,10 @@ def _watch(tuning: Tuning) -> None:
         max_value=1000,
         value=None,
         placeholder="never",
-        help="Ends a round early when so many epochs brought no improvement on validation data.",
+        help=explained(
+            "Ends a round early when so many epochs brought no improvement on validation data.",
+            *("early stop", "validation, test"),
+        ),
         **bound("patience", tuning.patience, may_be_empty=True),
     )
     right.number_input(

@@ -52,7 +52,8 @@ def answer(arguments: argparse.Namespace) -> Answer:
         else:
             record = _watched(lesson)
             own |= {"seconds": record.seconds, "facts": record.facts}
-            rows += [(lesson.key, *row) for row in rows_of(lesson, record.facts)]
+            words = Words("en", lesson.key)
+            rows += [(lesson.key, *row) for row in rows_of(lesson, record.facts, words)]
             if folder is not None:
                 (folder / f"{lesson.key}.json").write_bytes(coursework.to_json(record))
         documents.append(own)

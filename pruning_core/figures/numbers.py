@@ -51,6 +51,18 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def nice_ticks(low: float, high: float, n_wanted: int = 5) -> list[float]:
+    """Return at least two round numbers, evenly spaced, that enclose ``low`` and ``high``."""
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # flat, but for rounding
+        pad = abs(low) * 0.05 or 0.5
+        low, high = low - pad, high + pad
+    rough = (high - low) / n_wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
 def plotly_text(name: str, longest: int = 60) -> str:
     """Return a name that Plotly shows as it is: markup escaped, at most ``longest`` characters."""
     shown = name if len(name) <= longest else name[: longest - 1] + "…"

@@ -49,11 +49,18 @@ class Guess:
         name: In the legend, e.g. ``your prediction``.
         y: Values, one for each place.
         x: Places along the x axis of lines; empty for bars.
+
+    With None among them nobody has predicted, and nothing is drawn.
     """
 
     name: str
     y: Sequence[float]
     x: Sequence[float] = ()
+
+    @property
+    def is_given(self) -> bool:
+        """Whether somebody predicted."""
+        return None not in (*self.y, *self.x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,7 @@ def bars(
 ) -> go.Figure:
     """Draw horizontal bars, one group a label, each with its number at the end."""
     figure = go.Figure()
+    guess = guess if guess is not None and guess.is_given else None
     places = np.arange(len(labels), dtype=np.int32)
     for one in series:
         values = np.asarray(one.y, np.float64)
@@ -169,6 +177,7 @@ def lines(
 ) -> go.Figure:
     """Draw lines with markers; ``marked`` is a place on the x axis with its label."""
     figure = go.Figure()
+    guess = guess if guess is not None and guess.is_given else None
     for one in series:
         figure.add_scatter(
             x=np.asarray(one.x, np.float64),

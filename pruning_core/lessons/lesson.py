@@ -116,6 +116,18 @@ def first_value(control: Control) -> Any:
             return [start] * len(names)
 
 
+def positions(control: Control) -> list[Any]:
+    """Return where a control can stand, from its first position on; of many numbers only two."""
+    match control:
+        case Choice(options):
+            return list(options)
+        case Number(low=low, high=high, step=step):
+            return [round(low + step * k, 9) for k in range(round((high - low) / step) + 1)]
+        case Order(options):
+            return [list(options)]
+    return [one for one in (first_value(control), list(control.solution)) if one]
+
+
 def verdict(control: Control, guess: Any, truth: Any) -> Verdict:
     """Say how good a guess is.
 
@@ -234,9 +246,33 @@ def in_order() -> list[Lesson]:
     return sorted(LESSONS.values(), key=lambda lesson: lesson.place)
 
 
+def option_text(words: Words, option: str) -> str:
+    """Return what an option is called; names of layers are what they are."""
+    names = (f"{part}.options.{option}" for part in ("guess", "do", "check"))
+    return next((words(name) for name in names if name in words), option)
+
+
+def in_words(facts: Facts, words: Words) -> Facts:
+    """Return the facts for use in sentences: options by what they are called."""
+    return {
+        name: option_text(words, value) if isinstance(value, str) else value
+        for name, value in facts.items()
+    }
+
+
 def measured(lesson: Lesson) -> Facts:
     """Carry the measuring of a lesson out, and return its facts."""
     return run_to_end(lesson.measure())
+
+
+def done_at(lesson: Lesson, facts: Facts) -> Any:
+    """Return the first position of the control at which what was to be done is done."""
+    first = [lesson.do.start] if isinstance(lesson.do, Number) else []
+    return next(
+        value
+        for value in (*first, *positions(lesson.do))
+        if lesson.reached is None or lesson.reached(all_facts(lesson, facts, value))
+    )
 
 
 def all_facts(lesson: Lesson, facts: Facts, value: Any) -> Facts:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pruning_core.lessons.lesson import Picture, Scene
+from pruning_core.lessons.lesson import Picture, Scene, in_words
 
 if TYPE_CHECKING:
     from pruning_core.figures.canvas import Caption
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def numbers_of(scene: Scene) -> Mapping[str, Any]:
     """Return the facts that a title can name: numbers and texts."""
-    return {k: v for k, v in scene.facts.items() if isinstance(v, int | float | str)}
+    named = in_words(scene.facts, scene.words)
+    return {k: v for k, v in named.items() if isinstance(v, int | float | str)}
 
 
 def curves(

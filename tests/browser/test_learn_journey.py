@@ -1,88 +1,116 @@
-"""Two lessons by keyboard alone, in a real browser: predict, move, reveal, answer, go on."""
+"""Lessons by keyboard alone, in a real browser: predict, move, reveal, answer, go on.
+
+A few in every run of the tests; all of them, in every language and appearance, with
+
+    PRUNING_STUDIO_LESSONS=all python -m pytest tests/browser/test_learn_journey.py
+
+Names of lessons, separated by commas, choose some. PRUNING_STUDIO_LESSON_PICTURES names a folder
+for pictures of their steps, and PRUNING_STUDIO_LESSON_FACTS=computed has the server compute what
+otherwise is there as it was measured for teachers.
+"""
 
 import json
-import time
+import os
+from pathlib import Path
 
 import pytest
 
-from pruning_core.lessons.texts import Words
+from pruning_core.lessons import LESSONS, in_order
+from pruning_core.lessons.expected import expected
+from pruning_core.lessons.lesson import measured
+from pruning_core.lessons.texts import LANGUAGES
+from pruning_core.runs import coursework
+from tests.browser.lesson_player import Player, reach, settle
 
 pytestmark = pytest.mark.browser
 
-
-def settle(page):
-    """Wait until the server has nothing left to do."""
-    page.wait_for_function(
-        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
-        " === 'notRunning'"
-    )
-
-
-def press(page, key):
-    """Press the button with a key, without the mouse."""
-    button = page.locator(f".st-key-{key} button")
-    button.focus()
-    page.keyboard.press("Enter")
+WIDTH = int(os.environ.get("PRUNING_STUDIO_LESSON_WIDTH", "1280"))
+ASKED = os.environ.get("PRUNING_STUDIO_LESSONS", "")
+COMPUTED = os.environ.get("PRUNING_STUDIO_LESSON_FACTS") == "computed"
+PICTURES = os.environ.get("PRUNING_STUDIO_LESSON_PICTURES", "")
+# Together they have every kind of control: a number, an order, a choice and several numbers.
+FEW = (
+    ("threshold", "en", "light", False),
+    ("granularity", "zh", "dark", True),
+    ("sensitivity", "en", "dark", False),
+)
 
 
-def until(read, wanted, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not wanted(value := read()):
-        assert time.monotonic() < end, f"still {value!r}"
-        time.sleep(0.05)
-    return value
+def journeys():
+    """Lesson, language, appearance, and whether the prediction is right."""
+    if not ASKED:
+        return FEW
+    keys = [one.key for one in in_order()] if ASKED == "all" else ASKED.split(",")
+    looks = [(language, scheme) for language in LANGUAGES for scheme in ("light", "dark")]
+    return [
+        (key, language, scheme, (place + number) % 2 == 1)
+        for place, key in enumerate(keys)
+        for number, (language, scheme) in enumerate(looks)
+    ]
 
 
-def answer(page, number):
-    """Type the answer to the question at the end, and hand it in."""
-    field = page.get_by_role("spinbutton").last
-    field.focus()
-    page.keyboard.press("Control+A")
-    page.keyboard.type(number)
-    page.keyboard.press("Enter")
-    settle(page)
-    press(page, "learn_check")
+def facts_of(lesson, state):
+    """What the lesson will show: kept by the server, measured for teachers, or computed here."""
+    path = coursework.path_of(lesson)
+    path = state / path.parent.name / path.name
+    if lesson.is_long and path.is_file():
+        kept = coursework.read(path)
+        assert kept is not None
+        return kept.facts
+    known = expected(lesson)
+    if not lesson.is_long:
+        return measured(lesson)
+    assert known is not None
+    if not COMPUTED:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(known), encoding="utf-8")
+    return known["facts"]
 
 
-def test_two_lessons_by_keyboard_with_a_wrong_turn(page, server):
-    page.goto(f"{server.url}/learn?lesson=threshold")
-    page.locator(".st-key-learn_commit button").wait_for()
-    press(page, "learn_commit")
-    reveal = page.locator(".st-key-learn_reveal button")
-    reveal.wait_for()
-    assert reveal.is_disabled()  # ten shall remain, and 25 do
-    slider = page.get_by_role("slider").last
-    slider.focus()
-    for _ in range(29):
-        page.keyboard.press("ArrowRight")
-    until(reveal.is_enabled, bool)
-    press(page, "learn_reveal")
-    page.locator(".st-key-learn_check button").wait_for()
-    answer(page, "40")  # the share that stays, the usual mistake
-    page.get_by_text("Not yet.").wait_for()
-    answer(page, "60")
-    page.get_by_text("15 of 25 weights are zero").wait_for()
+@pytest.fixture
+def tab(chromium):
+    """Make a page of one appearance; errors that JavaScript raised fail the test."""
+    opened, problems = [], []
 
-    press(page, "learn_next")
-    page.get_by_text(Words("en", "mask_or_cut")("goal")).wait_for()
-    page.goto(f"{server.url}/learn?lesson=square&lang=zh")
-    page.get_by_text(Words("zh", "square")("goal")).wait_for()
-    page.locator(".st-key-learn_commit button").wait_for()
-    press(page, "learn_commit")
-    reveal.wait_for()
-    slider = page.get_by_role("slider").last
-    slider.focus()
-    for _ in range(6):
-        page.keyboard.press("ArrowRight")
-    until(reveal.is_enabled, bool)
-    press(page, "learn_reveal")
-    page.locator(".st-key-learn_check button").wait_for()
-    assert page.locator(".js-plotly-plot .main-svg").first.is_visible()
-    answer(page, "49")
-    page.get_by_text("正确").last.wait_for()
-    press(page, "learn_open")
-    page.locator(".st-key-strip_numbers .item").first.wait_for()
-    assert "resnet_8" in page.url
+    def make(scheme):
+        context = chromium.new_context(
+            viewport={"width": WIDTH, "height": 900}, color_scheme=scheme
+        )
+        context.set_default_timeout(60_000)
+        opened.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        return page
+
+    yield make
+    for context in opened:
+        context.close()
+    assert problems == []
+
+
+def camera(page, name):
+    """Return what takes pictures of the whole page, where they are asked for."""
+
+    def take(step):
+        page.wait_for_timeout(700)
+        tall = page.evaluate(
+            "() => Math.max(...[...document.querySelectorAll('[data-testid=stMain]')]"
+            ".map(one => one.scrollHeight))"
+        )
+        page.set_viewport_size({"width": WIDTH, "height": min(tall + 70, 3200)})
+        page.wait_for_timeout(700)
+        page.screenshot(path=Path(PICTURES) / f"{name}-{step}.png")
+        page.set_viewport_size({"width": WIDTH, "height": 900})
+
+    return take if PICTURES else lambda step: None
+
+
+@pytest.mark.parametrize(("key", "language", "scheme", "guesses_right"), journeys())
+def test_a_lesson_by_keyboard_from_start_to_end(tab, server, key, language, scheme, guesses_right):
+    lesson, page = LESSONS[key], tab(scheme)
+    look = camera(page, f"{key}-{language}-{scheme}-{WIDTH}")
+    player = Player(page, server.url, lesson, language, look)
+    player.play(lambda: facts_of(lesson, server.state), guesses_right=guesses_right)
 
 
 def test_a_reduced_page_has_no_menus_and_a_locked_control(page, server):
@@ -93,6 +121,8 @@ def test_a_reduced_page_has_no_menus_and_a_locked_control(page, server):
     settle(page)
     assert page.locator("[data-testid=stTopNavLink]").count() == 0
     assert page.locator(".st-key-toolbar").count() == 0
-    press(page, "learn_commit")
+    commit = page.locator(".st-key-learn_commit button")
+    reach(page, commit)
+    page.keyboard.press("Enter")
     page.locator(".st-key-learn_reveal button").wait_for()
     assert page.get_by_role("slider").last.is_disabled()

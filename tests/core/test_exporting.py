@@ -28,10 +28,11 @@ from pruning_core.exporting.export import result_of
 from pruning_core.exporting.exporter import EXPORTERS, write_files
 from pruning_core.exporting.formats.onnx import compare_onnx, export_onnx
 from pruning_core.exporting.reopen import open_run
-from pruning_core.exporting.report.charts import Bar, Line, bar_chart, line_chart, nice_ticks
+from pruning_core.exporting.report.charts import Bar, Line, bar_chart, line_chart
 from pruning_core.exporting.report.page import render, summary
 from pruning_core.exporting.wording import count, duration, percent, ratio, size, table
 from pruning_core.exporting.writing import write_text
+from pruning_core.figures.numbers import nice_ticks
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.model import bundled_models
 from pruning_core.runs.pipeline import execute, write_run

@@ -3,6 +3,7 @@
 import json
 import re
 import string
+from xml.etree import ElementTree
 
 import pytest
 
@@ -127,7 +128,7 @@ def needed(lesson):
             wanted.add(f"{part}.unit")
     if lesson.reached is not None:
         wanted.add("do.not_yet")
-    return wanted
+    return wanted | {f"facts.{name}" for name in lesson.expected}
 
 
 def fill_in_and_draw(lesson, words, value, found):
@@ -179,13 +180,21 @@ def test_what_teachers_are_told_is_what_the_lesson_computes(key, facts):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_hand_outs_hold_no_answers_unless_asked_for(key):
-    kept = expected(LESSONS[key])
+    lesson, kept = LESSONS[key], expected(LESSONS[key])
     for language in LANGUAGES:
         words = Words(language, key)
-        plain = handout(LESSONS[key], language)
+        plain = handout(lesson, language, kept)
         assert words("title") in plain.replace("&amp;", "&")
         assert 'class="answers"' not in plain
-        assert 'class="answers"' in handout(LESSONS[key], language, kept)
+        with_answers = handout(lesson, language, kept, answers=True)
+        assert with_answers.startswith(plain.removesuffix("</body></html>\n"))
+        answers = with_answers.removeprefix(plain.removesuffix("</body></html>\n"))
+        assert "<figure>" in answers
+        assert not [name for name in lesson.expected if "_" in name and name in answers]
+        for drawing in re.findall(r"<svg.*?</svg>", with_answers, re.DOTALL):
+            assert "nan" not in drawing
+            ElementTree.fromstring(drawing)
+        assert not re.search(r"(src|href)=", with_answers)  # opens without a network
 
 
 def test_guesses_are_judged_by_their_distance():

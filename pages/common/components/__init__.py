@@ -15,6 +15,9 @@ _HERE: Final = Path(__file__).parent
 _STRIP_HTML: Final = """<div class="strip" role="group"
   aria-label="Savings of the plan"></div>"""
 
+_PROGRESS_HTML: Final = """<div class="progress"
+  hidden></div>"""
+
 _THRESHOLD_HTML: Final = """<div class="threshold">
   <div class="heading"></div>
   <dl class="readout" aria-live="off">
@@ -118,6 +121,7 @@ def _component(name: str, html: str, *parts: str) -> ComponentRenderer:
 
 mount_heads: Final = _component("heads", _HEADS_HTML)
 mount_heatmap: Final = _component("heatmap", _HEATMAP_HTML)
+mount_progress: Final = _component("progress", _PROGRESS_HTML)
 mount_strip: Final = _component("strip", _STRIP_HTML)
 mount_threshold: Final = _component("threshold", _THRESHOLD_HTML)
 mount_layers: Final = _component("layers", LAYERS_HTML, "layers_columns")

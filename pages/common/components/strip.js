@@ -25,7 +25,12 @@ window.addEventListener("keydown", (event) => {
 function quantity(item, instance) {
   const box = element("div", "item");
   const head = element("div", "head");
-  head.append(element("span", "label", item.label));
+  const label = element("a", "label", item.label);
+  label.href = item.entry;
+  label.target = "_blank";
+  label.rel = "noopener";
+  label.title = `${item.label}: what it means`;
+  head.append(label);
   const badge = element("span", "badge " + item.badge.toLowerCase(), item.badge);
   badge.title = item.badge_help;
   head.append(badge);
@@ -140,9 +145,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   instance.entries = data.items.map((item) => quantity(item, instance));
   for (const entry of instance.entries) show(entry, entry.item.after);
   if (instance.live) showLive(instance);
-  const focused = [...root.children].indexOf(root.getRootNode().activeElement?.closest?.(".item"));
+  const active = root.getRootNode().activeElement;
+  const focused = [...root.children].indexOf(active?.closest?.(".item"));
+  const inLabel = active?.classList.contains("label");
   root.replaceChildren(...instance.entries.map((entry) => entry.box));
-  root.children[focused]?.querySelector("button")?.focus();
+  if (focused >= 0) root.children[focused]?.querySelector(inLabel ? "a" : "button")?.focus();
   keepAsking(instance, data.waits);
   return whenGone(root, () => {
     clearTimeout(instance.timer);

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.common import cache, charts, state
 from pages.common.format import count, markdown, plural
+from pages.common.glossary_links import explained
 from pruning_core.errors import PruningError
 
 if TYPE_CHECKING:
@@ -90,7 +91,10 @@ def _rated(recipe: "Recipe", chosen: tuple[str, ...]) -> tuple[str, ...]:
         st.button(
             f"Rate {len(waiting)} {'criterion' if len(waiting) == 1 else 'criteria'} on data",
             icon=":material/play_arrow:",
-            help="Reads the calibration data once; the scores are kept afterwards.",
+            help=explained(
+                "Reads the calibration data once; the scores are kept afterwards.",
+                *("calibration data", "criterion"),
+            ),
             on_click=lambda: known.update(variants[key].score_settings for key in waiting),
         )
     return tuple(key for key in chosen if key not in waiting and _has_scores(variants[key]))

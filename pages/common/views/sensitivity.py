@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.common import cache, charts, edits, measuring, scanning, state
 from pages.common.format import markdown, percent, plural
+from pages.common.glossary_links import explained
 
 if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
@@ -111,8 +112,11 @@ def _use(scan: "Scan") -> None:
             "Set the ratios",
             icon=":material/tune:",
             key="scan_use",
-            help="Every measured layer gets the largest measured ratio up to which it alone stays "
-            "within that. Together they lose more; fine-tuning wins some of it back.",
+            help=explained(
+                "Every measured layer gets the largest measured ratio up to which it alone stays "
+                "within that. Together they lose more; fine-tuning wins some of it back.",
+                "sensitivity",
+            ),
             on_click=lambda: state.attempt(
                 lambda: state.set_recipe(edits.with_ratios(state.recipe(), ratios))
             ),

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.common import cache, charts, measuring, state, studying
 from pages.common.format import markdown, percent
+from pages.common.glossary_links import explained
 
 if TYPE_CHECKING:
     from pruning_core.evaluation.tradeoff import Cost, Trial
@@ -131,7 +132,10 @@ def _looked_at(trial: "Trial", best: list[int], study: "Study", cost: "Cost") ->
         "Plan to look at",
         best if trial.number in best else [trial.number, *best],
         format_func=lambda number: _title(study, number, cost),
-        help="Those that no other plan beats, the cheapest first. A click on a point chooses any.",
+        help=explained(
+            "Those that no other plan beats, the cheapest first. A click on a point chooses any.",
+            "Pareto front",
+        ),
         **state.bound(
             "study_chosen", trial.number, lambda number: st.session_state.update({_CHOSEN: number})
         ),

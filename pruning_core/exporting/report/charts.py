@@ -11,6 +11,8 @@ from html import escape
 from itertools import pairwise
 from typing import Final
 
+from pruning_core.figures.numbers import nice_ticks
+
 _WIDTH: Final = 520
 _LEFT: Final = 52
 _RIGHT: Final = 92
@@ -136,18 +138,6 @@ def bar_chart(bars: Sequence[Bar], *, alt: str) -> str:
             f'<text class="tick" x="{_NAME + span + 8}" y="{top + 12}">{escape(bar.note)}</text>'
         )
     return _svg("".join(parts), len(bars) * _ROW + 8, alt, width=_WIDE)
-
-
-def nice_ticks(low: float, high: float, n_wanted: int = 5) -> list[float]:
-    """Return at least two round numbers, evenly spaced, that enclose ``low`` and ``high``."""
-    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # flat, but for rounding
-        pad = abs(low) * 0.05 or 0.5
-        low, high = low - pad, high + pad
-    rough = (high - low) / n_wanted
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
 
 
 def _last(values: Sequence[float | None], default: float) -> float:

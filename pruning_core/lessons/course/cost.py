@@ -83,7 +83,7 @@ LESSONS.add(
         place=10,
         sources=("LeCun et al. 1998, Proc. IEEE 86(11)", "Han et al. 2015, arXiv:1506.02626"),
         guess=Choice(_LAYERS, literal=True),
-        do=Choice(_MODELS, literal=True),
+        do=Choice(_MODELS),
         measure=_measure,
         act=_act,
         truth=lambda facts: facts["answer"],

@@ -8,6 +8,7 @@ import streamlit as st
 from pages.common import cache, edits, inbox, pictures, state
 from pages.common.components import mount_threshold
 from pages.common.format import markdown, plural
+from pages.common.glossary_links import explained
 from pruning_core.planning.recipe import Count, Ratio, Threshold
 
 if TYPE_CHECKING:
@@ -157,7 +158,9 @@ def _numbers(plan: "Plan", site: "Site") -> None:
         "Threshold",
         format="%.4g",
         step=span / 50 or 1e-6,
-        help=f"{plural(site.kind).capitalize()} that score below it leave.",
+        help=explained(
+            f"{plural(site.kind).capitalize()} that score below it leave.", "threshold", "site"
+        ),
         value=None,
         **state.bound(
             f"own_threshold.{name}",

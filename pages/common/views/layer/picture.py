@@ -7,6 +7,7 @@ import streamlit as st
 from pages.common import cache, pictures, state
 from pages.common.components import mount_heatmap
 from pages.common.format import significant
+from pages.common.glossary_links import explained
 
 if TYPE_CHECKING:
     from pruning_core.figures.matrix import Form, LineOrder
@@ -46,7 +47,9 @@ def show(plan: "Plan", site: "Site") -> None:
                 choices,
                 key=f"shown_parameter_{site.name}",
                 persist_state="session",
-                help="Every tensor that shrinks when units of this layer leave.",
+                help=explained(
+                    "Every tensor that shrinks when units of this layer leave.", "coupled", "slice"
+                ),
             )
         else:
             st.markdown(f"**Weights of** `{parameter}`" if "`" not in parameter else "**Weights**")
