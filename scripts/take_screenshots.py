@@ -70,11 +70,31 @@ def _measure(button: str, done: str) -> Callable[[Page], None]:
     return act
 
 
+def _take(steps: int) -> Callable[[Page], None]:
+    """Take a lesson as far as its answer: predict, move the control by some steps, reveal."""
+
+    def act(page: Page) -> None:
+        page.locator(".st-key-learn_commit button").click()
+        reveal = page.locator(".st-key-learn_reveal button")
+        reveal.wait_for(timeout=120_000)
+        settle(page)
+        page.get_by_role("slider").last.focus()
+        for _ in range(steps):
+            page.keyboard.press("ArrowRight")
+        reveal.and_(page.locator(":enabled")).click()
+        page.locator(".st-key-learn_check button").wait_for()
+
+    return act
+
+
 class View(NamedTuple):
-    """What to open, what to do there, and how far down to look; runs are there on some pages."""
+    """What to open, what to do there, and how far down to look; runs are there on some pages.
+
+    Pages of the course have no recipe; their ``layer`` is what their address asks for.
+    """
 
     page: str
-    recipe: Recipe
+    recipe: Recipe | None
     layer: str
     view: str
     act: Callable[[Page], None] | None
@@ -108,6 +128,10 @@ VIEWS: Final = {
     "run": View("run", RUNS[-1], "", "", None, 1800),
     "compare": View("compare", RUNS[-1], "", "", None, 1800),
     "export": View("export", RUNS[-1], "", "", None, 1400),
+    "course": View("learn", None, "lang=en", "", None, 1400),
+    "lesson": View("learn", None, "lesson=threshold", "", _take(29), 1700),
+    "lesson-chinese": View("learn", None, "lesson=square&lang=zh", "", _take(6), 1500),
+    "glossary": View("glossary", None, "term=granularity", "", None, 1000),
 }
 
 
@@ -133,10 +157,14 @@ def settle(page: Page) -> None:
 
 def show(page: Page, url: str, view: View, run_id: str) -> None:
     """Open a view and do what has to be done there."""
-    word = link.inline(view.recipe)
-    run = run_id if view.recipe in RUNS else ""
-    page.goto(f"{url}/{view.page}?plan={word}&layer={view.layer}&view={view.view}&run={run}")
-    page.locator(".st-key-strip_numbers .item").first.wait_for(timeout=120_000)
+    if view.recipe is None:
+        page.goto(f"{url}/{view.page}?{view.layer}")
+        page.locator(".st-key-learn").first.wait_for(timeout=120_000)
+    else:
+        word = link.inline(view.recipe)
+        run = run_id if view.recipe in RUNS else ""
+        page.goto(f"{url}/{view.page}?plan={word}&layer={view.layer}&view={view.view}&run={run}")
+        page.locator(".st-key-strip_numbers .item").first.wait_for(timeout=120_000)
     settle(page)
     if view.act is not None:
         view.act(page)
@@ -165,9 +193,11 @@ def main() -> None:
         serve(APP, Path(state)) as server,
         chromium() as browser,
     ):
-        run_id = carry_out_runs(Store(Path(state)))
+        names = [name for name in VIEWS if only in name]
+        needs_runs = any(VIEWS[name].recipe in RUNS for name in names)
+        run_id = carry_out_runs(Store(Path(state))) if needs_runs else ""
         for scheme in ("light", "dark"):
-            for name in (name for name in VIEWS if only in name):
+            for name in names:
                 page = browser.new_page(
                     viewport={"width": WIDTH, "height": VIEWS[name].height},
                     color_scheme="dark" if scheme == "dark" else "light",

@@ -247,7 +247,8 @@ def record(lesson: "Lesson") -> "Record | None":
 
     path = path_of(lesson)
     if not lesson.is_long:
-        return _computed(str(path), lesson)
+        with st.spinner(frame()("reading")):
+            return _computed(str(path), lesson)
     if path.is_file():
         found = _kept(str(path), path.stat().st_mtime_ns, path)
         if found is not None:
@@ -269,7 +270,7 @@ def try_again(lesson: "Lesson") -> None:
     measuring.again(question(lesson))
 
 
-@st.cache_resource(show_spinner="…", max_entries=64)
+@st.cache_resource(show_spinner=False, max_entries=64)
 def _computed(name: str, _lesson: "Lesson") -> "Record":  # noqa: ARG001
     from pruning_core.runs.coursework import carry_out
     from pruning_core.steps import run_to_end
@@ -286,10 +287,11 @@ def _kept(name: str, changed: int, _path: "Path") -> "Record | None":  # noqa: A
 
 def facts(lesson: "Lesson", measured: "Record", value: Any) -> "Facts":
     """Return everything that is known at the position ``value`` of the control."""
-    return _acted(lesson.key, measured.when, json.dumps(value), lesson, measured, value)
+    with st.spinner(frame()("reading")):
+        return _acted(lesson.key, measured.when, json.dumps(value), lesson, measured, value)
 
 
-@st.cache_resource(show_spinner="…", max_entries=256)
+@st.cache_resource(show_spinner=False, max_entries=256)
 def _acted(
     key: str,  # noqa: ARG001
     when: str,  # noqa: ARG001

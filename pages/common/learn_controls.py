@@ -96,18 +96,20 @@ def draw(  # noqa: PLR0913
             disabled=disabled,
             placeholder="1, 2, 3 …",
         )
-    return _number_widget(control, part, label, key, disabled=disabled, write=write)
+    unit = words(f"{part}.unit") if part == "guess" else ""
+    return _number_widget(control, part, (label, unit), key, disabled=disabled, write=write)
 
 
 def _number_widget(
     control: Number,
     part: str,
-    label: str,
+    name: tuple[str, str],
     key: str,
     *,
     disabled: bool,
     write: Callable[[], None] | None,
 ) -> float:
+    label, unit = name
     limits = (float(control.low), float(control.high))
     if part == "check":
         found = st.number_input(
@@ -124,12 +126,17 @@ def _number_widget(
             prose(label),
             *limits,
             step=float(control.step),
-            format="%.5g",
+            format=_with_unit(unit),
             key=key,
             disabled=disabled,
             on_change=write,
         )
     )
+
+
+def _with_unit(unit: str) -> str:
+    """Return the format of a slider's number with its unit, in which % stands for itself."""
+    return f"%.5g {unit.replace('%', '%%')}".strip()
 
 
 def _numbers(
@@ -159,7 +166,7 @@ def _numbers(
                     float(control.low),
                     float(control.high),
                     step=float(control.step),
-                    format=f"%.5g {unit}".replace("%", "%%").replace("%%.5g", "%.5g"),
+                    format=_with_unit(unit),
                     key=own,
                     disabled=disabled,
                 )

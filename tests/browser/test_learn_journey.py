@@ -126,3 +126,17 @@ def test_a_reduced_page_has_no_menus_and_a_locked_control(page, server):
     page.keyboard.press("Enter")
     page.locator(".st-key-learn_reveal button").wait_for()
     assert page.get_by_role("slider").last.is_disabled()
+
+
+def test_the_way_back_from_a_lesson_is_the_contents(page, server):
+    page.goto(f"{server.url}/learn")
+    lesson = page.locator(".st-key-open-threshold button").locator("visible=true")
+    lesson.wait_for()
+    settle(page)
+    reach(page, lesson)
+    page.keyboard.press("Enter")
+    page.locator(".st-key-learn_commit").wait_for()
+    page.go_back()
+    lesson.wait_for()
+    page.go_forward()
+    page.locator(".st-key-learn_commit").wait_for()

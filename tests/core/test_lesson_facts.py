@@ -10,6 +10,7 @@ from torch.nn.utils import prune as torch_prune
 from pruning_core.lessons import LESSONS
 from pruning_core.lessons.expected import expected
 from pruning_core.lessons.lesson import all_facts, measured
+from pruning_core.lessons.texts import Words
 
 
 def at(key, value):
@@ -203,3 +204,13 @@ def test_norms_agree_and_taylor_less():
     facts = at("criteria", "l1")
     assert facts["answer"] == "l1-l2"
     assert facts["l1_l2"] > facts["l1_taylor"] + 0.1
+
+
+def test_numbers_that_questions_tell_are_those_that_were_measured():
+    told = {key: Words("en", key)("guess.ask") for key in ("joint", "sensitivity", "recovery")}
+    alone = [expected(LESSONS["joint"])["facts"][f"alone_fc{place}"] for place in (1, 2, 3)]
+    assert "about 4 points in fc1, 4 in fc2 and 13 in fc3" in told["joint"]
+    assert alone == pytest.approx([4, 4, 13], abs=0.5)
+    for key, accuracy in (("joint", 92), ("sensitivity", 92), ("recovery", 99)):
+        assert f"{accuracy} %" in told[key]
+        assert expected(LESSONS[key])["facts"]["dense"] == pytest.approx(accuracy, abs=1.5)
