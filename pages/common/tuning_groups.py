@@ -480,16 +480,27 @@ def _watch(tuning: Tuning) -> None:
         disabled=not watches,
         **bound("watched", tuning.watched),
     )
+    right.number_input(
+        "Average the weights",
+        min_value=0.0,
+        max_value=1.0,
+        format="%g",
+        step=0.001,
+        value=None,
+        placeholder="off",
+        help="Each round hands on a moving average of its weights; this share of it stays at each "
+        "step. 0.99 looks back about 100 steps, 0.998 about 500. Empty is off.",
+        **bound("average_decay", tuning.average_decay, may_be_empty=True),
+    )
 
 
 def _watch_in_words(tuning: Tuning) -> str:
-    if tuning.patience is None and not tuning.restore_best:
-        return "all epochs, last weights"
-    n = tuning.patience
+    n, decay = tuning.patience, tuning.average_decay
     epochs = "1 epoch" if n == 1 else f"{n} epochs"
     parts = [
         "all epochs" if n is None else f"stops after {epochs} without gain",
-        f"best {tuning.watched}" if tuning.restore_best else "last weights",
+        f"best {tuning.watched}" if tuning.restore_best else "" if decay else "last weights",
+        f"weights averaged ({decay:g})" if decay else "",
     ]
     return _joined(parts, "")
 

@@ -191,6 +191,8 @@ class Tuning(_Growing):
             ``min_delta`` (nats, or a share from 0 to 1); None never stops early.
         restore_best: The round hands on the weights of its best epoch instead of the last.
         precision: ``bfloat16`` computes in mixed precision where the device has it.
+        average_decay: The round hands on a moving average of the weights after each step instead
+            of the last ones; this share of it stays at each step (arXiv:1803.05407). None: off.
         distillation: What the dense network teaches; None: the labels are all there is.
     """
 
@@ -198,7 +200,7 @@ class Tuning(_Growing):
         {
             *("step_milestones", "step_every", "step_factor", "augmentations", "label_smoothing"),
             *("gradient_clip", "freeze", "watched", "patience", "min_delta", "restore_best"),
-            *("precision", "distillation"),
+            *("precision", "average_decay", "distillation"),
         }
     )
 
@@ -229,6 +231,7 @@ class Tuning(_Growing):
     min_delta: Annotated[float, Field(ge=0, le=10)] = 0.0
     restore_best: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    average_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     distillation: Distillation | None = None
 
     @model_validator(mode="after")
@@ -243,8 +246,8 @@ class Sparse(_Strict):
 
     ``kind`` is a key of ``PENALTIES``: what is pulled to zero. ``strength`` is the factor of the
     penalty in the loss. ``learning_rate`` None means that of the tuning, whose optimiser, batches
-    and augmentation are used as well. Early stop and best epoch are not, and the rate is constant
-    after the warm-up, so that the penalty pulls to the end.
+    and augmentation are used as well. Early stop, best epoch and averages are not, and the rate is
+    constant after the warm-up, so that the penalty pulls to the end.
     """
 
     kind: Name = "l1"
@@ -255,7 +258,7 @@ class Sparse(_Strict):
     def settings(self, tuning: Tuning) -> Tuning:
         """Return the settings of the training, given those of the fine-tuning."""
         plain = Tuning()
-        unused = ("layers", "patience", "restore_best", "distillation")
+        unused = ("layers", "patience", "restore_best", "average_decay", "distillation")
         own = {
             "epochs": self.epochs,
             "learning_rate": self.learning_rate or tuning.learning_rate,

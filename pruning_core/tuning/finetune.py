@@ -24,6 +24,7 @@ from pruning_core.surgery.optimiser import carry_over
 from pruning_core.surgery.prune import Pruned
 from pruning_core.team import ALONE, LEAST_SHARE, Team
 from pruning_core.tuning.augmentations import AUGMENTATIONS
+from pruning_core.tuning.averaging import WeightAverage
 from pruning_core.tuning.distilling import Kept, Teacher
 from pruning_core.tuning.draws import flipped, generator, seeded_globally
 from pruning_core.tuning.optimiser import make_optimiser, step_size
@@ -174,10 +175,13 @@ class FineTuner:
         self._masks = kept_bits(module, masks)
         self._optimiser = make_optimiser(self._trained.values(), settings)
         self._starts = batch_starts(len(self._train), settings.batch_size)
-        self._watch = Watch(settings, is_asked=rounds.is_last or not rounds.gradual)
+        hands_on = rounds.is_last or not rounds.gradual
+        self._watch = Watch(settings, is_asked=hands_on)
         self._epoch = 0
         self._in_epoch = False
         self._zero_removed()
+        decay = settings.average_decay if hands_on else None
+        self._average = None if decay is None else WeightAverage(module, decay)
 
     def run(self, should_stop: ShouldStop | None = None) -> Iterator[BatchProgress | EpochResult]:
         """Train the epochs that are left; closing the iterator stops.
@@ -210,6 +214,8 @@ class FineTuner:
                 yield from self._run_epoch(layout, should_stop)
             if self._watch.best_weights is not None:
                 self._module.load_state_dict(self._watch.best_weights)
+            elif self._average is not None:
+                self._average.handed_on()
         finally:
             self._trainee = self._module
             self._change_layout(torch.contiguous_format)
@@ -248,6 +254,7 @@ class FineTuner:
                 },
             },
             "watch": self._watch.state(),
+            "average": None if self._average is None else self._average.state(),
         }
 
     def load_state(self, state: TrainState) -> None:
@@ -264,13 +271,15 @@ class FineTuner:
             )
             self._epoch = int(state["epoch"])
             self._watch.load_state(state.get("watch", {}))
+            self._zero_removed()
+            if self._average is not None:
+                self._average.load_state(state.get("average"))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError(
                 "The saved state does not belong to this run: "
                 f"{' '.join(str(error).split())[:160]}. Start the run again."
             ) from None
         self._in_epoch = False
-        self._zero_removed()
 
     def learn_from(self, teacher: Teacher, kept: Kept) -> None:
         """Let ``teacher`` add to the loss; ``kept`` says which of its indices this module kept."""
@@ -347,9 +356,13 @@ class FineTuner:
             loss = self._step(epoch, batch, order[start:end], tally, layout)
             tally.seconds += time.perf_counter() - began
             yield BatchProgress(epoch, batch + 1, len(self._starts), loss)
-        result = self._finish_epoch(epoch, tally, should_stop)
+        self._team.same_buffers(self._module)
+        with self._as_handed_on():
+            result = self._finish_epoch(epoch, tally, should_stop)
+            self._watch.note(
+                epoch, result.validation_loss, result.validation_accuracy, self._weights
+            )
         self._epoch += 1
-        self._watch.note(epoch, result.validation_loss, result.validation_accuracy, self._weights)
         self._in_epoch = False
         yield result
 
@@ -380,6 +393,8 @@ class FineTuner:
         self._optimiser.step()
         self._shrink_sometimes(batch, tally)
         self._zero_removed()
+        if self._average is not None:
+            self._average.update()
         value, right = loss.item(), int((logits.detach().argmax(dim=1) == labels).sum())
         if self._team.size > 1:
             summed, all_right = self._team.sums(value, right)
@@ -454,6 +469,10 @@ class FineTuner:
                 if name == path or name.startswith(path + "."):
                     part.training = False
 
+    def _as_handed_on(self) -> AbstractContextManager[None]:
+        """Let the module have inside the weights that it would hand on now."""
+        return nullcontext() if self._average is None else self._average.in_place()
+
     def _weights(self) -> dict[str, Tensor]:
         return {name: _copy(item) for name, item in self._module.state_dict().items()}
 
@@ -495,6 +514,8 @@ class FineTuner:
                 if isinstance(item, Tensor):
                     values[key] = _arranged(item, layout)
         self._masks = [(item, _arranged(bits, layout)) for item, bits in self._masks]
+        if self._average is not None:
+            self._average.rearrange()
 
 
 def finetune(

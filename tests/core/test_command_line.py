@@ -434,6 +434,7 @@ def test_the_options_of_fine_tuning_and_the_device_come_from_recipe_and_option(
         "freeze": ["fc1"],
         "restore_best": True,
         "patience": 5,
+        "average_decay": 0.99,
     }
     tuning["distillation"] = {"alpha": 0.5, "features": ["fc1"]}
     sparse = {"kind": "group_lasso", "strength": 1e-3, "epochs": 1}

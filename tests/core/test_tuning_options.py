@@ -12,12 +12,14 @@ from torch.nn import functional
 
 from pruning_core import devices
 from pruning_core.errors import DataError, InvalidRecipeError, RunError, UnknownNameError
+from pruning_core.evaluation.evaluate import evaluate
 from pruning_core.loading.dataset import Split, load_dataset
 from pruning_core.loading.model import initial_module
 from pruning_core.planning.recipe import Recipe, Tuning
 from pruning_core.tuning.augmentations import AUGMENTATIONS
+from pruning_core.tuning.averaging import WeightAverage, share_kept
 from pruning_core.tuning.draws import generator
-from pruning_core.tuning.finetune import BatchProgress, EpochResult, FineTuner, finetune
+from pruning_core.tuning.finetune import BatchProgress, EpochResult, FineTuner, Rounds, finetune
 from pruning_core.tuning.schedules import learning_rate
 from pruning_core.tuning.watch import Watch
 
@@ -336,3 +338,82 @@ def test_mixed_precision_computes_layers_in_bfloat16_and_keeps_float32_weights(d
     assert {item.dtype for item in module.parameters()} == {torch.float32}
     first, last = (step for step in steps if isinstance(step, EpochResult))
     assert last.loss < first.loss
+
+
+def test_the_average_of_weights_is_worked_out_by_hand():
+    layer = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
+    weight, statistics = layer[0].weight, layer[1].running_mean
+    with torch.no_grad():
+        weight.fill_(1.0)
+        average = WeightAverage(layer, 0.15)
+        for value in (2.0, 4.0):
+            weight.fill_(value)
+            statistics.fill_(10 * value)
+            layer[1].num_batches_tracked += 1
+            average.update()
+    # 1/10 of 1 and 9/10 of 2; then 2/11 would stay of that, but 0.15 is less.
+    with average.in_place():
+        assert weight.item() == pytest.approx(0.15 * 1.9 + 0.85 * 4.0)
+        assert statistics.item() == pytest.approx(0.15 * 18.0 + 0.85 * 40.0)
+        assert layer[1].num_batches_tracked == 2
+    assert (weight.item(), statistics.item()) == (4.0, 40.0)
+    assert [share_kept(0.999, n) for n in (0, 1, 8, 10**6)] == [1 / 10, 2 / 11, 1 / 2, 0.999]
+
+
+def test_a_run_hands_on_the_average_of_torch_and_validates_it(digits):
+    settings = Tuning(epochs=2, batch_size=50, learning_rate=0.01, average_decay=0.9)
+    module = initial_module("cnn_digits", 3)
+    name, owner = next((n, p) for n, p in module.named_parameters() if p.ndim == 4)
+    mask = torch.rand(owner.shape, generator=torch.Generator().manual_seed(1)) > 0.5
+    tuner = FineTuner(module, digits, settings, seed=2, masks={name: mask})
+    theirs = torch.optim.swa_utils.AveragedModel(
+        module,
+        avg_fn=lambda mean, now, n: mean + (now - mean) * (1 - min(0.9, int(n) / (9 + int(n)))),
+        use_buffers=True,
+    )
+    theirs.update_parameters(module)
+    accuracies = []
+    for step in tuner.run():
+        if isinstance(step, BatchProgress):
+            theirs.update_parameters(module)
+        else:
+            expected = evaluate(copy.deepcopy(theirs.module), digits.validation)
+            accuracies.append((step.validation_loss, expected.loss))
+    for ours, wanted in accuracies:
+        assert ours == pytest.approx(wanted, rel=1e-4)
+    for key, value in theirs.module.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(module.state_dict()[key], value, atol=1e-5), key
+    assert not module.get_parameter(name)[~mask].any()
+
+
+@pytest.mark.parametrize("restore_best", [False, True])
+def test_an_average_ends_with_the_same_bits_after_a_resume(digits, restore_best):
+    data, settings = noisy(digits, epochs=3, average_decay=0.9, restore_best=restore_best)
+    whole = initial_module("cnn_digits", 3)
+    tuner = FineTuner(whole, data, settings, seed=2)
+    saved = io.BytesIO()
+    for step in tuner.run():
+        if isinstance(step, EpochResult) and step.epoch == 1:
+            torch.save(tuner.state(), saved)
+    saved.seek(0)
+    resumed = initial_module("cnn_digits", 3)
+    again = FineTuner(resumed, data, settings, seed=2)
+    again.load_state(torch.load(saved, weights_only=True))
+    list(again.run())
+    wanted = whole.state_dict()
+    assert all(torch.equal(item, wanted[name]) for name, item in resumed.state_dict().items())
+
+
+def test_only_what_is_handed_on_is_an_average(digits):
+    """A gradual round in the middle of a training goes on with its own weights."""
+    weights = []
+    for decay in (None, 0.9):
+        settings = Tuning(epochs=1, batch_size=50, average_decay=decay)
+        for is_last in (False, True):
+            module = initial_module("mlp_digits", 3)
+            rounds = Rounds(0, 2, gradual=True, is_last=is_last)
+            list(FineTuner(module, digits, settings, seed=2, rounds=rounds).run())
+            weights.append(next(module.parameters()).detach().clone())
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[1], weights[3])

@@ -44,6 +44,7 @@ def test_every_option_reaches_the_recipe_and_its_group_says_so(app):
     widget(app.number_input, "Stop after … epochs without gain").set_value(4).run()
     widget(app.number_input, "Smallest gain that counts").set_value(0.01).run()
     widget(app.selectbox, "Judged by validation").set_value("accuracy").run()
+    widget(app.number_input, "Average the weights").set_value(0.998).run()
     assert tuning(app) == Tuning(
         learning_rate_schedule="step",
         step_milestones=(4, 8, 12),
@@ -57,16 +58,21 @@ def test_every_option_reaches_the_recipe_and_its_group_says_so(app):
         patience=4,
         min_delta=0.01,
         watched="accuracy",
+        average_decay=0.998,
     )
     said = lines(app)
     assert said["Learning rate"] == "falls by 0.5 in steps, 50 warm-up steps"
     assert said["Optimiser"] == "clipped at 1, labels smoothed by 0.1"
     assert said["Training data"] == "all examples, shift 2, cutout 3"
     assert said["Trained layers"] == "all, conv1, bn1 frozen"
-    assert said["Early stop, best epoch"] == "stops after 4 epochs without gain, best accuracy"
+    assert said["Early stop, best epoch"] == (
+        "stops after 4 epochs without gain, best accuracy, weights averaged (0.998)"
+    )
     widget(app.number_input, "Clip gradients at").set_value(None).run()
     widget(app.number_input, "Stop after … epochs without gain").set_value(None).run()
+    widget(app.number_input, "Average the weights").set_value(None).run()
     assert (tuning(app).gradient_clip, tuning(app).patience) == (None, None)
+    assert tuning(app).average_decay is None
     assert not app.error
 
 
