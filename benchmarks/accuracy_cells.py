@@ -4,6 +4,9 @@ A *cell* is one network at one point by one method with one seed. Every method o
 same number of epochs, the same optimiser and the same order of the training data; only iterative
 and gradual pruning spread these epochs over rounds. Goals are about one of them, the recommended
 way (``planning.advice``, a button of the Run page), chosen by validation accuracy.
+
+All cells together take a day on one core. A run without flags measures those of its *default*: what
+the goals are about, at the points and for the seeds that a setting names.
 """
 
 from collections.abc import Mapping
@@ -18,8 +21,11 @@ Kind = Literal["weights", "channels", "dense"]
 
 DISTILLED: Final = " + distillation"
 SCHEDULES: Final = ("one-shot", "iterative", "gradual")
-OURS: Final = tuple(name + suffix for suffix in ("", DISTILLED) for name in SCHEDULES)
-RECOMMENDED: Final = "iterative + distillation"
+RECOMMENDED: Final = "recommended"
+OURS: Final = (
+    RECOMMENDED,
+    *(name + suffix for suffix in ("", DISTILLED) for name in SCHEDULES),
+)
 PEERS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "weights": ("torch L1", "torch L1 iterative"),
     "channels": ("TP L2", "TP Taylor", "TP L2 global", "TP Taylor global"),
@@ -57,6 +63,12 @@ POINTS: Final = (
     *(Point("channels", factor) for factor in (1.5, 2, 3, 4)),
 )
 UNPRUNED: Final = Point("dense")
+TELLING: Final = (
+    Point("weights", 0.95),
+    Point("weights", 0.98),
+    Point("channels", 2),
+    Point("channels", 4),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +94,29 @@ class Setting:
     Attributes:
         tuning: Of every method; ``epochs`` is the default.
         points: Where it is pruned to; a channel of a linear layer is a neuron.
+        default_points: Those of a run without flags.
+        default_seeds: Those of a run without flags.
     """
 
     tuning: Tuning
     points: tuple[Point, ...] = POINTS
+    default_points: tuple[Point, ...] = POINTS
+    default_seeds: tuple[int, ...] = (0, 1, 2)
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
     # Rates: of 1e-3, 2e-3 and 4e-3 the best for torch's global L1 at 98 % by validation accuracy
     # (87.7, 88.7, 89.1); ResNet-8 repeats the rate of its own training (arXiv:2003.02389).
     "lenet_300_100": Setting(Tuning(epochs=10, learning_rate=4e-3)),
-    "lenet_5": Setting(Tuning(epochs=3, learning_rate=2e-3)),
+    "lenet_5": Setting(
+        Tuning(epochs=3, learning_rate=2e-3), default_points=TELLING, default_seeds=(0,)
+    ),
     "resnet_8": Setting(
         Tuning(
             epochs=3, optimiser="sgd", learning_rate=0.05, weight_decay=5e-4, horizontal_flip=True
-        )
+        ),
+        default_points=TELLING,
+        default_seeds=(0,),
     ),
 }
 SHORT: Final[Mapping[str, Setting]] = {
@@ -108,8 +128,23 @@ SHORT: Final[Mapping[str, Setting]] = {
     ),
 }
 
-
 ALL: Final = {**SETTINGS, **SHORT}
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """How many points a network may lose at a point; trained from scratch as a control there."""
+
+    network: str
+    point: Point
+    limit: float
+    words: str
+
+
+PROMISES: Final = (
+    Promise("lenet_300_100", Point("weights", 0.95), 0.3, "95 % of its weights gone"),
+    Promise("resnet_8", Point("channels", 2), 0.5, "half its MACs gone"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +182,23 @@ class Grid:
 
 
 _N_WAVES: Final = 4
-_TELLING: Final = {("weights", 0.98), ("weights", 0.95), ("channels", 2), ("channels", 4)}
+
+
+def is_default(cell: Cell) -> bool:
+    """Tell whether a run without flags measures the cell."""
+    setting = ALL[cell.network]
+    return (
+        cell.seed in setting.default_seeds
+        and cell.point in (UNPRUNED, *setting.default_points)
+        and is_default_method(cell)
+    )
+
+
+def is_default_method(cell: Cell) -> bool:
+    """Tell whether the goals are about the method of the cell."""
+    if cell.method == SCRATCH:
+        return (cell.network, cell.point) in {(goal.network, goal.point) for goal in PROMISES}
+    return cell.method in (DENSE, RECOMMENDED, *PEERS[cell.point.kind][:2])
 
 
 def methods(kind: Kind) -> tuple[str, ...]:
@@ -157,10 +208,8 @@ def methods(kind: Kind) -> tuple[str, ...]:
 
 def _wave_of(point: Point, method: str) -> int:
     """Return when a method comes: the goals, their peers, other schedules, then slow controls."""
-    telling = (point.kind, point.value) in _TELLING
-    main = method == RECOMMENDED or method in PEERS[point.kind][:2]
-    if main:
-        return 0 if telling else 1
+    if method == RECOMMENDED or method in PEERS[point.kind][:2]:
+        return 0 if point in TELLING else 1
     return 3 if method == SCRATCH else 2
 
 

@@ -10,12 +10,14 @@ from benchmarks.accuracy_cells import (
     DENSE,
     OURS,
     PEERS,
+    PROMISES,
     RANDOM,
     RECOMMENDED,
     SCRATCH,
     UNPRUNED,
     Cell,
     Point,
+    is_default,
 )
 from benchmarks.accuracy_rows import Row
 
@@ -87,15 +89,15 @@ def report(cells: Sequence[Cell], rows: Sequence[Row], environment: Mapping[str,
         "test split in percent: mean ± standard deviation (n = seeds). One seed has no spread. "
         "`not run`: the cell has not been measured yet.",
         "",
-        f"Measured: {len(found.rows)} of {len(cells)} cells. PyTorch "
-        f"{environment.get('torch', '?')}, one thread.",
+        f"Measured: {len(found.rows)} of {len(cells)} cells, and {_of_default(found)} of a run "
+        f"without flags. PyTorch {environment.get('torch', '?')}, one thread.",
         "",
         "Fine-tuning of every method, peers and controls included (`from scratch` has the "
         "network's own training besides):",
         "",
         *(f"- {name}: {_training(cells, name)}" for name in networks),
         "",
-        f"The recommended way is **{RECOMMENDED}** (`planning.advice`); the goals are about it.",
+        f"The goals are about the **{RECOMMENDED}** way (`planning.advice`).",
         "",
         *_goals(found, networks),
     ]
@@ -103,6 +105,11 @@ def report(cells: Sequence[Cell], rows: Sequence[Row], environment: Mapping[str,
         for kind in ("weights", "channels"):
             lines += _table(found, network, kind)
     return "\n".join(lines) + "\n"
+
+
+def _of_default(found: Found) -> str:
+    default = [cell for cell in found.cells if is_default(cell)]
+    return f"{sum(cell.key in found.rows for cell in default)} of the {len(default)}"
 
 
 def _training(cells: Sequence[Cell], network: str) -> str:
@@ -136,8 +143,13 @@ def _table(found: Found, network: str, kind: str) -> list[str]:
         "| method | " + " | ".join(p.title for p in points) + " |",
     ]
     lines.append("|---|" + "---|" * len(points))
+    missing = []
     for method in (*OURS, *PEERS[points[0].kind], RANDOM, SCRATCH):
-        shown = [found.seeds(network, point, method).shown() for point in points]
+        every = [found.seeds(network, point, method) for point in points]
+        if not any(seeds.rows for seeds in every):
+            missing.append(method)
+            continue
+        shown = [seeds.shown() for seeds in every]
         name = f"**{method}**" if method == RECOMMENDED else method
         if method in (*PEERS[points[0].kind], RANDOM, SCRATCH):
             name = f"{'control' if method in (RANDOM, SCRATCH) else 'peer'}: {method}"
@@ -157,7 +169,8 @@ def _table(found: Found, network: str, kind: str) -> list[str]:
     if control.rows:
         accuracy = statistics.mean(100 * row.dense for row in control.rows)
         dense = f"Dense network {accuracy:.2f}; "
-    return [*lines, "", f"{dense}control, dense + the same extra epochs: {control.shown()}."]
+    lines += ["", f"{dense}control, dense + the same extra epochs: {control.shown()}."]
+    return [*lines, f"Not run at any of these points: {', '.join(missing)}."] if missing else lines
 
 
 def _goals(found: Found, networks: Sequence[str]) -> list[str]:
@@ -218,20 +231,22 @@ def _extra(seeds: Seeds) -> str:
 
 def _promises(found: Found) -> list[str]:
     lines = [""]
-    for network, point, limit, what in (
-        ("lenet_300_100", Point("weights", 0.95), 0.3, "95 % of its weights gone"),
-        ("resnet_8", Point("channels", 2), 0.5, "half its MACs gone"),
-    ):
-        seeds = found.seeds(network, point, RECOMMENDED)
+    for goal in PROMISES:
+        seeds = found.seeds(goal.network, goal.point, RECOMMENDED)
         if not seeds.wanted:
             continue
+        subject = f"- {goal.network} with {goal.words}"
         if not seeds.rows:
-            lines.append(f"- {network} with {what}: not run.")
+            lines.append(f"{subject}: not run.")
             continue
         loss = statistics.mean(100 * (row.dense - row.tuned) for row in seeds.rows)
-        verdict = "reached" if loss <= limit + 1e-9 else f"{loss - limit:.2f} short"
+        reached = loss <= goal.limit + 1e-9
+        scratch = found.seeds(goal.network, goal.point, SCRATCH)
         lines.append(
-            f"- {network} with {what} loses {loss:.2f} points (n = {len(seeds.rows)}; goal: at "
-            f"most {limit}, {verdict})."
+            f"{subject} loses {loss:.2f} points (n = {len(seeds.rows)}; goal: at most "
+            f"{goal.limit}, {'reached' if reached else f'{loss - goal.limit:.2f} short'}). "
+            f"Controls: dense + the same extra epochs "
+            f"{found.seeds(goal.network, UNPRUNED, DENSE).shown()}, the same size from scratch "
+            f"{scratch.shown()}."
         )
     return lines if len(lines) > 1 else []

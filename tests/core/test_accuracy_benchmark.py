@@ -19,6 +19,7 @@ from benchmarks.accuracy_cells import (
     Cell,
     Grid,
     Point,
+    is_default,
 )
 from benchmarks.accuracy_peers import _global_l1
 from benchmarks.accuracy_rows import Row, append, read
@@ -95,7 +96,9 @@ def _row(method: str, seed: int, tuned: float, point: Point = FEW) -> Row:
 
 def test_tables_count_seeds_and_compare_the_same_ones() -> None:
     cells = Grid({"lenet_5": SETTINGS["lenet_5"]}).cells()
-    assert len(cells) == len(set(cells)) == 3 * (1 + 6 * 10 + 4 * 12)
+    assert len(cells) == len(set(cells)) == 3 * (1 + 6 * 11 + 4 * 13)
+    # At four of the points, for one seed: the recommended way and two peers; the dense control.
+    assert sum(map(is_default, cells)) == 1 + 4 * 3
     rows = [
         *(_row(RECOMMENDED, seed, tuned) for seed, tuned in ((0, 0.9), (1, 0.88))),
         *(_row("torch L1", seed, tuned) for seed, tuned in ((0, 0.885), (1, 0.881), (2, 0.7))),
@@ -109,12 +112,22 @@ def test_tables_count_seeds_and_compare_the_same_ones() -> None:
     assert ours.shown() == "89.00 ± 1.41 (n = 2)"
     text = report(cells, rows, {})
     assert "| +0.70 (n = 2) | >= 1 | 0.30 short |" in text
-    assert "Measured: 6 of 327 cells." in text
+    assert "Measured: 6 of 357 cells, and 3 of the 13 of a run without flags." in text
     assert "control, dense + the same extra epochs: 91.50 (n = 1)." in text
-    assert text.count("not run") > 100
+    assert "Not run at any of these points: one-shot, iterative, gradual" in text
+    assert text.count("not run") > 30
     rows = [_row("TP L2", 0, 0.906, FOURTH), _row(RECOMMENDED, 0, 0.907, FOURTH)]
     text = report(cells, rows, {})
     assert "| +0.10 (n = 1) | >= 1 | 0.90 short (the peer is 0.40 below dense) |" in text
+
+
+def test_one_way_under_two_names_is_measured_once(measured: Path, tmp_path: Path) -> None:
+    row = next(row for row in read(measured) if row.cell.method == "one-shot")
+    path = tmp_path / "rows.jsonl"
+    append(path, replace(row, cell=replace(row.cell, method="gradual"), tuned=0.123))
+    (found,) = run([row.cell], path)
+    assert (found.cell, found.tuned) == (row.cell, 0.123)
+    assert list(run([row.cell], path)) == []
 
 
 def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
