@@ -35,13 +35,22 @@ class Server:
 
 
 @contextmanager
-def serve(script: Path, state: Path, options: Sequence[str] = ()) -> Iterator[Server]:
-    """Run a Streamlit script until the block ends; yield its server once it answers."""
+def serve(
+    script: Path, state: Path, options: Sequence[str] = (), settings: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Run a Streamlit script until the block ends; yield its server once it answers.
+
+    Args:
+        script: The script.
+        state: Its state folder.
+        options: What the script is given.
+        settings: Further settings of Streamlit, as options.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
-    command += ["--server.headless=true", f"--server.port={port}", "--", *options]
+    command += ["--server.headless=true", f"--server.port={port}", *settings, "--", *options]
     started = time.monotonic()
     process = subprocess.Popen(
         command,

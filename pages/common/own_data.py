@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pruning_core.loading.own_data import DataCard
     from pruning_core.loading.split import Dataset
 
-_TYPES: Final = ("npz", "zip", "csv", "gz")
 _FIELD: Final = "data"
 _PICTURES: Final = 12
 
@@ -34,8 +33,8 @@ def panel() -> None:
         with left:
             found = uploads.field(
                 _FIELD,
-                f"Inputs of shape {' x '.join(map(str, _shape()))} and their classes",
-                _TYPES,
+                f"Inputs of shape {' x '.join(map(str, _shape()))} and their classes: .npz, .zip, "
+                ".csv, .gz",
                 _read,
                 help_text="NPZ with x and y (or x_train, y_train, x_test, y_test); a zip with a "
                 "folder of images for each class; CSV with a column called label; IDX images with "

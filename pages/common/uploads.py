@@ -17,24 +17,24 @@ MEGABYTES: Final = 500
 def field(
     name: str,
     label: str,
-    types: Sequence[str],
     read: Callable[[Mapping[str, Path]], Found],
     *,
     help_text: str | None = None,
 ) -> Found | None:
     """Draw the field; return what ``read`` made of the files that were given last.
 
+    Files of any ending are taken: Streamlit would say only "files are not allowed" of the others,
+    ``read`` says why.
+
     Args:
         name: Names the field; unique on the page.
         label: What is taken.
-        types: Endings of the files.
         read: File names as the browser says them -> where they are, until it returns.
         help_text: Beside the label.
     """
     turn = st.session_state.get(f"_{name}_turn", 0)
     files = st.file_uploader(
         label,
-        type=list(types),
         accept_multiple_files=True,
         max_upload_size=MEGABYTES,
         key=f"{name}_file.{turn}",

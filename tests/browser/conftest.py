@@ -41,6 +41,7 @@ class Server:
     url: str
     state: Path
     ready: float  # time.monotonic() when the server first answered
+    pid: int
 
 
 @contextlib.contextmanager
@@ -68,7 +69,7 @@ def serve(state: Path, script: str = "app.py") -> Iterator[Server]:
             stderr=subprocess.STDOUT,
         )
         try:
-            yield Server(url, state, _wait_for(url, server, state))
+            yield Server(url, state, _wait_for(url, server, state), server.pid)
         finally:
             server.terminate()
             try:
