@@ -6,10 +6,7 @@ anew here when they are wanted.
 """
 
 import json
-import os
 import shutil
-import stat
-import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,7 +18,8 @@ from pruning_core.errors import ExportError, PruningError, RunError
 from pruning_core.exporting.document import Document, plain
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.schema import MAX_REPORT_BYTES, checked_report
-from pruning_core.loading.intake.archives import DAMAGED
+from pruning_core.loading.intake.archives import DAMAGED, check_directory, check_entry
+from pruning_core.loading.intake.contents import RefusedFileError
 from pruning_core.loading.intake.safetensors_files import read_header
 from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 from pruning_core.runs.counting import counted
@@ -39,8 +37,6 @@ _LIMITS: Final = {
     "model.safetensors": MAX_WEIGHTS_BYTES,
 }
 _PIECE: Final = 1_000_000
-_END: Final = struct.Struct("<4s4H2LH")
-_LOCATOR: Final = 20  # bytes; stands before the end record in archives for more than 4 GB
 
 
 def import_run(
@@ -83,7 +79,7 @@ def import_run(
 def _unpack(archive: BinaryIO, folder: Path, check: Callable[[Recipe], object]) -> Document:
     """Write the three files into ``folder``; the report as it was understood."""
     with _readable():
-        _check_directory(archive)
+        check_directory(archive, MAX_FILES, MAX_DIRECTORY_BYTES)
         opened = zipfile.ZipFile(archive)
     with opened:
         found = _members(opened)
@@ -104,31 +100,13 @@ def _unpack(archive: BinaryIO, folder: Path, check: Callable[[Recipe], object]) 
     return document
 
 
-def _check_directory(archive: BinaryIO) -> None:
-    """Refuse a long directory before all of it is read; the end record is found as zipfile does."""
-    size = archive.seek(0, os.SEEK_END)
-    archive.seek(max(0, size - _END.size - 65_535 - _LOCATOR))
-    tail = archive.read()
-    archive.seek(0)
-    start = len(tail) - _END.size
-    if not (tail[-_END.size :].startswith(b"PK\5\6") and tail.endswith(b"\0\0")):
-        start = tail.rfind(b"PK\5\6")
-    if not 0 <= start <= len(tail) - _END.size:
-        raise zipfile.BadZipFile("it has no directory at its end")
-    *_, n_bytes, _, _ = _END.unpack_from(tail, start)
-    is_large = tail[max(0, start - _LOCATOR) :].startswith(b"PK\6\7")
-    if is_large or n_bytes > MAX_DIRECTORY_BYTES:
-        raise ExportError(
-            "The directory of the archive is too large; the folder of a run has a few files. Zip "
-            "that folder alone."
-        )
-
-
 @contextmanager
 def _readable() -> Iterator[None]:
     """Turn what zipfile raises for damaged bytes into a sentence."""
     try:
         yield
+    except RefusedFileError as error:
+        raise ExportError(f"{error} Zip the folder of one run alone.") from None
     except DAMAGED as error:
         raise ExportError(
             f"This is no zip file that can be read ({str(error)[:80] or 'it ends early'}). Zip the "
@@ -148,8 +126,9 @@ def _members(opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             f"The archive holds {len(entries):,} entries; the folder of a run has a few. At most "
             f"{MAX_FILES} are read."
         )
-    for entry in entries:
-        _check_safe(entry)
+    with _readable():
+        for entry in entries:
+            check_entry(entry)
     files = [entry for entry in entries if not entry.is_dir()]
     homes = {PurePosixPath(e.filename).parent for e in files if _leaf(e) == "report.json"}
     if len(homes) != 1:
@@ -180,20 +159,6 @@ def _members(opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _leaf(entry: zipfile.ZipInfo) -> str:
     return PurePosixPath(entry.filename).name
-
-
-def _check_safe(entry: zipfile.ZipInfo) -> None:
-    """Refuse names that lead out of the archive, links and encryption, whether read or not."""
-    name = entry.filename
-    shown = name if len(name) <= 60 else name[:57] + "..."
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
-        raise ExportError(f"The archive holds the unsafe name '{shown}'. Nothing was read from it.")
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        raise ExportError(f"'{shown}' in the archive is no ordinary file. Nothing was read.")
-    if entry.flag_bits & 0x1:
-        raise ExportError("The archive is encrypted. Zip the folder of the run without a password.")
 
 
 def _read(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:

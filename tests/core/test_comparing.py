@@ -428,11 +428,14 @@ def test_a_long_directory_or_header_is_refused_before_it_is_read(folders, store,
     many = {f"run/{n:05}.txt": b"" for n in range(4000)}
     large = zipped(folders[0], changes=many).getvalue()
     raw = zipped(folders[0]).getvalue()
-    locator = struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1)
+    locator = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 3, 3, 10**7, 0)
+    locator += struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1)
     with monkeypatch.context() as patched:
         patched.setattr(zipfile, "ZipFile", None)
         for archive in (large, raw[:-22] + locator + raw[-22:]):
-            with pytest.raises(ExportError, match="directory of the archive is too large"):
+            with pytest.raises(
+                ExportError, match=r"directory of the zip file is too large|4,0\d\d entries"
+            ):
                 import_run(io.BytesIO(archive), "x", store=store)
     commented = raw[:-2] + b"\3\0PK!"
     assert import_run(io.BytesIO(commented), "x", store=store).state == "done"

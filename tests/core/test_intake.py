@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,6 +326,11 @@ def test_what_was_read_once_is_not_read_again_and_bytes_decide(tmp_path, monkeyp
     first = take_in(files)
     monkeypatch.setattr(SANDBOX, "ask", None)
     assert take_in(files).groups == first.groups
+
+
+def test_a_file_may_be_named_from_the_folder_one_is_in(tmp_path):
+    (tmp_path / "mine.pth").write_bytes(saved({"w": torch.ones(2, 2)}))
+    assert take_in({"mine.pth": Path("mine.pth")}).groups[0].n_values == 4
 
 
 def test_a_name_in_an_upload_cannot_leave_its_folder(tmp_path):

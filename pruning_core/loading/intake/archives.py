@@ -1,15 +1,22 @@
 """Zip files of strangers: what their directory says is checked before anything is read."""
 
+import os
+import stat
 import struct
 import zipfile
 import zlib
-from pathlib import Path
-from typing import Final
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
 
 from pruning_core.loading.intake.contents import RefusedFileError, shortened
 
 _LOCAL_HEADER: Final = struct.Struct("<4s5H3L2H")
 _BLOCK: Final = 1 << 22
+_END: Final = struct.Struct("<4s4H2LH")
+_LOCATOR: Final = struct.Struct("<4sLQL")
+_LARGE_END: Final = struct.Struct("<4sQ2H2L4Q")
+_LONGEST_COMMENT: Final = 65_535
+_ENTRY_BYTES: Final = 512
 DAMAGED: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -18,6 +25,60 @@ DAMAGED: Final = (
     ValueError,
     NotImplementedError,
 )
+
+
+def check_directory(stream: BinaryIO, most_entries: int, most_bytes: int) -> None:
+    """Refuse a long directory before any of it is read; its end is found as ``zipfile`` does.
+
+    Args:
+        stream: A zip file; it is left at its beginning.
+        most_entries: Entries the directory may say it has.
+        most_bytes: Bytes it may have.
+
+    Raises:
+        RefusedFileError: If it has more.
+        BadZipFile: If there is none.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - _END.size - _LONGEST_COMMENT - _LOCATOR.size - _LARGE_END.size))
+    tail = stream.read()
+    stream.seek(0)
+    start = len(tail) - _END.size
+    if not (tail[-_END.size :].startswith(b"PK\5\6") and tail.endswith(b"\0\0")):
+        start = tail.rfind(b"PK\5\6")
+    if not 0 <= start <= len(tail) - _END.size:
+        raise zipfile.BadZipFile("it has no directory at its end")
+    _, _, _, _, n_entries, n_bytes, _, _ = _END.unpack_from(tail, start)
+    large = start - _LOCATOR.size - _LARGE_END.size
+    if large >= 0 and tail[large : large + 4] == b"PK\6\6" and tail[start - 20 :][:4] == b"PK\6\7":
+        *_, n_entries, n_bytes, _ = _LARGE_END.unpack_from(tail, large)
+    if n_entries > most_entries:
+        raise RefusedFileError(
+            f"The zip file has {n_entries:,} entries; at most {most_entries:,} are opened."
+        )
+    if n_bytes > most_bytes:
+        raise RefusedFileError(
+            f"The directory of the zip file is too large: {n_bytes:,} bytes; at most "
+            f"{most_bytes:,} are read."
+        )
+
+
+def check_entry(entry: zipfile.ZipInfo) -> None:
+    """Refuse names that lead out of the archive, links and encryption, whether it is read or not.
+
+    Raises:
+        RefusedFileError: With the name.
+    """
+    name = shortened(entry.filename, 40)
+    parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
+    if ".." in parts or entry.filename.startswith(("/", "\\")) or ":" in "".join(parts[:1]):
+        raise RefusedFileError(
+            f"The entry '{name}' has an unsafe name, which points outside of the zip file."
+        )
+    if stat.S_IFMT(entry.external_attr >> 16) not in {0, stat.S_IFREG, stat.S_IFDIR}:
+        raise RefusedFileError(f"The entry '{name}' is a link, no ordinary file.")
+    if entry.flag_bits & 1:
+        raise RefusedFileError(f"The entry '{name}' is encrypted. Save it without a password.")
 
 
 class Archive:
@@ -41,6 +102,8 @@ class Archive:
         """
         self.path = path
         try:
+            with path.open("rb") as stream:
+                check_directory(stream, most_entries, most_entries * _ENTRY_BYTES)
             self.file = zipfile.ZipFile(path)
         except DAMAGED:
             raise RefusedFileError(
@@ -66,9 +129,8 @@ class Archive:
             )
 
     def _check(self, entry: zipfile.ZipInfo, size: int) -> None:
+        check_entry(entry)
         name = shortened(entry.filename, 40)
-        if entry.flag_bits & 1:
-            raise RefusedFileError(f"The entry '{name}' is encrypted. Save it without a password.")
         if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
             raise RefusedFileError(f"The entry '{name}' is compressed in an unknown way.")
         if entry.header_offset + entry.compress_size > size or (

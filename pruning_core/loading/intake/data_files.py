@@ -7,7 +7,6 @@ allowed, is refused before it is unpacked.
 import csv
 import gzip
 import math
-import stat
 import struct
 import warnings
 import zlib
@@ -335,10 +334,6 @@ def _placed(entries: Iterator[ZipInfo] | Any) -> Iterator[tuple[str, str, ZipInf
     for entry in entries:
         name = shortened(entry.filename, 60)
         parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            raise RefusedFileError(f"The entry '{name}' is a link to another file.")
-        if ".." in parts or entry.filename.startswith(("/", "\\")) or ":" in parts[0]:
-            raise RefusedFileError(f"The entry '{name}' points outside of the zip file.")
         if parts[0] == "__MACOSX" or parts[-1].startswith("."):
             continue
         if len(parts) < 2:

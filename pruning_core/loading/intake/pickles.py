@@ -167,7 +167,10 @@ class _Machine:
 
     def since_mark(self) -> list[Any]:
         """Take everything off the stack that lies above the last mark."""
-        at = next(i for i in range(len(self.stack) - 1, -1, -1) if self.stack[i] is _MARK)
+        marks = (i for i in range(len(self.stack) - 1, -1, -1) if self.stack[i] is _MARK)
+        at = next(marks, None)
+        if at is None:
+            raise ValueError("a mark is missing")
         found = self.stack[at + 1 :]
         del self.stack[at:]
         return found

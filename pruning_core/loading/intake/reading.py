@@ -10,6 +10,7 @@ from pruning_core.loading.intake.torch_files import read_checkpoint
 from pruning_core.loading.intake.writing import write_safetensors
 
 SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".onnx")
+_PROGRAMS: Final = (".pt2", ".jit", ".ptl", ".torchscript", ".pkl", ".pickle")
 _POINTER: Final = b"version https://git-lfs"
 _MOST_GROUPS: Final = 4
 
@@ -77,7 +78,7 @@ def _check_file(name: str, path: Path) -> None:
     """Refuse names of other kinds, and files that are nothing at all."""
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
-        hint = " Such a file holds a program: opening it runs code." if suffix == ".pt2" else ""
+        hint = " Such a file holds a program: opening it runs code." if suffix in _PROGRAMS else ""
         raise RefusedFileError(
             f"'{shortened(name, 40)}' is no file of weights.{hint} Give .safetensors, .pt, .pth or "
             ".onnx."

@@ -64,8 +64,8 @@ class Sandbox:
         size = sum(path.stat().st_size for path in paths.values())
         question = {
             "task": task,
-            "paths": {name: str(path) for name, path in paths.items()},
-            "target": str(target),
+            "paths": {name: str(path.absolute()) for name, path in paths.items()},
+            "target": str(target.absolute()),  # the helper works in another folder
             "size": size,
             "options": dict(options or {}),
         }
