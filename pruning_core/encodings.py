@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pruning_core.granularities.matrix import Box, Matrix, matrices
 from pruning_core.loading.weights import predicted_safetensors_bytes
+from pruning_core.loading.weights_only import state_in_file
 from pruning_core.planning.plan import Plan
 from pruning_core.registry import Registry
 from pruning_core.surgery.mask import apply_masks, weight_masks
@@ -71,10 +72,10 @@ def file_sizes(network: Network, plan: Plan) -> dict[str, int | None]:
             stays &= masks[found.parameter]
         live[found.parameter] = _box(found, stays.cpu())
     sizes = {key: _size(network, live, encoding) for key, encoding in ENCODINGS.items()}
-    state = network.module.state_dict()
+    state = state_in_file(network.module)
     dense = predicted_safetensors_bytes({k: (tuple(v.shape), v.dtype) for k, v in state.items()})
     is_small = dense <= LARGEST_ZIP
-    archive = len(zipped(apply_masks(network, masks).state_dict())) if is_small else None
+    archive = len(zipped(state_in_file(apply_masks(network, masks)))) if is_small else None
     return {"dense": dense, **sizes, "zip": archive}
 
 
@@ -91,7 +92,7 @@ def stored_sizes(network: Network, plan: Plan, pruned: nn.Module) -> dict[str, i
         ("dense", "dense zip", network.module),
         ("raw", "zip", pruned),
     ):
-        state = module.state_dict()
+        state = state_in_file(module)
         raw = predicted_safetensors_bytes({k: (tuple(v.shape), v.dtype) for k, v in state.items()})
         found[raw_key] = raw
         found[zip_key] = len(zipped(state)) if raw <= LARGEST_ZIP else None

@@ -14,6 +14,7 @@ from pruning_core.exporting.result import RunResult
 from pruning_core.exporting.writing import write_text
 from pruning_core.loading.dataset import DATASETS
 from pruning_core.loading.weights import save_weights
+from pruning_core.loading.weights_only import state_in_file
 
 CARD: Final = "README.md"
 CONFIG: Final = "config.json"
@@ -38,7 +39,7 @@ def write_hub_folder(result: RunResult, folder: Path) -> RunResult:
     except ExportError as error:
         problems["python"] = str(error)
         (folder / SOURCE).unlink(missing_ok=True)
-        save_weights(result.surgery.module.state_dict(), folder / weights)
+        save_weights(state_in_file(result.surgery.module), folder / weights)
     for key in _TAKEN_ALONG:
         entry = EXPORTERS[key]
         entry.write(result, folder / entry.file_name)

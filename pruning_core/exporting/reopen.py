@@ -20,7 +20,7 @@ from pruning_core.exporting.result import DataSummary, OnnxCheck, Quantised, Run
 from pruning_core.loading.dataset import load_dataset
 from pruning_core.loading.model import LoadedModel, load_model
 from pruning_core.loading.weights import read_weights
-from pruning_core.loading.weights_only import WeightsOnly
+from pruning_core.loading.weights_only import names_in_file
 from pruning_core.planning.mixed import sites_of
 from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 from pruning_core.planning.resolve import Plan
@@ -142,8 +142,7 @@ def _load_weights(surgery: Pruned, path: Path) -> Pruned:
         ExportError: If the file does not hold exactly the tensors of the pruned module.
     """
     module = surgery.module
-    names = module.original_names if isinstance(module, WeightsOnly) else {}
-    places = {original: place for place, original in names.items()}
+    places = {original: place for place, original in names_in_file(module).items()}
     try:
         stored = read_weights(path)
         module.load_state_dict({places.get(name, name): x for name, x in stored.items()})

@@ -22,7 +22,6 @@ NOTE: Final = (
     "Weights without an architecture: MACs, accuracy and units that leave together are not known. "
     "Single weights, patterns, blocks, rows and kernels can be pruned."
 )
-MOST_VALUES: Final = 200_000_000
 _LONGEST_KERNEL: Final = 64
 _STATISTICS: Final = ("running_mean", "running_var")
 
@@ -115,6 +114,17 @@ class WeightsOnly(nn.Module):
         """Read each weight once, from the same numbers ``[B, width]``; the result means nothing."""
         named = dict(self.named_parameters(remove_duplicate=False))
         return [_read(numbers, named[name]) for name in self._weights]
+
+
+def names_in_file(module: nn.Module) -> Mapping[str, str]:
+    """Return name in the file by name in ``module``, where they differ: of weights alone only."""
+    return module.original_names if isinstance(module, WeightsOnly) else {}
+
+
+def state_in_file(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict of ``module`` under the names that its file has."""
+    names = names_in_file(module)
+    return {names.get(name, name): tensor for name, tensor in module.state_dict().items()}
 
 
 def in_order(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

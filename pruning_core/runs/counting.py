@@ -4,6 +4,7 @@ from torch import nn
 
 from pruning_core.errors import RunError
 from pruning_core.loading.weights import predicted_safetensors_bytes
+from pruning_core.loading.weights_only import state_in_file
 from pruning_core.preview import Totals
 from pruning_core.surgery.prune import Pruned
 
@@ -12,7 +13,7 @@ def counted(module: nn.Module, *, macs: int) -> Totals:
     """Return the totals of ``module``: elements counted one by one, ``macs`` as given."""
     parameters = tuple(module.parameters())
     shapes = {
-        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in module.state_dict().items()
+        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state_in_file(module).items()
     }
     return Totals(
         params=sum(parameter.numel() for parameter in parameters),

@@ -50,13 +50,17 @@ class CostModel:
 
     Attributes:
         parameters: Names of the parameters, in the order of the columns of :class:`Costs`.
-        stored: Names in the file -> names of the traced tensors; tied ones have several.
+        stored: Names in the state dict -> names of the traced tensors; tied ones have several.
         n_units: Units of all groups together.
         uniform: ``[n_groups]`` True where all units of the group are of one kind.
     """
 
     def __init__(
-        self, analysis: Analysis, parameters: Sequence[str], stored: Mapping[str, str]
+        self,
+        analysis: Analysis,
+        parameters: Sequence[str],
+        stored: Mapping[str, str],
+        file_names: Mapping[str, str] | None = None,
     ) -> None:
         """Compile the label vectors of ``analysis``.
 
@@ -65,6 +69,7 @@ class CostModel:
             parameters: Names of the parameters, buffers excluded.
             stored: Names in the state dict -> names in ``analysis.tensors``; a tied parameter is
                 stored under each of its names.
+            file_names: Names in the state dict -> names in the file, where they differ.
         """
         vectors = _Vectors(analysis)
         tensors = analysis.tensors
@@ -84,6 +89,7 @@ class CostModel:
         self._tensor_axes = tensor_axes
         self._is_parameter = np.array([self._place[name] for name in parameters], np.int64)
         self._lives = np.ones(len(parameters), np.int64)
+        self._file_names = dict(file_names or {})
         self._write(stored)
 
     def _write(self, stored: Mapping[str, str]) -> None:
@@ -91,7 +97,9 @@ class CostModel:
         tensors = self._analysis.tensors
         in_file = [self._place[name] for name in stored.values()]
         self.stored = dict(stored)
-        self._file = DenseFileSize({name: tensors[stored[name]] for name in stored})
+        self._file = DenseFileSize(
+            {self._file_names.get(name, name): tensors[stored[name]] for name in stored}
+        )
         self._in_file = np.array(in_file, np.int64)[self._file.order]
         axes = [axis for number in in_file for axis in self._tensor_axes[number]]
         written = np.array(axes, np.int64)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pruning_core.errors import UnsupportedModelError, first_line
 from pruning_core.inputs import Inputs
-from pruning_core.loading.weights_only import WeightsOnly
+from pruning_core.loading.weights_only import WeightsOnly, names_in_file
 from pruning_core.modes import evaluating
 from pruning_core.tracing.analysis import Analysis, analyse, product_weights
 from pruning_core.tracing.branches import find_branches
@@ -73,7 +73,7 @@ def _network(module: nn.Module, inputs: Inputs, analysis: Analysis) -> Network:
     parameters = tuple(dict(module.named_parameters()))
     if not parameters:
         raise UnsupportedModelError("The model has no parameters, so there is nothing to prune.")
-    cost = CostModel(analysis, parameters, _stored(module, analysis))
+    cost = CostModel(analysis, parameters, _stored(module, analysis), names_in_file(module))
     groups = _groups(module, analysis, parameters)
     weights = product_weights(analysis, parameters)
     product_layers = _product_layers(analysis, weights)

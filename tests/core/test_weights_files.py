@@ -1,7 +1,9 @@
 """A file of weights alone, and in an architecture whose names or shapes differ."""
 
 import contextlib
+import io
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from pruning_core.errors import (
 )
 from pruning_core.exporting.exporter import EXPORTERS
 from pruning_core.exporting.reopen import open_run
+from pruning_core.exporting.sparse import read_sparse
 from pruning_core.loading.fitting import fit, fitted
 from pruning_core.loading.model import load_model
 from pruning_core.loading.permitted import is_permitted, permit
@@ -27,7 +30,9 @@ from pruning_core.loading.weights import read_weights
 from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import resolve
 from pruning_core.preview import preview
+from pruning_core.runs.importing import import_run
 from pruning_core.runs.pipeline import execute, write_run
+from pruning_core.runs.store import Store
 from pruning_core.scoring.score import score
 from pruning_core.tracing.trace import trace
 
@@ -120,6 +125,43 @@ def test_a_run_of_weights_alone_writes_the_masks_of_torch_prune_under_the_origin
         assert torch.equal(found[layer.name] != 0, layer.w_mask.bool())
         assert torch.equal(found[layer.name].float(), layer.w.detach())
     assert result.problems["onnx"]
+
+
+def test_files_have_the_bytes_that_were_counted_and_the_names_of_the_file_in_every_form(tmp_path):
+    """Names that are changed inside have other lengths and another order."""
+    state = {
+        "zz top.weight": torch.randn(20, 12),
+        "class.weight": torch.randn(9, 12),
+        "a b c.conv.weight": torch.randn(4, 3, 3, 3),
+        "(1).bias": torch.randn(20),
+    }
+    path = stored(tmp_path, state)
+    recipe = Recipe(model=f"weights:{path}", target={"kind": "ratio", "value": 0.6})
+    *_, finished = execute(recipe)
+    result, folder = finished.result, tmp_path / "run"
+    folder.mkdir()
+    write_run(result, folder)
+    written = folder / "model.safetensors"
+    assert written.stat().st_size == result.preview.after.n_bytes
+    found = read_weights(written)
+    masks = read_weights(export(folder, "masks", tmp_path / "masks.safetensors"))
+    assert {name: mask.shape for name, mask in masks.items()} == {
+        name: tensor.shape for name, tensor in state.items()
+    }
+    sparse = read_sparse(export(folder, "sparse", tmp_path / "sparse.safetensors"))
+    for name, tensor in state.items():
+        assert torch.equal(found[name], tensor * masks[name])
+        assert torch.equal(sparse[name], found[name])
+    dense = read_weights(export(folder, "dense_shapes", tmp_path / "dense.safetensors"))
+    assert dense.keys() == state.keys()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    imported = import_run(
+        packed, "run.zip", store=Store(tmp_path / "state"), allow_python=lambda _: True
+    )
+    assert imported.state == "done"
 
 
 HOSTILE = {

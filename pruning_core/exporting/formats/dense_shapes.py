@@ -5,6 +5,7 @@ from pathlib import Path
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
 from pruning_core.loading.weights import save_weights
+from pruning_core.loading.weights_only import state_in_file
 from pruning_core.surgery.restore import restore
 
 
@@ -19,5 +20,5 @@ from pruning_core.surgery.restore import restore
 )
 def write_dense_shapes(result: RunResult, path: Path) -> RunResult:
     """Write the state of the dense class with the pruned weights."""
-    save_weights(restore(result.model.module, result.surgery).state_dict(), path)
+    save_weights(state_in_file(restore(result.model.module, result.surgery)), path)
     return result

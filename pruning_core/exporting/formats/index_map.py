@@ -8,6 +8,7 @@ from pruning_core.exporting.document import plain
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
 from pruning_core.exporting.writing import write_text
+from pruning_core.loading.weights_only import names_in_file
 
 
 @exporter(
@@ -23,8 +24,9 @@ def write_index_map(result: RunResult, path: Path) -> RunResult:
     """Write the way back from kept to original indices; null where an axis is whole."""
     shapes = {name: list(tensor.shape) for name, tensor in result.network.analysis.tensors.items()}
     after = result.surgery.module.state_dict()
+    names = names_in_file(result.network.module)
     tensors: dict[str, Any] = {
-        name: {
+        names.get(name, name): {
             "shape_before": shapes.get(name),
             "shape_after": list(after[name].shape) if name in after else None,
             "kept": plain(axes),
@@ -32,7 +34,7 @@ def write_index_map(result: RunResult, path: Path) -> RunResult:
         for name, axes in result.surgery.kept.items()
     }
     units = {
-        site: {"n": int(keep.size), "kept": keep.nonzero()[0].tolist()}
+        names.get(site, site): {"n": int(keep.size), "kept": keep.nonzero()[0].tolist()}
         for site, keep in result.plan.keep.items()
         if not keep.all()
     }

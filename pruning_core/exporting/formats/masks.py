@@ -7,6 +7,7 @@ import torch
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
 from pruning_core.loading.weights import save_weights
+from pruning_core.loading.weights_only import names_in_file
 from pruning_core.surgery.mask import dense_masks
 
 
@@ -21,8 +22,10 @@ from pruning_core.surgery.mask import dense_masks
 )
 def write_masks(result: RunResult, path: Path) -> RunResult:
     """Write one bool tensor a parameter; True stays."""
+    names = names_in_file(result.network.module)
     masks = {
-        name: torch.from_numpy(stays) for name, stays in dense_masks(result.network, result.plan)
+        names.get(name, name): torch.from_numpy(stays)
+        for name, stays in dense_masks(result.network, result.plan)
     }
     save_weights(masks, path)
     return result

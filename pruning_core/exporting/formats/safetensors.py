@@ -5,7 +5,7 @@ from pathlib import Path
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
 from pruning_core.loading.weights import save_weights
-from pruning_core.loading.weights_only import WeightsOnly
+from pruning_core.loading.weights_only import state_in_file
 
 
 @exporter(
@@ -18,7 +18,5 @@ from pruning_core.loading.weights_only import WeightsOnly
 )
 def write_safetensors(result: RunResult, path: Path) -> RunResult:
     """Write the pruned module's state without notes."""
-    module = result.surgery.module
-    names = module.original_names if isinstance(module, WeightsOnly) else {}
-    save_weights({names.get(key, key): x for key, x in module.state_dict().items()}, path)
+    save_weights(state_in_file(result.surgery.module), path)
     return result

@@ -10,6 +10,7 @@ from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
 from pruning_core.exporting.sparse import packed, read_sparse
 from pruning_core.exporting.writing import whole_file
+from pruning_core.loading.weights_only import state_in_file
 
 
 @exporter(
@@ -28,7 +29,7 @@ def write_sparse(result: RunResult, path: Path) -> RunResult:
     Raises:
         ExportError: If no tensor has enough zeros to become smaller.
     """
-    state = result.surgery.module.state_dict()
+    state = state_in_file(result.surgery.module)
     tensors, metadata = packed(state)
     if metadata["shapes"] == "{}":
         raise ExportError(
