@@ -43,6 +43,19 @@ def make(path: Path, gigabytes: float) -> None:
         stream.truncate(8 + len(text) + n * size)
 
 
+def picture(path: Path) -> float:
+    """Make the raster and the histogram of one matrix; return its largest magnitude."""
+    from pruning_core.figures.histogram import merge_bins
+    from pruning_core.figures.raster import rasterise_pieces
+    from pruning_core.streaming import bin_edges, pieces, survey, weights_of
+
+    first = weights_of(path)[0]
+    raster = rasterise_pieces(pieces(first), (ROWS, COLUMNS))
+    bins = merge_bins(bin_edges(), survey(first).counts)
+    assert int(bins.counts.sum()) == ROWS * COLUMNS
+    return float(raster.cells.max())
+
+
 def step(path: Path, what: str) -> None:
     """Do one step and print seconds and peak memory as JSON."""
     from pruning_core.streaming import cuts, survey, weights_of
@@ -51,7 +64,9 @@ def step(path: Path, what: str) -> None:
     began = time.perf_counter()
     tensors = weights_of(path)
     removed = 0
-    if what != "open":
+    if what == "picture":
+        picture(path)
+    elif what != "open":
         surveys = [survey(stored) for stored in tensors]
         if what == "cut":
             found = cuts(tensors, surveys, 0.999, "global")
@@ -81,7 +96,7 @@ def main() -> None:
         make(path, arguments.gigabytes)
         used = path.stat().st_blocks * 512 / 1e6
         print(f"{path.stat().st_size / 1e9:.1f} GB ({used:.0f} MB on disk)")
-        for name in ("open", "look", "cut"):
+        for name in ("open", "picture", "look", "cut"):
             command = [sys.executable, "-m", "benchmarks.big_file", "--step", name]
             done = subprocess.run([*command, "--file", path], capture_output=True, check=True)
             found = json.loads(done.stdout)

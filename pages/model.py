@@ -5,10 +5,11 @@ The first picture needs no PyTorch: it is drawn while that is still being import
 
 import streamlit as st
 
-from pages.common import cache, overview, own_data, own_files, shell, state, strip
+from pages.common import cache, large_files, overview, own_data, own_files, shell, state, strip
 
 shell.enter()
 place = strip.reserve()
+large_files.panel()
 own_files.panel()
 identity = state.recipe().model
 chooser, picture = st.columns([2, 5], gap="medium")

@@ -108,6 +108,46 @@ def bin_edges() -> NDArray[np.float32]:
     return (np.arange(_UPPER, dtype=np.uint32) << _HALF).view(np.float32)
 
 
+def pieces(stored: Stored) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Yield ``(row, column, values)``: the tensor laid out as ``[out, everything else]``, in parts.
+
+    A part is whole rows, or a part of one row where that is longer than a block.
+    """
+    columns = int(np.prod(stored.shape[1:]))
+    if columns <= _BLOCK:
+        rows = max(1, _BLOCK // columns)
+        for number, values in enumerate(_floats(_raw_blocks(stored, rows * columns))):
+            yield number * rows, 0, values.reshape(-1, columns)
+        return
+    at = 0
+    for values in _blocks(stored):
+        start = 0
+        while start < len(values):
+            row, column = divmod(at, columns)
+            end = min(len(values), start + columns - column)
+            yield row, column, values[None, start:end]
+            at, start = at + end - start, end
+
+
+def below(tensors: Sequence[Stored], surveys: Sequence[Survey], threshold: float) -> dict[str, Cut]:
+    """Return the cut of each tensor when every magnitude below ``threshold`` goes.
+
+    Raises:
+        InvalidRecipeError: If the threshold is none, or weights are NaN or infinite.
+    """
+    if not (0 <= threshold < float("inf")):
+        raise InvalidRecipeError(f"The threshold is {threshold}; it must be 0 or more and finite.")
+    _check_ranks(surveys)
+    bits = int(_bits(np.array([threshold], np.float32))[0])
+    upper, last = bits >> _HALF, bits & (_LOWER - 1)
+    found = {}
+    for stored, each in zip(tensors, surveys, strict=True):
+        n = int(each.counts[:upper].sum())
+        n += int(_lower_counts(stored, upper)[:last].sum()) if last else 0
+        found[stored.name] = Cut(threshold, n, 0)
+    return found
+
+
 def cuts(
     tensors: Sequence[Stored], surveys: Sequence[Survey], ratio: float, scope: Scope
 ) -> dict[str, Cut]:
@@ -124,17 +164,21 @@ def cuts(
     """
     if not 0 <= ratio < 1:
         raise InvalidRecipeError(f"The ratio is {ratio}; it must be 0 or more and less than 1.")
-    wrong = next((each for each in surveys if each.n_bad), None)
-    if wrong is not None:
-        raise InvalidRecipeError(
-            f"'{wrong.name[:60]}' holds {wrong.n_bad:,} NaN or infinite values, which have no rank."
-        )
+    _check_ranks(surveys)
     if scope == "local":
         return {
             stored.name: _cut([stored], [each], _count(ratio, each.n))[stored.name]
             for stored, each in zip(tensors, surveys, strict=True)
         }
     return _cut(tensors, surveys, _count(ratio, sum(each.n for each in surveys)))
+
+
+def _check_ranks(surveys: Sequence[Survey]) -> None:
+    wrong = next((each for each in surveys if each.n_bad), None)
+    if wrong is not None:
+        raise InvalidRecipeError(
+            f"'{wrong.name[:60]}' holds {wrong.n_bad:,} NaN or infinite values, which have no rank."
+        )
 
 
 def _count(ratio: float, n: int) -> int:
@@ -228,18 +272,19 @@ def _mask(stored: Stored, cut: Cut, stream: BinaryIO) -> int:
     return zeroed
 
 
-def _raw_blocks(stored: Stored) -> Iterator[Tensor]:
+def _raw_blocks(stored: Stored, length: int | None = None) -> Iterator[Tensor]:
     """Yield the values a block at a time, read from the file; nothing of it stays in memory."""
+    block = length or _BLOCK
     if stored.place is None:
         flat = stored.read().reshape(-1)
-        yield from (flat[i : i + _BLOCK] for i in range(0, len(flat), _BLOCK))
+        yield from (flat[i : i + block] for i in range(0, len(flat), block))
         return
     path, start = stored.place
     size, left = stored.dtype.itemsize, stored.n_bytes
     with path.open("rb") as stream:
         stream.seek(start)
         while left:
-            raw = bytearray(stream.read(min(left, _BLOCK * size)))
+            raw = bytearray(stream.read(min(left, block * size)))
             if not raw:
                 raise ExportError(f"'{path.name}' became shorter while it was read.")
             left -= len(raw)
@@ -248,7 +293,11 @@ def _raw_blocks(stored: Stored) -> Iterator[Tensor]:
 
 def _blocks(stored: Stored) -> Iterable[NDArray[np.float32]]:
     """Yield the values as float32, a block at a time (float64 is rounded)."""
-    return (block.float().numpy() for block in _raw_blocks(stored))
+    return _floats(_raw_blocks(stored))
+
+
+def _floats(blocks: Iterable[Tensor]) -> Iterable[NDArray[np.float32]]:
+    return (block.float().numpy() for block in blocks)
 
 
 def _bits(values: NDArray[np.float32]) -> Bits:

@@ -15,6 +15,7 @@ from pruning_core.helpers import TOKEN_VARIABLE
 
 _APP: Final = Path(__file__).resolve().parents[2] / "app.py"
 _LOCAL: Final = ("localhost", "127.0.0.1")
+_WITH_PATHS: Final = ("weights", "program", "transformers")
 _PROMISES: Final = """\
 Pruning Studio can be reached from other machines ({address}).
   Promised:     whoever does not know the token sees and does nothing; no uploaded file runs
@@ -22,8 +23,8 @@ Pruning Studio can be reached from other machines ({address}).
                 uploads, the queue and visitors with the token are capped.
   Not promised: encryption (put a proxy with TLS in front), separate users (all who know the token
                 share models, uploads and runs), limits on processor time of runs, or on memory:
-                whoever reaches the address can open connections and send files, which are held in
-                memory, never read, until they leave. Let only trusted networks reach it.
+                whoever reaches the address can open connections, and those with the token can send
+                many files. Let only trusted networks reach it.
   Token:        {token}
 """
 
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         sys.stdout.write(shown)
         sys.stdout.flush()
+    offered = [_from_anywhere(word) for word in offered]
     os.chdir(_APP.parent)  # its configuration counts only there
     started = command(found.host, found.port, hosts, found.browser, offered)
     return _become(started, environment)
@@ -93,6 +95,18 @@ def command(
     options = [f"--{name}={value}" for name, value in settings.items()]
     options += [f"--server.allowedHosts={name}" for name in dict.fromkeys(hosts)]
     return [sys.executable, "-m", "streamlit", "run", str(_APP), *options, "--", *offered]
+
+
+def _from_anywhere(word: str) -> str:
+    """Return a word of the command line with the path of a file or folder in it made absolute."""
+    prefix, colon, name = word.partition(":")
+    if not colon and Path(word).exists():
+        return str(Path(word).absolute())
+    if prefix in _WITH_PATHS:
+        file, at, architecture = name.partition("@")
+        if Path(file).exists():
+            return f"{prefix}:{Path(file).absolute()}{at}{architecture}"
+    return word
 
 
 def is_loopback(host: str) -> bool:

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 import streamlit as st
 
-from pages.common import cache, problems, state, uploads
+from pages.common import cache, large_files, problems, state, uploads
 from pages.common.format import count, markdown, size
 from pruning_core.errors import PruningError
-from pruning_core.loading.names import split_name
+from pruning_core.loading.names import MOST_VALUES, split_name
 
 if TYPE_CHECKING:
     from pruning_core.loading.fitting import Fit
     from pruning_core.loading.intake.store import Group, Upload
 
-_TYPES: Final = ("safetensors", "pt", "pth", "ckpt", "bin", "onnx")
 _ALONE: Final = ""
 _NAMED: Final = "?"
 _MOST_ROWS: Final = 2_000
@@ -52,14 +51,16 @@ def panel() -> None:
                 "weights",
                 f"Weights: .safetensors (all shards at once), .pt, .pth, .onnx; up to "
                 f"{uploads.MEGABYTES} MB",
-                _TYPES,
                 _read,
             )
         if found is not None:
             with left:
                 group = _found(found)
             with right:
-                _opening(group.reference)
+                if group.n_values > MOST_VALUES:
+                    large_files.show(_find(group.reference)[0], found.title)
+                else:
+                    _opening(group.reference)
         else:
             right.caption(
                 "Nothing in a file is run: it is screened, and read by a process with little "

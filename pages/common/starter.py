@@ -10,6 +10,8 @@ from typing import Final, NoReturn
 from pruning_core import loading
 from pruning_core.commands.options import MODEL_HELP, add_input_shape
 from pruning_core.errors import PruningError
+from pruning_core.loading.glance import count_values
+from pruning_core.loading.names import MOST_VALUES, WEIGHTS, identity_of, split_name
 from pruning_core.loading.permitted import permit
 from pruning_core.planning.recipe import Recipe
 
@@ -23,11 +25,13 @@ class Offer:
 
     Attributes:
         models: Identities; the first is open when a session starts.
+        large: Paths of files of weights that are too large for plans, and are only looked at.
         data: Name of the data set these models are for; None if they have none.
         input_shape: Shape of one input, for models that do not know it.
     """
 
     models: tuple[str, ...] = ()
+    large: tuple[Path, ...] = ()
     data: str | None = None
     input_shape: tuple[int, ...] | None = None
 
@@ -65,10 +69,21 @@ def _offer(argv: tuple[str, ...]) -> Offer:
     parser.add_argument("--data")
     add_input_shape(parser)
     found = parser.parse_args(argv[1:])
-    models = tuple(dict.fromkeys(map(_identity, found.model)))
+    named = tuple(dict.fromkeys(map(_identity, found.model)))
+    large = tuple(path for path in map(_large, named) if path is not None)
+    models = tuple(name for name in named if _large(name) is None)
     data = _data(found.data)
     permit([*models, *([data] if data else [])])
-    return Offer(models, data, found.input_shape)
+    return Offer(models, large, data, found.input_shape)
+
+
+def _large(identity: str) -> Path | None:
+    """Return the path of weights alone that are too large for plans; None for everything else."""
+    prefix, _, name = identity.partition(":")
+    file, architecture = split_name(name)
+    if prefix != WEIGHTS or architecture or not file.lower().endswith(".safetensors"):
+        return None
+    return Path(file) if count_values(Path(file)) > MOST_VALUES else None
 
 
 def _data(name: str | None) -> str | None:
@@ -79,6 +94,7 @@ def _data(name: str | None) -> str | None:
 
 
 def _identity(name: str) -> str:
-    """Return the identity of a model; ``package.module:factory`` alone is Python code."""
-    is_known = (_PROVIDERS / f"{name.partition(':')[0]}.py").is_file()
-    return name if is_known else f"python:{name}"
+    """Return the identity of a model; a file, a folder and ``package.module:factory`` need none."""
+    found = identity_of(name)
+    is_known = (_PROVIDERS / f"{found.partition(':')[0]}.py").is_file()
+    return found if is_known else f"python:{found}"

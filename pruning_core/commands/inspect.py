@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pruning_core.commands.answer import ANSWER_VERSION, Answer
 from pruning_core.commands.options import MODEL_HELP, add_input_shape
 from pruning_core.exporting.wording import count, size, table
+from pruning_core.loading.names import identity_of
 
 if TYPE_CHECKING:
     from pruning_core.loading.model import LoadedModel
@@ -17,7 +18,7 @@ HELP = "show layers, parameters, MACs, bytes and coupled groups of a model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MODEL and the input shape."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("model", metavar="MODEL", type=identity_of, help=MODEL_HELP)
     add_input_shape(parser)
     parser.add_argument(
         "--why", metavar="LAYER", help="say what couples each tensor of a layer, or holds it"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pruning_core.errors import DataError, InvalidRecipeError
+from pruning_core.loading.names import identity_of
 from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 
 if TYPE_CHECKING:
@@ -14,15 +15,21 @@ if TYPE_CHECKING:
     from pruning_core.loading.model import LoadedModel
 
 MODEL_HELP = (
-    "bundled:NAME, torchvision:NAME, timm:NAME, transformers:NAME or a folder, or "
-    "python:package.module:factory"
+    "bundled:NAME, torchvision:NAME, timm:NAME, transformers:NAME or a folder, "
+    "python:package.module:factory, weights:FILE or weights:FILE@MODEL, or a file: .pt2 (a program "
+    "of torch.export; opening one can run code in it), .safetensors, .pt, .onnx"
 )
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """Add RECIPE and the options that replace single entries of it."""
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe in JSON; - reads it from stdin")
-    parser.add_argument("--model", metavar="MODEL", help=f"instead of the recipe's: {MODEL_HELP}")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        type=identity_of,
+        help=f"instead of the recipe's: {MODEL_HELP}",
+    )
     parser.add_argument("--data", metavar="NAME", help="data set instead of the recipe's")
     parser.add_argument("--seed", type=int, metavar="N", help="seed instead of the recipe's")
     add_input_shape(parser)

@@ -18,7 +18,9 @@ HELP = "look at a file of weights of any size; cut it exactly, or see how it fit
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add FILE, the cut, and the architecture."""
     parser.add_argument("file", metavar="FILE", type=Path, help=".safetensors, .pt, .pth or .onnx")
-    parser.add_argument("--ratio", type=float, help="share of the weights that goes, 0 to 1")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--ratio", type=float, help="share of the weights that goes, 0 to 1")
+    amount.add_argument("--threshold", type=float, help="every magnitude below this goes")
     parser.add_argument(
         "--scope", choices=("global", "local"), default="global", help="one threshold, or one each"
     )
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def answer(arguments: argparse.Namespace) -> Answer:
     """Read the file in blocks and return what was found."""
     from pruning_core.errors import InvalidRecipeError
-    from pruning_core.streaming import cuts, survey, weights_of, write_masked
+    from pruning_core.streaming import below, cuts, survey, weights_of, write_masked
 
     if arguments.into is not None:
         return _into(arguments.file, arguments.into)
@@ -39,10 +41,14 @@ def answer(arguments: argparse.Namespace) -> Answer:
     found: dict[str, Cut] = {}
     if arguments.ratio is not None:
         found = cuts(tensors, surveys, arguments.ratio, arguments.scope)
+    elif arguments.threshold is not None:
+        found = below(tensors, surveys, arguments.threshold)
     document = _document(path, surveys, found, notes)
     if arguments.out is not None:
         if not found:
-            raise InvalidRecipeError("Say with --ratio how much goes, to write the masked file.")
+            raise InvalidRecipeError(
+                "Say with --ratio or --threshold what goes, to write the masked file."
+            )
         document["written"] = write_masked(path, arguments.out, found)
     return Answer(document, _text(document))
 

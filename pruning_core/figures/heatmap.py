@@ -13,7 +13,7 @@ CELLS = 128
 
 def pool_max(matrix: NDArray[np.float32], cells: int = CELLS) -> NDArray[np.float32]:
     """Shrink ``[R, C]`` to at most ``cells`` a side; a cell is the exact maximum of its block."""
-    rows, columns = (_starts(length, cells) for length in matrix.shape)
+    rows, columns = (starts_of(length, cells) for length in matrix.shape)
     ends = np.append(rows[1:], len(matrix))
     pooled = np.empty((len(rows), matrix.shape[1]), np.float32)
     for row, start, end in zip(pooled, rows, ends, strict=True):
@@ -24,7 +24,7 @@ def pool_max(matrix: NDArray[np.float32], cells: int = CELLS) -> NDArray[np.floa
 
 def pool_share(removed: NDArray[np.bool_], cells: int = CELLS) -> NDArray[np.float32]:
     """Return the True share of each block of ``[R, C]``, on the grid of :func:`pool_max`."""
-    rows, columns = (_starts(length, cells) for length in removed.shape)
+    rows, columns = (starts_of(length, cells) for length in removed.shape)
     ends = np.append(rows[1:], len(removed))
     sums = np.empty((len(rows), removed.shape[1]), np.int64)
     for row, start, end in zip(sums, rows, ends, strict=True):
@@ -38,7 +38,7 @@ def pool_share(removed: NDArray[np.bool_], cells: int = CELLS) -> NDArray[np.flo
 
 def pool_mean(values: NDArray[np.float64], cells: int = CELLS) -> NDArray[np.float32]:
     """Return the mean of each block of ``[L]``, on the grid of :func:`pool_max`."""
-    starts = _starts(len(values), cells)
+    starts = starts_of(len(values), cells)
     widths = np.diff(np.append(starts, len(values)))
     means: NDArray[np.float32] = (np.add.reduceat(values, starts) / widths).astype(np.float32)
     return means
@@ -141,7 +141,7 @@ def finding(matrix: NDArray[np.float32], removed: NDArray[np.bool_] | None, valu
     return f"Largest {value} is {largest}, at output {row}, input {column}"
 
 
-def _starts(length: int, cells: int) -> NDArray[np.intp]:
+def starts_of(length: int, cells: int) -> NDArray[np.intp]:
     """Return where each of at most ``cells`` blocks of ``length`` begins."""
     n_blocks = min(length, cells)
     return np.floor(np.arange(n_blocks) * length / n_blocks).astype(np.intp)
@@ -149,7 +149,7 @@ def _starts(length: int, cells: int) -> NDArray[np.intp]:
 
 def _centres(length: int) -> NDArray[np.float32]:
     """Return the index in the middle of each block."""
-    starts = _starts(length, CELLS)
+    starts = starts_of(length, CELLS)
     ends = np.append(starts[1:], length)
     centres: NDArray[np.float32] = ((starts + ends - 1) / 2).astype(np.float32)
     return centres

@@ -55,6 +55,27 @@ def bin_scores(scores: NDArray[np.float32], n_bins: int | None = None) -> Bins:
     return Bins(edges=edges.astype(np.float64), counts=counts.astype(np.int64))
 
 
+def merge_bins(edges: NDArray[np.float32], counts: NDArray[np.int64], n_bins: int = 96) -> Bins:
+    """Return at most ``n_bins`` bins, about equally wide, of many finer ones; counts are exact.
+
+    Args:
+        edges: ``[F]`` lowest value of each fine bin, rising.
+        counts: ``[F]`` values in each; at least one.
+        n_bins: At most 512.
+    """
+    filled = np.flatnonzero(counts)
+    low, high = int(filled[0]), int(filled[-1]) + 1
+    edges = edges[: high + 1]
+    top = float(edges[-1])
+    wanted = np.linspace(float(edges[low]), top, min(n_bins, MAX_BARS) + 1)[1:-1]
+    chosen = np.unique(np.concatenate([[low], np.searchsorted(edges, wanted)]))
+    chosen = chosen[(chosen >= low) & (chosen < high)]
+    return Bins(
+        edges=np.append(edges[chosen].astype(np.float64), top),
+        counts=np.add.reduceat(counts[:high], chosen).astype(np.int64),
+    )
+
+
 def count_in(bins: Bins, scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return ``[B]`` how many of ``scores``, some of those that were sorted, lie in each bin."""
     edges = bins.edges

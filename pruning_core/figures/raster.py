@@ -1,12 +1,14 @@
 """A matrix as a small raster for quick pictures: the numbers of a heatmap without its drawing."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pruning_core.figures.heatmap import CELLS, finding, pool_max, pool_mean, pool_share
+from pruning_core.figures import numbers
+from pruning_core.figures.heatmap import CELLS, finding, pool_max, pool_mean, pool_share, starts_of
 
 CELLS_ENLARGED: Final = 256
 _SMALLEST: Final = 4
@@ -111,6 +113,63 @@ def rasterise(
         seen,
         finding(sizes, None, value),
     )
+
+
+def rasterise_pieces(
+    parts: Iterable[tuple[int, int, NDArray[np.float32]]],
+    shape: tuple[int, int],
+    cells: int = CELLS_ENLARGED,
+) -> Raster:
+    """Return the raster of the magnitudes of a matrix that comes in parts and is never held whole.
+
+    Values that are no number count as zero.
+
+    Args:
+        parts: ``(row, column, values)`` of parts that together cover the matrix once.
+        shape: ``(out, in)`` of the matrix.
+        cells: At most so many a side.
+    """
+    rows, columns = (starts_of(length, cells) for length in shape)
+    pooled = np.zeros((len(rows), len(columns)), np.float32)
+    sums = np.zeros(len(rows)), np.zeros(len(columns))
+    largest, where = -1.0, (0, 0)
+    for row, column, values in parts:
+        sizes = np.nan_to_num(np.abs(values), nan=0.0, posinf=0.0)
+        top, left = (
+            int(np.searchsorted(x, at, "right")) - 1 for x, at in ((rows, row), (columns, column))
+        )
+        inner_rows = _inner(rows, top, row, sizes.shape[0])
+        inner_columns = _inner(columns, left, column, sizes.shape[1])
+        bottom, right = top + len(inner_rows), left + len(inner_columns)
+        by_columns = np.maximum.reduceat(sizes, inner_columns, axis=1)
+        part = pooled[top:bottom, left:right]
+        np.maximum(part, np.maximum.reduceat(by_columns, inner_rows, axis=0), out=part)
+        total_columns = np.add.reduceat(sizes, inner_columns, axis=1, dtype=np.float64)
+        sums[0][top:bottom] += np.add.reduceat(total_columns.sum(axis=1), inner_rows)
+        sums[1][left:right] += total_columns.sum(axis=0)
+        place = int(sizes.argmax())
+        if sizes.flat[place] > largest:
+            largest = float(sizes.flat[place])
+            where = row + place // sizes.shape[1], column + place % sizes.shape[1]
+    heights, widths = (
+        np.diff(np.append(starts, length))
+        for starts, length in zip((rows, columns), shape, strict=True)
+    )
+    return Raster(
+        pooled,
+        (sums[0] / heights).astype(np.float32),
+        (sums[1] / widths).astype(np.float32),
+        shape,
+        Window.whole(shape),
+        f"Largest |w| is {numbers.significant(largest, 3)}, at output {where[0]}, input {where[1]}",
+    )
+
+
+def _inner(starts: NDArray[np.intp], first: int, at: int, length: int) -> NDArray[np.intp]:
+    """Return where blocks begin within a part that lies from ``at`` on, in the block ``first``."""
+    last = int(np.searchsorted(starts, at + length, "left"))
+    inner: NDArray[np.intp] = np.maximum(starts[first:last] - at, 0)
+    return inner
 
 
 def covered(

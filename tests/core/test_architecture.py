@@ -55,6 +55,8 @@ FORBIDDEN = (
     "exec(",
     "shell=True",
 )
+# What opens programs of the person who starts the server or the command line, and nobody else's.
+TRUSTED = {CORE / "loading" / "providers" / "program.py": {"export.load("}}
 PRODUCT = tuple(sorted([ROOT / "app.py", *CORE.rglob("*.py"), *(ROOT / "pages").rglob("*.py")]))
 
 
@@ -139,7 +141,7 @@ def test_nothing_opens_files_that_can_run_code(path):
         for node in ast.walk(ast.parse(code))
         if isinstance(node, ast.Call)
     }
-    for call in FORBIDDEN:
+    for call in set(FORBIDDEN) - TRUSTED.get(path, set()):
         if call in {"eval(", "exec("}:
             assert call not in names
         else:

@@ -1,5 +1,6 @@
 """Weights of any size in blocks: the same cuts and masks as torch.nn.utils.prune makes at once."""
 
+import itertools
 import math
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from pruning_core import streaming
 from pruning_core.command_line import main
 from pruning_core.errors import InvalidRecipeError
+from pruning_core.figures.histogram import merge_bins
+from pruning_core.figures.raster import rasterise_pieces
 from pruning_core.loading.weights import read_weights
 
 
@@ -91,6 +94,52 @@ def test_values_without_a_rank_are_refused(tmp_path):
     tensors = streaming.weights_of(path)
     with pytest.raises(InvalidRecipeError, match="1 NaN or infinite"):
         streaming.cuts(tensors, [streaming.survey(each) for each in tensors], 0.5, "global")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5, 0.7310001, 3.0])
+def test_a_threshold_takes_what_is_smaller(tmp_path, threshold):
+    state = many()
+    tensors = streaming.weights_of(stored(tmp_path, state))
+    surveys = [streaming.survey(each) for each in tensors]
+    found = streaming.below(tensors, surveys, threshold)
+    for name, cut in found.items():
+        assert cut.removed == int((state[name].float().abs() < np.float32(threshold)).sum())
+
+
+@pytest.mark.parametrize("shape", [(9, 5), (5, 3, 2, 2), (2, 40), (1, 7), (30, 1), (3, 7)])
+@pytest.mark.parametrize("cells", [2, 3, 256])
+def test_a_picture_in_parts_is_that_of_the_whole(tmp_path, shape, cells):
+    """Blocks of 7 values: rows longer than one come in parts."""
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    (one,) = streaming.weights_of(stored(tmp_path, {"w": weights}))
+    matrix = weights.abs().reshape(shape[0], -1).numpy()
+    found = rasterise_pieces(streaming.pieces(one), matrix.shape, cells)
+    blocks = [
+        np.array_split(
+            np.arange(n), np.floor(np.arange(1, min(n, cells)) * n / min(n, cells)).astype(int)
+        )
+        for n in matrix.shape
+    ]
+    expected = [[matrix[np.ix_(r, c)].max() for c in blocks[1]] for r in blocks[0]]
+    assert np.array_equal(found.cells, np.float32(expected))
+    rows, columns = matrix.sum(axis=1, dtype=float), matrix.sum(axis=0, dtype=float)
+    assert np.allclose(found.row_sums, [rows[r].mean() for r in blocks[0]])
+    assert np.allclose(found.column_sums, [columns[c].mean() for c in blocks[1]])
+    row, column = np.unravel_index(matrix.argmax(), matrix.shape)
+    assert found.title.endswith(f"at output {row}, input {column}")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=200), st.integers(1, 12))
+def test_merged_bins_count_every_magnitude_where_it_lies(values, n_bins):
+    tensor = torch.tensor([values], dtype=torch.float32)
+    one = streaming.Stored("w", torch.float32, tuple(tensor.shape), lambda: tensor)
+    bins = merge_bins(streaming.bin_edges(), streaming.survey(one).counts, n_bins)
+    sizes = tensor.abs().numpy().ravel()
+    assert bins.counts.sum() == len(values)
+    assert len(bins.counts) <= n_bins
+    inside = [(low <= sizes) & (sizes < high) for low, high in itertools.pairwise(bins.edges)]
+    assert bins.counts.tolist() == [int(each.sum()) for each in inside]
 
 
 def test_the_command_looks_cuts_and_compares(tmp_path, capsys, monkeypatch):

@@ -12,10 +12,10 @@ from pruning_core.loading.fitting import fitted
 from pruning_core.loading.intake.contents import checked, shortened
 from pruning_core.loading.intake.safetensors_files import read_header
 from pruning_core.loading.intake.store import REFERENCE, find, take_in
-from pruning_core.loading.names import split_name
+from pruning_core.loading.names import MOST_VALUES, split_name
 from pruning_core.loading.provider import LoadedModel, Provider, loaded
 from pruning_core.loading.providers import PROVIDERS
-from pruning_core.loading.weights_only import MOST_VALUES, NOTE, WeightsOnly
+from pruning_core.loading.weights_only import NOTE, WeightsOnly
 
 USAGE: Final = "weights:FILE or weights:FILE@ARCHITECTURE"
 
@@ -34,7 +34,8 @@ def load(name: str, input_shape: tuple[int, ...] | None) -> LoadedModel:
         if count > MOST_VALUES:
             raise UnsupportedModelError(
                 f"'{shortened(reference)}' holds {count:,} weights; plans are made for up to "
-                f"{MOST_VALUES:,}. Look at larger files with: python -m pruning_core weights FILE"
+                f"{MOST_VALUES:,}. Look at larger ones on the Model page of a server started with "
+                "--model weights:FILE (safetensors), or with: python -m pruning_core weights FILE"
             )
         alone = WeightsOnly(tensors)
         return loaded(identity, alone, Inputs.of(torch.zeros(1, alone.width)), note=f"{NOTE}{note}")
