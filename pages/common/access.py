@@ -4,7 +4,7 @@ import hmac
 import os
 import threading
 import time
-from typing import Final
+from typing import Any, Final
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -12,6 +12,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from pruning_core.helpers import TOKEN_VARIABLE
 
 MOST_SESSIONS: Final = 50
+MOST_HELD: Final = 2**30
+"""Bytes of files of one visitor in memory; they are let go as soon as they were read."""
 _ALLOWED: Final = "_is_allowed"
 _KNOWS: Final = "_knows_token"
 _LOCAL: Final = ("127.0.0.1", "localhost", "::1")
@@ -22,7 +24,9 @@ _lock: Final = threading.Lock()
 
 def check() -> None:
     """Stop the page here unless this visitor may use it."""
+    _guard_uploads()
     if st.session_state.get(_ALLOWED):
+        _remember()
         return
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if st.get_option("server.address") not in _LOCAL and not token:  # empty: all addresses
@@ -65,6 +69,41 @@ def _admit() -> bool:
         if context is not None:
             _admitted.add(context.session_id)
     return True
+
+
+def _remember() -> None:
+    """Keep the place of a visitor whose connection was away for a moment."""
+    context = get_script_run_ctx()
+    if context is not None:
+        with _lock:
+            _admitted.add(context.session_id)
+
+
+def _guard_uploads() -> None:
+    """Let the server refuse files of whoever may not use it, before their bytes are read.
+
+    Streamlit asks only whether a session is active, which it is before the token was given.
+    """
+    if not st.runtime.exists():
+        return
+    runtime = st.runtime.get_instance()
+    is_active = runtime.is_active_session
+    if getattr(is_active, "is_guard", False):
+        return
+
+    def may_upload(session_id: str) -> bool:
+        with _lock:
+            is_admitted = session_id in _admitted
+        return is_admitted and is_active(session_id) and _held(runtime, session_id) < MOST_HELD
+
+    may_upload.is_guard = True  # type: ignore[attr-defined]
+    runtime.is_active_session = may_upload  # type: ignore[method-assign]
+
+
+def _held(runtime: Any, session_id: str) -> int:
+    """Return the bytes of a visitor's files that the server holds in memory."""
+    storage: Any = getattr(runtime.uploaded_file_mgr, "file_storage", {})
+    return sum(len(file.data) for file in dict(storage.get(session_id, {})).values())
 
 
 def _connected() -> set[str]:

@@ -1,9 +1,17 @@
 """Who may use the server, and the command that starts it."""
 
+import http.client
+import urllib.request
+from urllib.parse import urlsplit
+
 import pytest
 from streamlit import config
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.sync.client import connect
 
 from pages.common import access, launch
+from tests.browser.conftest import serve
 
 
 def test_with_a_token_nothing_is_drawn_before_it_is_given(app, monkeypatch):
@@ -105,3 +113,36 @@ def test_a_full_server_says_so_after_the_token(app, monkeypatch):
     app.button[0].click().run()
     assert "50 visitors" in app.error[0].value
     assert not app.metric
+
+
+def upload(url, session, cookie):
+    """Send a file as the browser does; return the status of the answer."""
+    place = urlsplit(url)
+    link = http.client.HTTPConnection(place.hostname, place.port)
+    field = b'Content-Disposition: form-data; name="f"; filename="a.bin"'
+    token = cookie.partition("=")[2].strip('"')
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "X-Xsrftoken": token}
+    body = b"--x\r\n" + field + b"\r\n\r\n123\r\n--x--\r\n"
+    address = f"/_stcore/upload_file/{session}/file-1"
+    link.request("PUT", address, body, headers | {"Cookie": cookie})
+    return link.getresponse().status
+
+
+def test_files_of_whoever_did_not_give_the_token_are_refused(tmp_path, monkeypatch):
+    """Those of others are taken: tests/browser/test_uploads.py."""
+    monkeypatch.setenv(access.TOKEN_VARIABLE, "a-long-word")
+    with serve(tmp_path / "state") as server:
+        with urllib.request.urlopen(f"{server.url}/_stcore/health") as answer:
+            cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        address = server.url.replace("http", "ws") + "/_stcore/stream"
+        with connect(address, subprotocols=["streamlit"], max_size=None) as link:
+            message = BackMsg()
+            message.rerun_script.query_string = ""
+            link.send(message.SerializeToString())
+            session, kind = "", ""
+            while kind != "script_finished":
+                message = ForwardMsg.FromString(link.recv())
+                kind = message.WhichOneof("type")
+                if kind == "new_session":
+                    session = message.new_session.initialize.session_id
+            assert upload(server.url, session, cookie) == 400
