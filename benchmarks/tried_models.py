@@ -103,7 +103,7 @@ def _pruned(original: dict[str, Tensor], masks: dict[str, Tensor]) -> str:
     total = sum(original[name].numel() for name in names)
     gone = sum(int((~masks[name]).sum()) for name in names)
     prune.global_unstructured([(layer, "w") for layer in layers], prune.L1Unstructured, amount=gone)
-    values = [layer.w_mask.bool().numpy() for layer in layers]
+    values = [dict(layer.named_buffers())["w_mask"].bool().numpy() for layer in layers]
     same = sum(int(np.sum(a == masks[n].numpy())) for a, n in zip(values, names, strict=True))
     agree = (
         "the masks of torch.nn.utils.prune" if same == total else f"{total - same} differ (ties)"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import streamlit as st
@@ -118,6 +118,8 @@ def _look(stamp: tuple[str, int, int], stored: "Stored") -> None:
         title = (
             f"The middle of {count(seen.n)} magnitudes lies between "
             f"{significant(float(edges[middle]), 3)} and {significant(_above(edges, middle), 3)}"
+            if 2 * seen.zeros < seen.n
+            else f"{percent(seen.zeros / seen.n, 1)} of {count(seen.n)} weights are zero"
         )
         mount_threshold(
             key="large_histogram",
@@ -204,7 +206,7 @@ def _cut(stamp: tuple[str, int, int], tensors: "Sequence[Stored]") -> None:
         f"({percent(sum(gone) / total, 2)}) are smaller and go, with one threshold for all. "
         ":gray-badge[EXACT]"
     )
-    columns = {
+    columns: dict[str, list[Any]] = {
         "Matrix or kernel": [stored.name for stored in tensors],
         "Shape": [" × ".join(map(str, stored.shape)) for stored in tensors],
         "Weights": [each.n for each in seen],

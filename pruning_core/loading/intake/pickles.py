@@ -5,6 +5,7 @@ function becomes a :class:`Global`, a call becomes a :class:`Call`, and only the
 tensors are understood. Any other name ends the reading with a sentence that says which.
 """
 
+import os
 import pickletools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -103,7 +104,29 @@ def read_pickle(stream: BinaryIO) -> Any:
 
 
 def _operations(stream: BinaryIO) -> Iterator[tuple[Any, Any, Any]]:
-    yield from pickletools.genops(stream)
+    yield from pickletools.genops(_Whole(stream))
+
+
+class _Whole:
+    """A file that does not even try to give more bytes than there are."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        here = stream.tell()
+        self._size = stream.seek(0, os.SEEK_END)
+        stream.seek(here)
+        self.readline, self.tell = stream.readline, stream.tell
+
+    def read(self, n: int) -> bytes:
+        """Return the next ``n`` bytes.
+
+        Raises:
+            ValueError: If there are not as many.
+        """
+        left = self._size - self._stream.tell()
+        if n > left:
+            raise ValueError(f"an entry of {n:,} bytes, and {left:,} are left")
+        return self._stream.read(n)
 
 
 class _Machine:

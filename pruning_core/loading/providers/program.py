@@ -171,7 +171,8 @@ def _with_free_batch(module: fx.GraphModule, batch: int) -> fx.GraphModule:
 
 
 def _last_input(graph: fx.Graph) -> fx.Node:
-    return [node for node in graph.nodes if node.op == "placeholder"][-1]
+    inputs: list[fx.Node] = [node for node in graph.nodes if node.op == "placeholder"]
+    return inputs[-1]
 
 
 def _takes_any_batch(module: nn.Module, reference: nn.Module, inputs: Inputs) -> bool:
