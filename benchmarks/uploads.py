@@ -112,18 +112,12 @@ class Uploader:
         """Give a file to its field; return what the page says once it has said it."""
         with watched(self._pid) as memory:
             began = time.monotonic()
-            self._input(item.field).set_input_files(
-                [{"name": item.name, "mimeType": "", "buffer": item.path.read_bytes()}]
-                if item.path.stat().st_size < 40 << 20
-                else item.path
-            )
+            self._input(item.field).set_input_files(item.path)
             self._turns[item.field] += 1
             self._input(item.field).wait_for(state="attached", timeout=120_000)
             self._settle()
             seconds = time.monotonic() - began
-        panel = self._page.locator(f".st-key-{_PANELS[item.field]}")
-        errors = panel.get_by_test_id("stAlertContentError").all_inner_texts()
-        warnings = panel.get_by_test_id("stAlertContentWarning").all_inner_texts()
+        errors, warnings = (self._texts(item.field, kind) for kind in ("Error", "Warning"))
         return Answer(
             "reject" if errors else "warn" if warnings else "accept",
             " ".join(errors or warnings).strip(),
@@ -131,6 +125,15 @@ class Uploader:
             memory.peak - memory.base,
             memory.base,
         )
+
+    def _texts(self, field: str, kind: str) -> list[str]:
+        """Return the sentences of one kind in the panel; a box is there before its text is."""
+        boxes = self._page.locator(f".st-key-{_PANELS[field]}").get_by_test_id(
+            f"stAlertContent{kind}"
+        )
+        while not all(found := boxes.all_inner_texts()):
+            self._page.wait_for_timeout(50)
+        return found
 
     def _input(self, field: str) -> Any:
         """The field of this turn: an answer always comes with a new one."""

@@ -10,7 +10,7 @@ import pickletools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final, cast
 
 from pruning_core.loading.intake.contents import RefusedFileError, shortened
 
@@ -104,7 +104,7 @@ def read_pickle(stream: BinaryIO) -> Any:
 
 
 def _operations(stream: BinaryIO) -> Iterator[tuple[Any, Any, Any]]:
-    yield from pickletools.genops(_Whole(stream))
+    yield from pickletools.genops(cast("IO[bytes]", _Whole(stream)))
 
 
 class _Whole:
