@@ -264,7 +264,8 @@ def _in_rounds(base: Recipe, name: str, epochs: int, settings: Tuning) -> Recipe
         each, gradual = epochs // rounds, False
     else:
         rounds, each, gradual = max(1, 2 * epochs // 3), 1, True
-    schedule = Schedule(rounds=rounds, gradual=gradual, last_epochs=epochs - (rounds - 1) * each)
+    last = epochs - (rounds - 1) * each
+    schedule = Schedule(rounds=rounds, gradual=gradual, last_epochs=None if last == each else last)
     return base.replace(schedule=schedule, tuning=settings.model_copy(update={"epochs": each}))
 
 
