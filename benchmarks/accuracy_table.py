@@ -71,11 +71,32 @@ class Found:
         return Seeds(found, len(same))
 
 
-def difference(ours: Seeds, other: Seeds) -> tuple[float, int] | None:
-    """Return the mean of the differences in points over the seeds both have, and their number."""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Differences in points, seed by seed.
+
+    Attributes:
+        pairs: One for each seed that both methods have.
+    """
+
+    pairs: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean of the differences."""
+        return statistics.mean(self.pairs)
+
+    def shown(self) -> str:
+        """Return mean, spread and number of seeds."""
+        spread = f" ± {statistics.stdev(self.pairs):.2f}" if len(self.pairs) > 1 else ""
+        return f"{self.mean:+.2f}{spread} (n = {len(self.pairs)})"
+
+
+def difference(ours: Seeds, other: Seeds) -> Difference | None:
+    """Return the differences over the seeds both have; None when there are none."""
     left, right = ours.by_seed(), other.by_seed()
     pairs = [100 * (left[seed].tuned - right[seed].tuned) for seed in left if seed in right]
-    return (statistics.mean(pairs), len(pairs)) if pairs else None
+    return Difference(tuple(pairs)) if pairs else None
 
 
 def report(cells: Sequence[Cell], rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
@@ -97,7 +118,8 @@ def report(cells: Sequence[Cell], rows: Sequence[Row], environment: Mapping[str,
         "",
         *(f"- {name}: {_training(cells, name)}" for name in networks),
         "",
-        f"The goals are about the **{RECOMMENDED}** way (`planning.advice`).",
+        f"The goals are about the **{RECOMMENDED}** way (`planning.advice`), chosen by validation "
+        "accuracy: [what was tried](accuracy_choice.md).",
         "",
         *_goals(found, networks),
     ]
@@ -178,8 +200,8 @@ def _goals(found: Found, networks: Sequence[str]) -> list[str]:
         "## Goals",
         "",
         "Difference of the recommended recipe to the best peer by mean (pruned at once, as the "
-        "libraries do it), over the seeds both have; and to the loop around torch.nn.utils.prune "
-        "in rounds where it was measured; and to the dense network.",
+        "libraries do it), seed by seed (± standard deviation of the differences); and to the loop "
+        "around torch.nn.utils.prune in rounds where it was measured; and to the dense network.",
         "",
         "| network | point | ours | best peer | ours - peer | goal | | ours - loop | ours - dense "
         "| dense + epochs - dense |",
@@ -206,19 +228,19 @@ def _goal(found: Found, network: str, point: Point, control: str) -> str:
     shown = "not run"
     if gap is not None:
         verdict = "reached"
-        if gap[0] < goal - 1e-9:
+        if gap.mean < goal - 1e-9:
             below = statistics.mean(100 * (row.dense - row.tuned) for row in peers[best].rows)
             side = "below" if below >= 0 else "above"
             room = f" (the peer is {abs(below):.2f} {side} dense)" if below < goal else ""
-            verdict = f"{goal - gap[0]:.2f} short{room}"
-        shown = f"{gap[0]:+.2f} (n = {gap[1]}) | >= {goal:.0f} | {verdict}"
+            verdict = f"{goal - gap.mean:.2f} short{room}"
+        shown = f"{gap.shown()} | >= {goal:.0f} | {verdict}"
     else:
         shown += f" | >= {goal:.0f} | "
     peer = f"{best} {peers[best].shown()}" if best else "not run"
     loss = _extra(ours)
     return (
         f"| {network} | {point.title} | {ours.shown()} | {peer} | {shown} | "
-        f"{f'{loop[0]:+.2f} (n = {loop[1]})' if loop else ''} | {loss} | {control} |"
+        f"{loop.shown() if loop else ''} | {loss} | {control} |"
     )
 
 

@@ -108,10 +108,13 @@ def test_tables_count_seeds_and_compare_the_same_ones() -> None:
     ours = found.seeds("lenet_5", Point("weights", 0.98), RECOMMENDED)
     peer = found.seeds("lenet_5", Point("weights", 0.98), "torch L1")
     # (90 - 88.5 + 88 - 88.1) / 2; the third seed of the peer has no partner.
-    assert difference(ours, peer) == (pytest.approx(0.7), 2)
+    both = difference(ours, peer)
+    assert both is not None
+    assert both.pairs == pytest.approx((1.5, -0.1))
+    assert both.mean == pytest.approx(0.7)
     assert ours.shown() == "89.00 ± 1.41 (n = 2)"
     text = report(cells, rows, {})
-    assert "| +0.70 (n = 2) | >= 1 | 0.30 short |" in text
+    assert "| +0.70 ± 1.13 (n = 2) | >= 1 | 0.30 short |" in text
     assert "Measured: 6 of 357 cells, and 3 of the 13 of a run without flags." in text
     assert "control, dense + the same extra epochs: 91.50 (n = 1)." in text
     assert "Not run at any of these points: one-shot, iterative, gradual" in text
