@@ -166,7 +166,7 @@ class Player:
     def _choose(self, box, place):
         """Choose one of the options that lie side by side, or one below the other."""
         options = box.get_by_role("radio")
-        reach(self.page, box.locator("input, button"))
+        reach(self.page, box)
         for _ in range(2 * options.count() + 2):
             wanted = options.nth(place)
             if _is_chosen(wanted):
