@@ -39,6 +39,7 @@ _STYLE: Final = """<style>
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
 .st-key-controls { padding: 0.7rem 1rem; gap: 0.4rem; }
 .stMainBlockContainer { padding-top: 4.6rem; }
+.st-key-learn [data-testid="stButtonGroup"] [role="radiogroup"] { flex-wrap: wrap; }
 .st-key-course_progress { position: absolute; }
 .st-key-learn { max-width: 1080px; margin: 0 auto; }
 @media (max-width: 1000px) {
