@@ -119,8 +119,8 @@ class Player:
 
     def play(self, facts, *, guesses_right):
         """Take the lesson from start to end, the question first wrongly; ``facts()`` knows it."""
-        self.begin()
         at_once = facts()
+        self.begin()
         truth = self.lesson.truth(all_facts(self.lesson, at_once, done_at(self.lesson, at_once)))
         control = self.lesson.guess
         self.predict(nearest(control, truth) if guesses_right else wrong(control, truth))

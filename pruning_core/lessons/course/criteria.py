@@ -79,7 +79,7 @@ def _pictures(scene: Scene) -> Sequence[Picture]:
     labels = [words(f"do.options.{key}") for key in others]
     values = [facts["correlation"][scene.value][key] for key in others]
     series = [Series(words("pictures.agree.x"), values)]
-    low = min(-0.1, *(1.3 * value for value in values))
+    low = min(-0.1, *(value - 0.2 for value in values))
     agree = pictures.bars(scene, "agree", labels, series, form=".2f", x_range=(low, 1.2))
     labels = [words(f"do.options.{key}") for key in _CRITERIA]
     kept = [Series(words("pictures.kept.x"), [facts["accuracy"][key] for key in _CRITERIA])]

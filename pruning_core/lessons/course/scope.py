@@ -85,6 +85,7 @@ LESSONS.add(
     "scope",
     Lesson(
         key="scope",
+        is_exact=True,
         chapter="criteria",
         place=110,
         sources=("Tanaka et al. 2020, arXiv:2006.05467", "Lee et al. 2021, arXiv:2010.07611"),
