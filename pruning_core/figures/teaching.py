@@ -200,6 +200,7 @@ def lines(
             mode="lines+markers" if len(guess.y) > 1 else "markers",
             line={"color": colours.text, "width": 1.5, "dash": "dot"},
             marker=_guess_marker(colours),
+            cliponaxis=False,
         )
     if marked is not None:
         where = np.log10(marked[0]) if axes.log_x else marked[0]
