@@ -12,6 +12,7 @@ busy with the click before. Times count on a quiet machine only. Linux: memory i
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import tempfile
@@ -28,7 +29,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from benchmarks.browser import APP, Server, serve
 
 _PLAN: Final = ("plan", "model=bundled:lenet_300_100")
-_FIELD: Final = "Pruned (%)"
+_FIELD: Final = "Share to remove (%)"
 _EVERY: Final = 2.0
 _PATIENCE: Final = 120.0
 _GOAL_SECONDS: Final = 1.0
@@ -52,6 +53,7 @@ class Visitor:
     n_bytes: int = 0
     errors: list[str] = field(default_factory=list)
     _script: str = ""
+    _nonzero: int = -1
 
     @classmethod
     async def arrive(cls, server: Server) -> "Visitor":
@@ -73,7 +75,10 @@ class Visitor:
         state = message.rerun_script.widget_states.widgets.add()
         state.id, state.double_value = self.fields[label], value
         await self.link.send(message.SerializeToString())
+        before = self._nonzero
         await self._answered()
+        if self._nonzero == before:
+            self.errors.append(f"{label} {value} changed nothing")
 
     async def leave(self) -> None:
         """Close the page."""
@@ -87,8 +92,8 @@ class Visitor:
                 self.n_bytes += len(raw)
                 message = ForwardMsg.FromString(bytes(raw))  # type: ignore[arg-type]
                 kind = message.WhichOneof("type")
-                if kind == "new_session":
-                    self._script = message.new_session.page_script_hash
+                if kind == "navigation":
+                    self._script = message.navigation.page_script_hash
                 elif kind == "delta":
                     self._look(message.delta.new_element)
                 elif kind == "script_finished" and message.script_finished in {
@@ -101,6 +106,9 @@ class Visitor:
         kind = element.WhichOneof("type")
         if kind == "number_input":
             self.fields[element.number_input.label] = element.number_input.id
+        elif kind == "bidi_component" and element.bidi_component.component_name.endswith("strip"):
+            items = json.loads(element.bidi_component.json)["items"]
+            self._nonzero = next(x["after"] for x in items if x["key"] == "nonzero")
         elif kind == "alert" and element.alert.format == element.alert.ERROR:
             self.errors.append(element.alert.body)
 

@@ -104,10 +104,16 @@ def _pruned(original: dict[str, Tensor], masks: dict[str, Tensor]) -> str:
     gone = sum(int((~masks[name]).sum()) for name in names)
     prune.global_unstructured([(layer, "w") for layer in layers], prune.L1Unstructured, amount=gone)
     values = [dict(layer.named_buffers())["w_mask"].bool().numpy() for layer in layers]
-    same = sum(int(np.sum(a == masks[n].numpy())) for a, n in zip(values, names, strict=True))
-    agree = (
-        "the masks of torch.nn.utils.prune" if same == total else f"{total - same} differ (ties)"
-    )
+    differ = [
+        np.abs(original[name].float().numpy()[theirs != masks[name].numpy()])
+        for theirs, name in zip(values, names, strict=True)
+    ]
+    tied = np.concatenate(differ)
+    if len(np.unique(tied)) > 1:
+        raise AssertionError("other weights were pruned than torch prunes")
+    agree = "the masks of torch.nn.utils.prune"
+    if len(tied):
+        agree += f" but for {len(tied)} of one magnitude, which have no order"
     return f"{gone:,} of {total:,} weights pruned, {agree}"
 
 

@@ -394,14 +394,14 @@ class Recipe(Part):
         prefix = next((p for p in self.parts if p and site.startswith(p)), "")
         return prefix, site.removeprefix(prefix)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the canonical JSON; equal recipes have equal fingerprints."""
         values = self.model_dump(mode="json", context={"decides": True})
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    @property
+    @cached_property
     def score_settings(self) -> str:
         """What decides the scores, as JSON that is itself a recipe: equal texts, equal scores."""
         return self.model_dump_json(include=set(_SCORED_BY))
