@@ -63,6 +63,7 @@ def _link(lessons: "list[Lesson]") -> None:
         hidden = st.multiselect(
             frame("teach.hide"),
             list(course.HIDEABLE),
+            placeholder="–",
             format_func=lambda part: frame(f"hide.{part}"),
         )
         learner = st.text_input(frame("teach.learner"), max_chars=80)

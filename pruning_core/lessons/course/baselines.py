@@ -112,6 +112,7 @@ LESSONS.add(
             Number(low=-20, high=100, step=0.5, start=0, near=1.0), lambda facts: facts["gap"]
         ),
         recipe=_recipe,
+        is_long=True,
         expected=("dense", "n", "breaks", "breaks_smallest", "breaks_largest"),
     ),
 )

@@ -114,6 +114,7 @@ LESSONS.add(
             Number(low=0, high=100, step=0.5, start=0, near=1.0), lambda facts: facts["worst_lost"]
         ),
         recipe=_recipe,
+        is_long=True,
         expected=("dense", "n", "ranking_acc", "erk_acc", "differ", "answer"),
     ),
 )
