@@ -368,6 +368,10 @@ def cells(
         x={"showgrid": False, "title": {"text": across, "standoff": 4}, "constrain": "domain"},
         y={"showgrid": False, "title": {"text": down}, "autorange": "reversed"},
     )
+    for number in range(len(panels)):
+        row, column = divmod(number, n_columns)
+        if column:  # it would lie over the panel beside it, and says the same
+            figure.update_yaxes(title_text="", row=row + 1, col=column + 1)
     figure.update_annotations(font={"size": 12})
     return figure.update_layout(margin={"t": 64})
 
