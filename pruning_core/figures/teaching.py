@@ -21,6 +21,7 @@ _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "x")
 _PATTERNS: Final = ("", PRUNED_PATTERN, ".", "x", "-")
 _ROW: Final = 26
 _MOST_CROSSES: Final = 600
+_FEW: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,8 +366,18 @@ def cells(
         colours,
         caption,
         height=height * n_rows,
-        x={"showgrid": False, "title": {"text": across, "standoff": 4}, "constrain": "domain"},
-        y={"showgrid": False, "title": {"text": down}, "autorange": "reversed"},
+        x={
+            "showgrid": False,
+            "title": {"text": across, "standoff": 4},
+            "constrain": "domain",
+            **_whole_steps(max(panel.values.shape[1] for panel in panels)),
+        },
+        y={
+            "showgrid": False,
+            "title": {"text": down},
+            "autorange": "reversed",
+            **_whole_steps(max(panel.values.shape[0] for panel in panels)),
+        },
     )
     for number in range(len(panels)):
         row, column = divmod(number, n_columns)
@@ -374,6 +385,11 @@ def cells(
             figure.update_yaxes(title_text="", row=row + 1, col=column + 1)
     figure.update_annotations(font={"size": 12})
     return figure.update_layout(margin={"t": 64})
+
+
+def _whole_steps(n: int) -> dict[str, int]:
+    """Return the ticks of an axis of ``n`` cells: few cells would get halves."""
+    return {"dtick": 1} if n <= _FEW else {}
 
 
 def _colour(look: int, colours: Palette) -> str:
