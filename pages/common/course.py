@@ -25,6 +25,7 @@ HIDEABLE: Final = ("contents", "language", "why", "check", "on")
 _LANGUAGE: Final = "_course_language"
 _LESSON: Final = "_course_lesson"
 _PROGRESS: Final = "_course_progress"
+_TRIES: Final = "_course_tries"
 _LONGEST: Final = 200
 _LONGEST_KEPT: Final = 500_000
 _KEPT: Final = "course_progress"
@@ -270,6 +271,65 @@ def try_again(lesson: "Lesson") -> None:
     measuring.again(question(lesson))
 
 
+def measure_anew(lesson: "Lesson") -> None:
+    """Forget what was measured for a long lesson, for all visitors; it is measured again."""
+    from pruning_core.runs.coursework import path_of
+
+    path_of(lesson).unlink(missing_ok=True)
+
+
+def hand_in(lesson: "Lesson", value: Any) -> None:
+    """Have a position of the control measured beside the page."""
+    asked = _attempt(lesson, value)
+    progress(lesson.key)["attempt"] = value
+    if measuring.bench().ask(asked).state == "failed":
+        measuring.again(asked)
+
+
+def attempt(lesson: "Lesson") -> Outcome | None:
+    """Return how far the position that was handed in is; None when none is under way.
+
+    One that is done is added to the tries of the session.
+    """
+    known = progress(lesson.key)
+    if "attempt" not in known:
+        return None
+    asked = _attempt(lesson, known["attempt"])
+    found = measuring.bench().look(asked)
+    if found is None or found.state == "cancelled":
+        del known["attempt"]
+        return None
+    if found.state == "done":
+        value = known.pop("attempt")
+        if not was_tried(lesson.key, value):
+            tries(lesson.key).append({**found.answer["found"], "value": value})
+        return None
+    return found
+
+
+def give_up(lesson: "Lesson") -> None:
+    """Stop measuring the position that was handed in, or forget that it failed."""
+    value = progress(lesson.key).pop("attempt", None)
+    if value is not None:
+        measuring.bench().cancel(_attempt(lesson, value))
+
+
+def tries(key: str) -> "list[Facts]":
+    """Return what came of the positions handed in; starting a lesson over does not forget them."""
+    known: dict[str, list[Facts]] = st.session_state.setdefault(_TRIES, {})
+    return known.setdefault(key, [])
+
+
+def was_tried(key: str, value: Any) -> bool:
+    """Tell whether a position was handed in before."""
+    return any(one["value"] == value for one in tries(key))
+
+
+def _attempt(lesson: "Lesson", value: Any) -> Question:
+    settings = {"lesson": lesson.key, "timed": lesson.is_timed, "attempt": value}
+    return Question("lesson", Recipe(model="bundled:lenet_5"), settings=settings)
+
+
 @st.cache_resource(show_spinner=False, max_entries=64)
 def _computed(name: str, _lesson: "Lesson") -> "Record":  # noqa: ARG001
     from pruning_core.runs.coursework import carry_out
@@ -287,8 +347,10 @@ def _kept(name: str, changed: int, _path: "Path") -> "Record | None":  # noqa: A
 
 def facts(lesson: "Lesson", measured: "Record", value: Any) -> "Facts":
     """Return everything that is known at the position ``value`` of the control."""
+    tried = tries(lesson.key) if lesson.attempt else []
+    text = json.dumps([value, tried])
     with st.spinner(frame()("reading")):
-        return _acted(lesson.key, measured.when, json.dumps(value), lesson, measured, value)
+        return _acted(lesson.key, measured.when, text, lesson, measured, (value, tried))
 
 
 @st.cache_resource(show_spinner=False, max_entries=256)
@@ -298,8 +360,9 @@ def _acted(
     text: str,  # noqa: ARG001
     _lesson: "Lesson",
     _measured: "Record",
-    _value: Any,
+    _given: "tuple[Any, list[Facts]]",
 ) -> "Facts":
     from pruning_core.lessons.lesson import all_facts
 
-    return all_facts(_lesson, _measured.facts, _value)
+    value, tried = _given
+    return all_facts(_lesson, _measured.facts, value, tried)

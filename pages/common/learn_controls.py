@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from pages.common.format import prose
-from pruning_core.lessons.lesson import Choice, Control, Number, Numbers, Order
+from pruning_core.lessons.lesson import Choice, Control, Members, Number, Numbers, Order
 from pruning_core.lessons.texts import Words
 
 
@@ -24,6 +24,8 @@ def value_text(words: Words, part: str, control: Control, value: Any) -> str:
             return option_text(words, part, str(value))
         case Order():
             return " > ".join(option_text(words, part, one) for one in value)
+        case Members():
+            return ", ".join(str(one) for one in value)
         case Numbers():
             return f"{', '.join(_number(one) for one in value)} {unit}".strip()
     return f"{_number(value)} {unit}".strip()
@@ -72,7 +74,7 @@ def draw(  # noqa: PLR0913
     if isinstance(control, Numbers):
         return _numbers(control, words, part, label, (key, value), disabled=disabled)
     if key not in state or disabled:
-        state[key] = list(value) if isinstance(control, Order) and value else value
+        state[key] = list(value) if isinstance(control, Order | Members) and value else value
     if isinstance(control, Choice):
         common: dict[str, Any] = {
             "format_func": lambda option: prose(option_text(words, part, option)),
@@ -87,6 +89,16 @@ def draw(  # noqa: PLR0913
         if state[key] is None:
             common["index"] = None
         return st.radio(prose(label), list(control.options), **common)
+    if isinstance(control, Members):
+        chosen = st.pills(
+            prose(label),
+            list(range(control.n)),
+            selection_mode="multi",
+            key=key,
+            disabled=disabled,
+            on_change=write,
+        )
+        return sorted(chosen)
     if isinstance(control, Order):
         return st.multiselect(
             prose(label),

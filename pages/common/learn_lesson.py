@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pruning_core.lessons import Lesson
     from pruning_core.lessons.lesson import Facts
     from pruning_core.planning.recipe import Recipe
+    from pruning_core.runs.bench import Outcome
     from pruning_core.runs.coursework import Record
 
 LEAVING: Final = "_leaves_for_plan"
@@ -194,7 +195,10 @@ def _do(lesson: "Lesson", words: Words, measured: "Record") -> "Facts":
         if locked:
             st.caption(f":material/lock: {prose(frame('locked'))}")
         known["value"] = value
+        under_way = course.attempt(lesson)
         found = course.facts(lesson, measured, value)
+        if lesson.attempt is not None:
+            _attempt(lesson, under_way)
         if known.get("revealed"):
             _verdict(lesson, words, found)
         else:
@@ -204,10 +208,44 @@ def _do(lesson: "Lesson", words: Words, measured: "Record") -> "Facts":
     return found
 
 
+def _attempt(lesson: "Lesson", under_way: "Outcome | None") -> None:
+    """Draw the button that hands the position in, and how far its measuring is."""
+    frame, known = course.frame(), course.progress(lesson.key)
+    if under_way is not None and under_way.is_pending:
+        st.fragment(_watch_attempt, run_every=1.0)(lesson)
+        return
+    if under_way is not None:
+        st.warning(prose(frame("failed", text=under_way.text)))
+    tried = course.was_tried(lesson.key, known["value"])
+    key = f"learn.{lesson.key}.do.{course.language()}"
+    st.button(
+        frame("attempt.button"),
+        key="learn_attempt",
+        disabled=tried,
+        help=frame("attempt.known") if tried else None,
+        on_click=_press(lambda: course.hand_in(lesson, learn_controls.current(lesson.do, key))),
+    )
+
+
+def _watch_attempt(lesson: "Lesson") -> None:
+    known, frame = course.attempt(lesson), course.frame()
+    if known is None or not known.is_pending:
+        st.rerun()
+    text = frame("attempt.waiting", text=known.text or "…")
+    st.progress(min(1.0, known.fraction), text=prose(text))
+    st.button(
+        frame("attempt.cancel"),
+        key="learn_give_up",
+        type="tertiary",
+        on_click=_press(lambda: course.give_up(lesson)),
+    )
+
+
 def _reveal(lesson: "Lesson", words: Words, found: "Facts") -> None:
     """Draw the button that shows the answer, once what was to be done is done."""
     frame = course.frame()
-    ready = lesson.reached is None or course.is_locked() or lesson.reached(found)
+    is_set = course.is_locked() and (lesson.attempt is None or bool(found["tries"]))
+    ready = lesson.reached is None or is_set or lesson.reached(found)
     if not ready:
         st.info(prose(words("do.not_yet", **_plain(found, words))))
 
@@ -300,6 +338,15 @@ def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> 
     if terms:
         st.caption(frame("glossary.here", words=" · ".join(terms)))
     st.caption(f":gray-badge[{'EXACT' if lesson.is_exact else 'MEASURED'}] {prose(provenance)}")
+    if lesson.is_timed:
+        st.button(
+            frame("measure_anew"),
+            icon=":material/timer:",
+            type="tertiary",
+            key="learn_measure_anew",
+            help=frame("measure_anew_help"),
+            on_click=_press(lambda: course.measure_anew(lesson)),
+        )
 
 
 def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -> None:

@@ -176,7 +176,30 @@ def time_shares(
     over passes of the time inside the layer but not inside layers within it. What is left to one
     is spent between the layers. Watching costs time itself, a few microseconds a layer.
     """
-    watch = _Watch(network, [layer.name for layer in network.layers])
+    names = [layer.name for layer in network.layers]
+    passes = yield from _watched(network, names, batch_size=batch_size, seconds=seconds)
+    shares = np.median(passes[:, :-1] / passes[:, -1:], axis=0)
+    return dict(zip(names, shares.tolist(), strict=True))
+
+
+def layer_times(
+    network: Network, *, batch_size: int = 1, seconds: float = MEASURE_SECONDS
+) -> Generator[float, None, tuple[dict[str, Timing], Timing]]:
+    """Measure what each layer of a network takes of a forward pass, and what passes between them.
+
+    As :func:`time_shares`, in milliseconds with quartiles over passes.
+    """
+    names = [layer.name for layer in network.layers]
+    passes = yield from _watched(network, names, batch_size=batch_size, seconds=seconds)
+    own = {name: _timing(passes[:, place]) for place, name in enumerate(names)}
+    return own, _timing(passes[:, -1] - passes[:, :-1].sum(axis=1))
+
+
+def _watched(
+    network: Network, names: Sequence[str], *, batch_size: int, seconds: float
+) -> Generator[float, None, Times]:
+    """Return ``[passes, layers + 1]`` seconds: inside each layer, and the whole pass."""
+    watch = _Watch(network, names)
     batch = network.inputs.repeated(batch_size)
     passes: list[list[float]] = []
     with evaluating(network.module), torch.inference_mode(), watch.watching():
@@ -191,8 +214,8 @@ def time_shares(
             started = time.perf_counter()
             network.module(*batch.args, **batch.kwargs)
             whole = time.perf_counter() - started
-            passes.append([own / whole for own in watch.own])
-    return dict(zip(watch.names, np.median(passes, axis=0).tolist(), strict=True))
+            passes.append([*watch.own, whole])
+    return np.array(passes, np.float64)
 
 
 class _Watch:

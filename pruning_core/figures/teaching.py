@@ -34,12 +34,16 @@ class Series:
         x: Where they lie; empty for bars.
         look: Number of its colour, dash and pattern: 0 what stays or the network itself, 1 what
             leaves or the pruned one, 2 what is compared with, 3 and 4 others.
+        spread: Lower and upper end of each measured value; empty when they have none.
+        labels: What stands beside each point of a scatter; empty for none.
     """
 
     name: str
     y: Sequence[float]
     x: Sequence[float] = ()
     look: int = 0
+    spread: Sequence[tuple[float, float]] = ()
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +87,13 @@ class Panel:
         title: Above it.
         values: ``[rows, columns]``.
         removed: Same shape, True where a cell is gone; None removes nothing.
+        width: In proportion to the other panels of the row.
     """
 
     title: str
     values: NDArray[np.float32]
     removed: NDArray[np.bool_] | None = None
+    width: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +139,7 @@ def bars(
                 "color": _colour(one.look, colours),
                 "pattern": {"shape": _PATTERNS[one.look % 5], "fillmode": "overlay"},
             },
+            error_x=_whiskers(one, colours),
             hovertemplate="%{text}<extra>%{fullData.name}</extra>",
         )
     if guess is not None:
@@ -226,6 +233,54 @@ def lines(
         y["range"] = list(axes.y_range)
     finish(figure, colours, caption, height=height, x=x, y=y)
     return _legend(figure, len(series) > 1 or guess is not None)
+
+
+def points(
+    series: Sequence[Series],
+    axes: Axes,
+    caption: Caption,
+    colours: Palette,
+    *,
+    line: Series | None = None,
+    height: int = 380,
+) -> go.Figure:
+    """Draw single points, with labels and spreads where they have them, and a line to compare."""
+    figure = go.Figure()
+    if line is not None:
+        figure.add_scatter(
+            x=np.asarray(line.x, np.float64),
+            y=np.asarray(line.y, np.float64),
+            name=numbers.plotly_text(line.name),
+            mode="lines",
+            line={"color": _colour(line.look, colours), "width": 1.5, "dash": "dash"},
+            hoverinfo="skip",
+        )
+    for one in series:
+        figure.add_scatter(
+            x=np.asarray(one.x, np.float64),
+            y=np.asarray(one.y, np.float64),
+            name=numbers.plotly_text(one.name),
+            mode="markers+text" if one.labels else "markers",
+            text=[numbers.plotly_text(label) for label in one.labels] or None,
+            textposition="top center",
+            textfont={"size": 11, "color": colours.text},
+            cliponaxis=False,
+            marker={
+                "symbol": _SYMBOLS[one.look % 5],
+                "size": 9,
+                "color": _colour(one.look, colours),
+            },
+            error_y=_whiskers(one, colours),
+            hovertemplate="%{text} %{x:.4g}: %{y:.4g}<extra>%{fullData.name}</extra>",
+        )
+    x: dict[str, Any] = {"title": {"text": axes.x}}
+    y: dict[str, Any] = {"title": {"text": axes.y}}
+    if axes.x_range:
+        x["range"] = list(axes.x_range)
+    if axes.y_range:
+        y["range"] = list(axes.y_range)
+    finish(figure, colours, caption, height=height, x=x, y=y)
+    return _legend(figure, len(series) > 1 or line is not None)
 
 
 def histogram(  # noqa: PLR0913
@@ -328,6 +383,7 @@ def cells(
         rows=n_rows,
         cols=n_columns,
         subplot_titles=[numbers.plotly_text(panel.title, 70) for panel in panels],
+        column_widths=[panel.width for panel in panels[:n_columns]],
         horizontal_spacing=0.09,
         vertical_spacing=0.2 if n_rows > 1 else 0.0,
     )
@@ -394,6 +450,22 @@ def _whole_steps(n: int) -> dict[str, int]:
 
 def _colour(look: int, colours: Palette) -> str:
     return (colours.kept, colours.pruned, colours.muted, *colours.ticks)[look % 7]
+
+
+def _whiskers(one: Series, colours: Palette) -> dict[str, Any] | None:
+    """Return the error bars of values with a spread."""
+    if not one.spread:
+        return None
+    ends, values = np.asarray(one.spread, np.float64), np.asarray(one.y, np.float64)
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": ends[:, 1] - values,
+        "arrayminus": values - ends[:, 0],
+        "color": colours.text,
+        "thickness": 1.2,
+        "width": 4,
+    }
 
 
 def _guess_marker(colours: Palette) -> dict[str, Any]:

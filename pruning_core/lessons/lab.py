@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from pruning_core.planning.recipe import Recipe, Tuning
+from pruning_core.planning.pace import gone_at
+from pruning_core.planning.recipe import Ratio, Recipe, Tuning
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,6 +36,21 @@ class Subject:
     model: "LoadedModel"
     network: "Network"
     data: "Dataset"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment of pruning in rounds.
+
+    Attributes:
+        epoch: Epochs trained so far.
+        gone: Share of the weights that are zero, 0..1.
+        accuracy: On the test split, in percent.
+    """
+
+    epoch: int
+    gone: float
+    accuracy: float
 
 
 @lru_cache(maxsize=8)
@@ -127,6 +143,27 @@ def tested(module: "nn.Module", identity: str) -> float:
     return 100 * evaluate(module, subject(identity).data.test).accuracy
 
 
+def carried_out(recipe: Recipe) -> float:
+    """Return the accuracy on the test split right after a recipe, in percent."""
+    return _carried_out(recipe.to_json())
+
+
+@lru_cache(maxsize=512)
+def _carried_out(recipe_json: str) -> float:
+    from pruning_core.evaluation.whatif import carried_out
+
+    recipe = Recipe.from_json(recipe_json)
+    own = subject(recipe.model)
+    return tested(carried_out(own.model, own.network, plan(recipe), own.data), recipe.model)
+
+
+def validated(module: "nn.Module", identity: str, n: int = EXAMPLES) -> float:
+    """Return the accuracy on the first ``n`` validation examples, in percent."""
+    from pruning_core.evaluation.evaluate import evaluate
+
+    return 100 * evaluate(module, subject(identity).data.validation.first(n)).accuracy
+
+
 def trained(
     module: "nn.Module",
     identity: str,
@@ -135,17 +172,65 @@ def trained(
     seed: int = 0,
     masks: "Mapping[str, Tensor] | None" = None,
     shrink: "Shrink | None" = None,
+    on_test: bool = True,
 ) -> Iterator[float]:
     """Train a module in place; yields the accuracy on the test split, in percent, by epoch.
 
-    Nothing is chosen by these accuracies: every epoch that is asked for is trained.
+    Nothing is chosen by these accuracies: every epoch that is asked for is trained. Where the
+    learner chooses by what comes of it, ``on_test`` is False: validation data are measured.
     """
     from pruning_core.tuning.finetune import EpochResult, FineTuner
 
-    data = replace(subject(identity).data, validation=subject(identity).data.test)
+    data = subject(identity).data
+    if on_test:
+        data = replace(data, validation=data.test)
     tuner = FineTuner(module, data, settings, seed=seed, masks=masks or {})
     if shrink is not None:
         tuner.shrink_by(shrink)
     for event in tuner.run():
         if isinstance(event, EpochResult):
             yield 100 * event.validation_accuracy
+
+
+def scheduled(recipe: Recipe) -> Iterator[Moment]:
+    """Carry the schedule of a recipe out as a run does; its target is a ratio of weights.
+
+    Yields a moment right after each pruning and one after each epoch. Weights are rated anew before
+    each round; those that are zero have the smallest magnitude, so they stay out.
+    """
+    from pruning_core.planning.resolve import resolve
+    from pruning_core.scoring.score import score
+    from pruning_core.surgery.prune import prune
+    from pruning_core.tracing.trace import trace
+    from pruning_core.tuning.finetune import EpochResult, FineTuner, Rounds
+
+    assert isinstance(recipe.target, Ratio)
+    own, schedule = subject(recipe.model), recipe.schedule
+    data = replace(own.data, validation=own.data.test)
+    present, network, epoch = own.model, own.network, 0
+    earlier: FineTuner | None = None
+    for number in range(1, schedule.rounds + 1):
+        gone = gone_at(schedule, number / schedule.rounds, recipe.target.value)
+        planned = recipe.replace(target=Ratio(value=gone))
+        chosen = resolve(planned, network, score(present, network, planned))
+        surgery = prune(present, network, chosen)
+        yield Moment(epoch, gone, tested(surgery.module, recipe.model))
+        tuner = FineTuner(
+            surgery.module,
+            data,
+            recipe.tuning.model_copy(update={"epochs": recipe.epochs_of_round(number)}),
+            seed=recipe.seed,
+            masks=surgery.masks,
+            rounds=Rounds(
+                epoch, recipe.n_epochs, schedule.gradual, is_last=number == schedule.rounds
+            ),
+        )
+        if schedule.gradual and earlier is not None:
+            tuner.go_on_from(earlier, surgery)
+        earlier = tuner
+        for event in tuner.run():
+            if isinstance(event, EpochResult):
+                epoch += 1
+                yield Moment(epoch, gone, 100 * event.validation_accuracy)
+        present = replace(present, module=surgery.module)
+        network = trace(present.module, present.inputs)

@@ -72,7 +72,14 @@ class Numbers:
     solution: tuple[float, ...] = ()
 
 
-Control = Choice | Number | Order | Numbers
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Some of ``n`` units, by their numbers from 0."""
+
+    n: int
+
+
+Control = Choice | Number | Order | Numbers | Members
 
 
 def options_of(control: Control) -> tuple[str, ...]:
@@ -99,6 +106,8 @@ def accepted(control: Control, value: Any) -> Any:
             case Numbers(names=names, low=low, high=high):
                 given = [min(high, max(low, float(one))) for one in value]
                 return given if len(given) == len(names) else None
+            case Members(n):
+                return sorted({int(one) for one in value if 0 <= int(one) < n})
     except (TypeError, ValueError):
         return None
 
@@ -110,7 +119,7 @@ def first_value(control: Control) -> Any:
             return None
         case Number(start=start):
             return start
-        case Order():
+        case Order() | Members():
             return []
         case Numbers(names=names, start=start):
             return [start] * len(names)
@@ -134,7 +143,7 @@ def verdict(control: Control, guess: Any, truth: Any) -> Verdict:
     ``near`` is a number within three times its margin, or an order with most pairs right.
     """
     match control:
-        case Choice():
+        case Choice() | Members():
             return "right" if guess == truth else "far"
         case Number(near=near):
             gap = abs(guess - truth)
@@ -214,6 +223,8 @@ class Lesson:
         recipe: All facts -> the workbench in this state.
         expected: Names of the numbers that teachers are told.
         reached: All facts -> whether what was to be done is done; None: any position will do.
+        attempt: Measures, beside the page, a position that the learner hands in; what comes of it
+            is in the facts as ``tries``, the first first. None where there is nothing to hand in.
         is_long: Measured beside the page and kept on disk.
         is_timed: Measures times, so nothing else is measured meanwhile.
         is_exact: Its numbers are counted from weights and shapes; nothing depends on samples.
@@ -233,6 +244,7 @@ class Lesson:
     recipe: Callable[[Facts], Recipe]
     expected: tuple[str, ...]
     reached: Callable[[Facts], bool] | None = None
+    attempt: Callable[[Any], Measuring] | None = None
     is_long: bool = False
     is_timed: bool = False
     is_exact: bool = False
@@ -265,16 +277,29 @@ def measured(lesson: Lesson) -> Facts:
     return run_to_end(lesson.measure())
 
 
+def examples(lesson: Lesson, facts: Facts) -> list[Facts]:
+    """Return what is handed in by someone who solves the lesson; nothing where no tries are."""
+    return [] if lesson.attempt is None else [facts["example"]]
+
+
 def done_at(lesson: Lesson, facts: Facts) -> Any:
     """Return the first position of the control at which what was to be done is done."""
     first = [lesson.do.start] if isinstance(lesson.do, Number) else []
     return next(
         value
         for value in (*first, *positions(lesson.do))
-        if lesson.reached is None or lesson.reached(all_facts(lesson, facts, value))
+        if lesson.reached is None or lesson.reached(all_facts(lesson, facts, value, examples(lesson, facts)))
     )
 
 
-def all_facts(lesson: Lesson, facts: Facts, value: Any) -> Facts:
-    """Return the facts together with those at the position ``value`` of the control."""
-    return {**facts, **lesson.act(facts, value)}
+def all_facts(lesson: Lesson, facts: Facts, value: Any, tries: Sequence[Facts] = ()) -> Facts:
+    """Return the facts together with those at the position ``value`` of the control.
+
+    Args:
+        lesson: What they are of.
+        facts: What does not depend on the control.
+        value: Position of the control.
+        tries: What came of the positions that were handed in, where a lesson takes them.
+    """
+    known = facts if lesson.attempt is None else {**facts, "tries": list(tries)}
+    return {**known, **lesson.act(known, value)}

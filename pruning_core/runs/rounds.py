@@ -4,7 +4,6 @@ Plans are always in units of the dense network, so that a ratio, a count or a bu
 in every round; scores and surgery see the network as it is after the rounds before.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from pruning_core.errors import InvalidRecipeError, RunError
 from pruning_core.granularities import GRANULARITIES
+from pruning_core.planning.pace import gone_at
 from pruning_core.planning.recipe import (
     Budget,
     Count,
@@ -146,25 +146,6 @@ def _check_adaptive(schedule: Schedule) -> None:
             f"{without}last_epochs is {schedule.last_epochs}: which round is the last is not known "
             "beforehand. Leave it out."
         )
-
-
-def gone_at(schedule: Schedule, progress: float, whole: float) -> float:
-    """Return the share of all units that is gone at ``progress`` p, a share of the way.
-
-    With ``whole``, the share gone at the end: linear ``whole * p``; cubic (much at first, little at
-    the end) ``whole * (1 - (1 - p) ** 3)``, the schedule of Zhu and Gupta 2017, arXiv:1710.01878,
-    from nothing; exponential ``1 - (1 - whole) ** p``, so that each round takes the same share of
-    what is left.
-    """
-    match schedule.shape:
-        case "linear":
-            return whole * progress
-        case "cubic":
-            return whole * (1 - (1 - progress) ** 3)
-        case "exponential":
-            return 1 - math.pow(1 - whole, progress)
-        case _:
-            assert_never(schedule.shape)
 
 
 def progress_of(schedule: Schedule, number: int, verdicts: Sequence[bool]) -> float:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pruning_core.errors import InvalidRecipeError, RunError
+from pruning_core.planning.pace import gone_at
 from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Schedule, Threshold, Tuning
 from pruning_core.runs.rounds import (
     check_rounds,
     composed,
-    gone_at,
     in_dense_units,
     in_present_units,
     progress_of,

@@ -11,6 +11,7 @@ from pruning_core.lessons import LESSONS, in_order
 from pruning_core.lessons.expected import expected
 from pruning_core.lessons.lesson import (
     Choice,
+    Members,
     Number,
     Numbers,
     Order,
@@ -63,6 +64,8 @@ def put(app, key, part, language, control, value):
                 app.slider(key=f"{name}.{one}").set_value(float(number))
         case Order():
             app.multiselect(key=name).set_value(list(value))
+        case Members():
+            app.pills(key=name).set_value(list(value))
         case Choice() if part == "do":
             app.segmented_control(key=name).set_value(value)
         case Choice():
@@ -94,8 +97,9 @@ def test_a_lesson_goes_from_prediction_to_check(learn, key):
     assert not [button for button in app.button if button.key == "learn_reveal"]
 
     facts = course.record(lesson).facts
+    tried = examples(lesson, facts)
     position = done_at(lesson, facts)
-    found = all_facts(lesson, facts, position)
+    found = all_facts(lesson, facts, position, tried)
     truth = lesson.truth(found)
     guess = nearest(lesson.guess, truth) if guesses_right else wrong(lesson.guess, truth)
     put(app, key, "guess", first, lesson.guess, guess)
@@ -106,6 +110,9 @@ def test_a_lesson_goes_from_prediction_to_check(learn, key):
         all_facts(lesson, facts, app.session_state["_course_progress"][key]["value"])
     ):
         assert app.button(key="learn_reveal").disabled
+    if lesson.attempt is not None:
+        assert not app.button(key="learn_attempt").disabled
+        course_tries(app, key, tried)
     put(app, key, "do", first, lesson.do, position)
     assert not app.button(key="learn_reveal").disabled
     app.button(key="learn_reveal").click()
