@@ -7,18 +7,21 @@ import pytest
 import torch
 from torch.nn.utils import prune as torch_prune
 
-from pruning_core.lessons import LESSONS
+from pruning_core.lessons import LESSONS, lab
 from pruning_core.lessons.expected import expected
 from pruning_core.lessons.lesson import all_facts, measured
 from pruning_core.lessons.texts import Words
+from pruning_core.planning.recipe import Ratio, Recipe, Schedule, Tuning
+from pruning_core.runs.pipeline import execute
+from pruning_core.steps import run_to_end
 
 
-def at(key, value):
+def at(key, value, tries=()):
     """All facts of a lesson at a position; what takes long as it was measured for teachers."""
     lesson = LESSONS[key]
     kept = expected(lesson)
     facts = kept["facts"] if lesson.is_long else json.loads(json.dumps(measured(lesson)))
-    return all_facts(lesson, facts, value)
+    return all_facts(lesson, facts, value, tries)
 
 
 def test_a_threshold_keeps_what_torch_keeps():
@@ -128,13 +131,98 @@ def test_three_cuts_cost_more_than_their_sum():
 
 
 def test_solvers_that_look_at_the_weights_beat_uniform_and_a_hand_can_win():
-    solution = LESSONS["budget"].do.solution
-    facts = at("budget", list(solution))
+    example = expected(LESSONS["budget"])["facts"]["example"]
+    facts = at("budget", example["value"], [example])
     assert facts["best"] == "ranking"
-    assert facts["uniform_lost"] > 5 * facts["erk_lost"]
-    assert facts["erk_lost"] > facts["ranking_lost"] > facts["lost"]
-    assert facts["size"] <= 25
+    assert facts["uniform_before"] > 5 * facts["erk_before"] > 5 * facts["ranking_before"]
+    assert facts["uniform_after"] < facts["uniform_before"] / 4  # fine-tuning forgives much
+    assert facts["uniform_after"] > facts["loss_limit"] + 2  # and not everything
+    assert facts["ranking_after"] < facts["erk_after"] < facts["uniform_after"]
+    assert facts["best_after"] <= facts["loss_limit"] == 1
+    assert facts["best_size"] == pytest.approx(facts["size"])
+    assert facts["size"] <= facts["size_limit"] == 25
     assert facts["counts"] == {"conv1": 500, "conv2": 25_000, "fc1": 400_000, "fc2": 5_000}
+    assert (facts["main"], facts["main_share"] > 90) == ("fc1", True)
+
+
+def test_the_best_try_keeps_the_budget_before_it_keeps_the_accuracy():
+    lesson = LESSONS["budget"]
+    small = {"size": 24.0, "before": 9.0, "after": 3.0, "value": [0, 0, 80, 0]}
+    large = {"size": 60.0, "before": 0.0, "after": 0.0, "value": [0, 0, 40, 0]}
+    facts = at("budget", [0, 0, 0, 0], [large, small])
+    assert facts["best_after"] == 3
+    assert not lesson.reached(facts)
+    good = {**small, "after": 1.0}
+    assert lesson.reached(at("budget", [0, 0, 0, 0], [large, small, good]))
+    assert not lesson.reached(at("budget", [0, 0, 0, 0]))
+
+
+def test_a_try_is_pruned_trained_and_measured_as_a_run_does_it():
+    lesson = LESSONS["budget"]
+    found = run_to_end(lesson.attempt([0, 0, 90, 0]))
+    assert found["size"] == pytest.approx(100 * (431_080 - 360_000) / 431_080)
+    assert found["before"] > found["after"]
+
+
+def test_a_neuron_is_a_row_a_bias_and_a_column():
+    facts = at("neurons", [3, 50, 99])
+    assert facts["one"] == 300 + 1 + 10
+    assert facts["left"] == 3 * facts["one"]
+    assert facts["params"] == 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10
+    assert at("neurons", list(range(100)))["gone"] == 99  # a layer cannot be empty
+
+
+def test_silent_neurons_go_for_nothing_and_listening_counts_more_than_speaking():
+    scores = expected(LESSONS["neurons"])["facts"]["scores"]["mean_output"]
+    silent = [unit for unit, score in enumerate(scores) if score == 0]
+    facts = at("neurons", silent)
+    assert facts["silent"] == len(silent) >= 8
+    assert facts["own_acc"] == pytest.approx(facts["dense"])
+    assert facts["asked_outgoing"] > facts["asked_output"] + 2
+    curves = facts["curves"]
+    assert curves["mean_output"][0] == curves["outgoing_weight"][0] == facts["dense"]
+    assert max(curves["mean_output"][-1], curves["outgoing_weight"][-1]) < 75
+
+
+def test_gradual_beats_one_shot_beats_equal_steps_where_little_is_left():
+    facts = at("schedule", "98")
+    assert facts["order"] == ["gradual", "oneshot", "rounds"]
+    assert facts["gradual_low"] > facts["oneshot_high"]
+    assert facts["oneshot_low"] > facts["rounds_high"] + 10
+    # Zhu and Gupta 2017, equation 1, from nothing: at half of the steps 7/8 of the way are done
+    assert facts["half"] == pytest.approx(98 * 7 / 8)
+    assert facts["last_of_left"] == pytest.approx(100 * 24.5 / 26.5)
+    for own in facts["curves"]["98"].values():
+        assert own["gone"][-1] == pytest.approx(98)
+        assert own["epochs"][-1] == 20
+    assert abs(at("schedule", "90")["gap"]) < 1
+
+
+def test_the_rounds_of_a_lesson_are_those_of_a_run():
+    recipe = Recipe(
+        model="bundled:mlp_digits",
+        target=Ratio(value=0.95),
+        schedule=Schedule(rounds=3, gradual=True, last_epochs=2),
+        tuning=Tuning(epochs=1, batch_size=32),
+    )
+    moments = list(lab.scheduled(recipe))
+    assert [moment.epoch for moment in moments] == [0, 1, 1, 2, 2, 3, 4]
+    *_, finished = execute(recipe, threads=torch.get_num_threads())
+    assert moments[-1].accuracy == pytest.approx(100 * finished.result.tuned.accuracy)
+
+
+def test_speed_follows_the_macs_only_in_part():
+    facts = at("speed", "half")
+    assert facts["half_macs"] == pytest.approx(4, abs=0.2)
+    assert 1.2 < facts["half_speed"] < facts["half_macs"]
+    assert facts["odd_saved"] < 25
+    for form in ("dense", "odd", "half"):
+        own = at("speed", form)
+        assert sum(own["shares"].values()) == pytest.approx(100)
+        assert sum(own["work"].values()) == pytest.approx(100)
+        assert own["work"]["norm"] == own["work"]["rest"] == 0
+        assert own["first_time"] > 1.5 * own["first_macs"]
+    assert facts["idle"] > at("speed", "dense")["idle"]  # it shrinks less than the rest
 
 
 def test_a_small_mean_loss_hides_a_large_one():

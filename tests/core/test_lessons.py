@@ -66,8 +66,10 @@ def positions(lesson):
 
 
 def handed_in(lesson, facts):
-    """Tries without and with a result, where a lesson takes them."""
-    return [[]] if lesson.attempt is None else [[], [facts["example"]]]
+    """No try, one that breaks the budget, and one that solves it, where a lesson takes tries."""
+    if lesson.attempt is None:
+        return [[]]
+    return [[], [{**facts["example"], "size": 60.0}], [facts["example"]]]
 
 
 def a_guess(lesson):

@@ -20,11 +20,13 @@ from pruning_core.lessons.lesson import (
 )
 from pruning_core.planning.recipe import Count, Picks, Recipe
 
-_MODEL = "bundled:mlp_digits"
+_MODEL = "bundled:lenet_300_100"
 _LAYER, _NEXT = "fc2", "fc3"
 _CRITERIA = ("mean_output", "outgoing_weight")
-_N = 64
-_WANTED = 8
+_N = 100
+_GONE = (0, 10, 20, 30, 40, 50, 60, 70, 80)
+_ASKED, _WANTED = 40, 8
+_SHOWN = 100
 
 
 def _ranked(criterion: str, n_gone: int) -> Recipe:
@@ -48,13 +50,15 @@ def _left(recipe: Recipe) -> int:
 
 
 def _measure() -> Measuring:
-    yield 0.2, _LAYER
     row, column = (lab.weight(_MODEL, f"{name}.weight").shape for name in (_LAYER, _NEXT))
-    scores = {
-        criterion: lab.rounded(lab.scores(_ranked(criterion, 0)).by_site[_LAYER].tolist(), 6)
-        for criterion in _CRITERIA
-    }
-    yield 0.6, _LAYER
+    scores, curves = {}, {}
+    for place, criterion in enumerate(_CRITERIA):
+        yield 0.5 * place, criterion
+        own = lab.scores(_ranked(criterion, 0)).by_site[_LAYER]
+        scores[criterion] = lab.rounded(own.tolist(), 6)
+        curves[criterion] = [lab.carried_out(_ranked(criterion, gone)) for gone in _GONE]
+    asked = {criterion: curves[criterion][_GONE.index(_ASKED)] for criterion in _CRITERIA}
+    best = max(asked, key=lambda criterion: asked[criterion])
     return {
         "row": int(row[1]),
         "column": int(column[0]),
@@ -62,25 +66,26 @@ def _measure() -> Measuring:
         "one": _left(_picked([0])),
         "params": lab.preview(Recipe(model=_MODEL)).before.params,
         "scores": scores,
+        "curves": {criterion: lab.rounded(curve) for criterion, curve in curves.items()},
+        "counts": list(_GONE),
+        "silent": sum(score == 0 for score in scores["mean_output"]),
+        "asked": _ASKED,
         "wanted": _WANTED,
-        "dense": lab.carried_out(Recipe(model=_MODEL)),
+        "dense": curves[best][0],
         "n": len(lab.subject(_MODEL).data.test),
+        "answer": best if len(set(asked.values())) > 1 else "same",
+        "asked_output": asked["mean_output"],
+        "asked_outgoing": asked["outgoing_weight"],
     }
 
 
 def _act(facts: Facts, value: Sequence[int]) -> Facts:
     neurons = list(value)[: facts["units"] - 1]  # one stays: a layer cannot be empty
-    n_gone = len(neurons)
-    by = {criterion: lab.carried_out(_ranked(criterion, n_gone)) for criterion in _CRITERIA}
-    best = max(by, key=lambda criterion: by[criterion])
     return {
         "neurons": neurons,
-        "gone": n_gone,
+        "gone": len(neurons),
         "left": _left(_picked(neurons)),
         "own_acc": lab.carried_out(_picked(neurons)),
-        "output_acc": by["mean_output"],
-        "outgoing_acc": by["outgoing_weight"],
-        "winner": best if len(set(by.values())) > 1 else "same",
     }
 
 
@@ -92,7 +97,7 @@ def _matrices(scene: Scene) -> Picture:
     words, facts = scene.words, scene.facts
     neurons = facts["neurons"]
     values = [
-        np.abs(lab.weight(_MODEL, f"{_LAYER}.weight")),
+        np.abs(lab.weight(_MODEL, f"{_LAYER}.weight"))[:, :_SHOWN],
         np.abs(lab.weight(_MODEL, f"{_LAYER}.bias"))[:, None],
         np.abs(lab.weight(_MODEL, f"{_NEXT}.weight")),
     ]
@@ -104,7 +109,7 @@ def _matrices(scene: Scene) -> Picture:
         [
             teaching.Panel(name, own, gone, width)
             for name, own, gone, width in zip(
-                names, values, removed, (0.5, 0.12, 0.38), strict=True
+                names, values, removed, (0.44, 0.12, 0.44), strict=True
             )
         ],
         Caption(
@@ -117,8 +122,9 @@ def _matrices(scene: Scene) -> Picture:
     )
     table = {
         "": names,
-        words("pictures.matrices.shape"): [" x ".join(map(str, one.shape)) for one in values],
-        words("pictures.matrices.gone"): [int(gone.sum()) for gone in removed],
+        words("pictures.matrices.gone"): [
+            facts["gone"] * each for each in (facts["row"], 1, facts["column"])
+        ],
     }
     return Picture("matrices", figure, table)
 
@@ -166,20 +172,19 @@ def _pictures(scene: Scene) -> Sequence[Picture]:
     words, facts = scene.words, scene.facts
     found = [_matrices(scene), _neurons(scene)]
     if scene.revealed:
-        parts = ("one", "row", "bias", "column")
-        sizes = [facts["one"], facts["row"], 1, facts["column"]]
-        labels = [words(f"pictures.count.{part}") for part in parts]
-        series = [Series(words("pictures.count.x"), sizes)]
-        guess = [scene.guess]
-        found.insert(0, pictures.bars(scene, "count", labels, series, form=",.0f", guess=guess))
-        labels = [words(f"pictures.kept.{name}") for name in ("own", *_CRITERIA)]
-        kept = [facts["own_acc"], facts["output_acc"], facts["outgoing_acc"]]
-        found.insert(
-            1,
-            pictures.bars(
-                scene, "kept", labels, [Series(words("pictures.kept.x"), kept)], x_range=(0, 115)
-            ),
-        )
+        series = [
+            Series(
+                words(f"guess.options.{criterion}")
+                + (words("pictures.predicted") if criterion == scene.guess else ""),
+                facts["curves"][criterion],
+                facts["counts"],
+                look,
+            )
+            for criterion, look in zip(_CRITERIA, (1, 0), strict=True)
+        ]
+        own = ([facts["own_acc"]], [facts["gone"]])
+        axes = ((-1, max(facts["counts"]) + 1), (0, 100))
+        found.insert(0, pictures.curves(scene, "kept", series, axes, guess=own))
     return found
 
 
@@ -197,15 +202,21 @@ LESSONS.add(
             "He et al. 2014, doi:10.1109/ICASSP.2014.6853595",
             "Molchanov et al. 2017, arXiv:1611.06440",
         ),
-        guess=Number(low=0, high=300, step=1, start=64, near=0.5),
+        guess=Choice((*_CRITERIA, "same")),
         do=Members(_N),
         measure=_measure,
         act=_act,
-        truth=lambda facts: facts["one"],
+        truth=lambda facts: facts["answer"],
         pictures=_pictures,
-        check=Check(Choice((*_CRITERIA, "same")), lambda facts: facts["winner"]),
+        check=Check(
+            Number(low=0, high=_N * 400, step=1, start=0, near=0.5), lambda facts: facts["left"]
+        ),
         recipe=_recipe,
-        expected=("one", "row", "column", "params", "dense", "n"),
+        expected=(
+            *("one", "row", "column", "params", "silent", "dense", "n"),
+            *("answer", "asked", "asked_output", "asked_outgoing"),
+        ),
         reached=lambda facts: facts["gone"] >= facts["wanted"],
+        is_long=True,
     ),
 )
