@@ -77,6 +77,7 @@ class Axes:
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
     log_x: bool = False
+    log_y: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +134,8 @@ def bars(
             orientation="h",
             name=numbers.plotly_text(one.name),
             text=["" if np.isnan(value) else format(value, form) for value in values],
-            textposition="outside",
+            textposition="inside" if one.spread else "outside",  # whiskers lie at the end
+            insidetextanchor="start",
             cliponaxis=False,
             marker={
                 "color": _colour(one.look, colours),
@@ -244,7 +246,10 @@ def points(
     line: Series | None = None,
     height: int = 380,
 ) -> go.Figure:
-    """Draw single points, with labels and spreads where they have them, and a line to compare."""
+    """Draw single points, with labels and spreads where they have them, and a line to compare.
+
+    Labels stand to the left and to the right in turns, so that close points can be told apart.
+    """
     figure = go.Figure()
     if line is not None:
         figure.add_scatter(
@@ -262,7 +267,7 @@ def points(
             name=numbers.plotly_text(one.name),
             mode="markers+text" if one.labels else "markers",
             text=[numbers.plotly_text(label) for label in one.labels] or None,
-            textposition="top center",
+            textposition=_sides(one),
             textfont={"size": 11, "color": colours.text},
             cliponaxis=False,
             marker={
@@ -279,8 +284,19 @@ def points(
         x["range"] = list(axes.x_range)
     if axes.y_range:
         y["range"] = list(axes.y_range)
+    if axes.log_y:
+        y |= {"type": "log", "dtick": "D2"}
     finish(figure, colours, caption, height=height, x=x, y=y)
     return _legend(figure, len(series) > 1 or line is not None)
+
+
+def _sides(one: Series) -> list[str]:
+    """Return where the label of each point stands; neighbours in height have different sides."""
+    order = np.lexsort((np.asarray(one.y), np.asarray(one.x)))
+    sides = [""] * len(order)
+    for place, number in enumerate(order):
+        sides[number] = ("middle left", "middle right")[place % 2]
+    return sides
 
 
 def histogram(  # noqa: PLR0913

@@ -1,6 +1,7 @@
 """Where speed is lost: the time of every layer beside its work, and what fewer channels bring."""
 
 from collections.abc import Generator, Sequence
+from math import log10
 from typing import TypeVar
 
 from pruning_core.figures.teaching import Series
@@ -149,15 +150,20 @@ def _layers(scene: Scene) -> Picture:
         )
     worked = sum(ms for ms, macs in zip(own["ms"], millions, strict=True) if macs)
     end = max(millions)
-    line = Series(
-        words("pictures.layers.line"), [0, worked * end / sum(millions)], [0, end], look=2
-    )
+    along = [end * place / 40 for place in range(1, 41)]
+    slope = worked / sum(millions)
+    line = Series(words("pictures.layers.line"), [slope * one for one in along], along, look=2)
     x, y = words("pictures.layers.x"), words("pictures.layers.y")
     caption = Caption(
         words("pictures.layers.finding", **pictures.numbers_of(scene)),
         words("pictures.layers.subject"),
     )
-    figure = teaching.points(series, teaching.Axes(x, y), caption, scene.colours, line=line)
+    lowest = min(low for low, _ in own["spread"]) / 1.5
+    highest = max(high for _, high in own["spread"]) * 1.3
+    axes = teaching.Axes(
+        x, y, (-0.12 * end, 1.3 * end), (log10(lowest), log10(highest)), log_y=True
+    )
+    figure = teaching.points(series, axes, caption, scene.colours, line=line)
     table = {
         words("pictures.layers.layer"): own["layers"],
         x: millions,
