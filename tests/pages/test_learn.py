@@ -21,6 +21,7 @@ from pruning_core.lessons.lesson import (
 )
 from pruning_core.lessons.texts import LANGUAGES, Words
 from pruning_core.runs import coursework
+from pruning_core.runs.bench import Outcome
 from tests.lesson_play import nearest, wrong
 
 KEYS = list(LESSONS)
@@ -196,6 +197,59 @@ def test_another_language_keeps_what_was_done(learn):
     assert app.header[0].value == Words("zh", "threshold")("title")
     assert app.slider(key="learn.threshold.do.zh").value == 0.1
     assert r"0\.2" in texts(app)
+
+
+class OneAnswer:
+    """A bench that says the same of every question."""
+
+    def __init__(self, outcome):
+        self.outcome, self.asked = outcome, []
+
+    def ask(self, question, _owner=""):
+        self.asked.append(question)
+        return self.outcome
+
+    def look(self, _):
+        return self.outcome
+
+    def forget(self, _):
+        pass
+
+    def cancel(self, _):
+        self.outcome = Outcome("cancelled")
+
+
+def test_tries_are_measured_beside_the_page_and_go_on_a_board(learn, monkeypatch):
+    lesson, bench = LESSONS["budget"], OneAnswer(Outcome("running", 0.5))
+    example = expected(lesson)["facts"]["example"]
+    monkeypatch.setattr("pages.common.measuring.bench", lambda: bench)
+    app = learn(lesson="budget")
+    put(app, "budget", "guess", "en", lesson.guess, "erk")
+    app.button(key="learn_commit").click()
+    ran(app)
+    app.button(key="learn_attempt").click()
+    ran(app)
+    app.button(key="learn_give_up").click()
+    ran(app)
+    bench.outcome = Outcome("running", 0.5)
+    put(app, "budget", "do", "en", lesson.do, example["value"])
+    app.button(key="learn_attempt").click()
+    ran(app)
+    assert [one.settings["attempt"] for one in bench.asked] == [[0] * 4, example["value"]]
+    assert app.button(key="learn_reveal").disabled
+    bench.outcome = Outcome("done", answer={"found": example})
+    ran(app)
+    assert app.session_state["_course_tries"]["budget"] == [example]
+    assert app.button(key="learn_attempt").disabled  # this position is on the board already
+    assert not app.button(key="learn_reveal").disabled
+    put(app, "budget", "do", "en", lesson.do, [0, 0, 90, 0])
+    bench.outcome = Outcome("failed", text="no memory")
+    app.button(key="learn_attempt").click()
+    ran(app)
+    assert "no memory" in app.warning[-1].value
+    next(one for one in app.button if "restart" in (one.icon or "")).click()
+    ran(app)
+    assert len(app.session_state["_course_tries"]["budget"]) == 1  # the board stays
 
 
 def test_starting_over_forgets_the_prediction(learn):

@@ -174,8 +174,9 @@ def _pictures(scene: Scene) -> Sequence[Picture]:
     if scene.revealed:
         series = [
             Series(
-                words(f"guess.options.{criterion}")
-                + (words("pictures.predicted") if criterion == scene.guess else ""),
+                words("pictures.predicted", name=words(f"guess.options.{criterion}"))
+                if criterion == scene.guess
+                else words(f"guess.options.{criterion}"),
                 facts["curves"][criterion],
                 facts["counts"],
                 look,

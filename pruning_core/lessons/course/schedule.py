@@ -113,7 +113,7 @@ def _curves(scene: Scene, what: str, before: float) -> list[Series]:
         own = scene.facts["curves"][scene.value][way]
         name = scene.words(f"guess.options.{way}")
         if scene.revealed:
-            name += scene.words("pictures.place", place=places[way])
+            name = scene.words("pictures.place", name=name, place=places[way])
         found.append(Series(name, [before, *own[what]], [0, *own["epochs"]], look))
     return found
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from math import log10
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pruning_core.figures.teaching import Series
 from pruning_core.lessons import lab, pictures
@@ -57,7 +57,8 @@ def _measure() -> Measuring:
     from pruning_core.tracing.trace import trace
 
     own = lab.subject(_MODEL)
-    modules, forms = {}, {}
+    modules: dict[str, Any] = {}
+    forms: dict[str, dict[str, Any]] = {}
     for place, form in enumerate(_FORMS):
         modules[form] = lab.pruned(_planned(form)).module
         network = trace(modules[form], own.model.inputs)
