@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
@@ -25,11 +26,11 @@ HIDEABLE: Final = ("contents", "language", "why", "check", "on")
 _LANGUAGE: Final = "_course_language"
 _LESSON: Final = "_course_lesson"
 _PROGRESS: Final = "_course_progress"
-_TRIES: Final = "_course_tries"
 _LONGEST: Final = 200
 _LONGEST_KEPT: Final = 500_000
 _KEPT: Final = "course_progress"
 _MOST_ANSWERS: Final = 50
+_MOST_TRIES: Final = 100
 _VERDICTS: Final = ("right", "near", "far")
 SHOWN: Final = "_course_is_shown"
 """Set while the page of the course is shown; see :func:`pages.common.shell.run`."""
@@ -119,9 +120,10 @@ def progress(key: str) -> dict[str, Any]:
 
 
 def restart(key: str) -> None:
-    """Forget what was done in a lesson, also where it is kept."""
+    """Forget what was done in a lesson, also where it is kept; what was handed in stays."""
+    tried = tries(key)
     progress(key).clear()
-    note(key, answers=[])
+    note(key, answers=[], tries=tried)
     for name in list(st.session_state):
         if str(name).startswith(f"learn.{key}."):
             del st.session_state[name]
@@ -167,11 +169,12 @@ def _fitting(lesson: "Lesson", own: dict[str, Any]) -> dict[str, Any]:
     from pruning_core.lessons.lesson import accepted
 
     guess = accepted(lesson.guess, own.get("guess")) if own.get("guessed") else None
+    known = {"answers": [], "tries": _fitting_tries(lesson, own)}
     if guess is None:
-        return {"answers": []}
-    found: dict[str, Any] = {"guess": guess, "guessed": True, "answers": []}
+        return known
+    found: dict[str, Any] = {**known, "guess": guess, "guessed": True}
     value = accepted(lesson.do, own.get("value"))
-    if value is None:
+    if value is None or (lesson.attempt is not None and not found["tries"]):
         return found
     found |= {"value": value, "revealed": bool(own.get("revealed"))}
     found["truth"] = accepted(lesson.guess, own.get("truth"))
@@ -185,6 +188,20 @@ def _fitting(lesson: "Lesson", own: dict[str, Any]) -> dict[str, Any]:
                 {"answer": given, "right": one.get("right") is True, "value": at}
             )
     found["done"] = bool(found["answers"]) and own.get("done") is True
+    return found
+
+
+def _fitting_tries(lesson: "Lesson", own: dict[str, Any]) -> "list[Facts]":
+    """Return those of the kept tries that are positions of the control with their numbers."""
+    from pruning_core.lessons.lesson import accepted
+
+    found: list[Facts] = []
+    kept = own.get("tries") if lesson.attempt is not None else None
+    for one in kept[:_MOST_TRIES] if isinstance(kept, list) else ():
+        value = accepted(lesson.do, one.get("value")) if isinstance(one, dict) else None
+        numbers = [one.get(name) for name in lesson.tried] if value is not None else [None]
+        if all(isinstance(number, int | float) and isfinite(number) for number in numbers):
+            found.append({**dict(zip(lesson.tried, numbers, strict=True)), "value": value})
     return found
 
 
@@ -302,7 +319,8 @@ def attempt(lesson: "Lesson") -> Outcome | None:
     if found.state == "done":
         value = known.pop("attempt")
         if not was_tried(lesson.key, value):
-            tries(lesson.key).append({**found.answer["found"], "value": value})
+            tried = {**found.answer["found"], "value": value}
+            note(lesson.key, tries=[*tries(lesson.key), tried][-_MOST_TRIES:])
         return None
     return found
 
@@ -315,9 +333,9 @@ def give_up(lesson: "Lesson") -> None:
 
 
 def tries(key: str) -> "list[Facts]":
-    """Return what came of the positions handed in; starting a lesson over does not forget them."""
-    known: dict[str, list[Facts]] = st.session_state.setdefault(_TRIES, {})
-    return known.setdefault(key, [])
+    """Return what came of the positions handed in, the first first."""
+    found: list[Facts] = progress(key).setdefault("tries", [])
+    return found
 
 
 def was_tried(key: str, value: Any) -> bool:

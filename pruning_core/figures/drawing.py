@@ -245,7 +245,9 @@ def _lying(
     """Draw bars that begin at the left, with their numbers at the end."""
     offset, share = place
     parts = []
-    for at, value, text in zip(trace["y"], trace["x"], trace["text"], strict=True):
+    for number, (at, value, text) in enumerate(
+        zip(trace["y"], trace["x"], trace["text"], strict=True)
+    ):
         if np.isnan(value):
             continue
         ends = sorted((x(0.0), x(float(value))))
@@ -254,8 +256,22 @@ def _lying(
         parts.append(
             _box(ends[0], middle - thick / 2, ends[1] - ends[0], thick, _fill(trace, name))
         )
-        parts.append(_text(ends[1] + 5, middle + 4, str(text), "start"))
+        at_end = _whiskers(trace, "error_x", number, x) if trace.get("error_x") else None
+        if at_end is not None:
+            parts.append(_line((at_end[0], middle), (at_end[1], middle), trace["error_x"]["color"]))
+        right = ends[1] if at_end is None else max(ends[1], at_end[1])
+        parts.append(_text(right + 5, middle + 4, str(text), "start"))
     return "".join(parts)
+
+
+def _whiskers(
+    trace: Mapping[str, Any], which: str, number: int, axis: _Axis
+) -> tuple[float, float]:
+    """Return both ends of the spread of a value, in pixels."""
+    value = float(trace[which[-1]][number])
+    error = trace[which]
+    low, high = value - float(error["arrayminus"][number]), value + float(error["array"][number])
+    return axis(low), axis(high)
 
 
 def _standing(
@@ -310,8 +326,18 @@ def _curve(trace: Mapping[str, Any], x: _Axis, y: _Axis) -> str:
             f'<path d="{path}" fill="none" stroke="{line["color"]}" '
             f'stroke-width="{line.get("width", 2)}" stroke-dasharray="{dash}"/>'
         )
+    if trace.get("error_y"):
+        for number, point in enumerate(points):
+            if point is not None:
+                low, high = _whiskers(trace, "error_y", number, y)
+                parts.append(_line((point[0], low), (point[0], high), trace["error_y"]["color"]))
     if "markers" in trace["mode"]:
         parts += [_mark(trace, *point) for point in points if point is not None]
+    if "text" in trace["mode"]:
+        for point, text, side in zip(points, trace["text"], trace["textposition"], strict=True):
+            if point is not None:
+                away, anchor = (-8, "end") if "left" in side else (8, "start")
+                parts.append(_text(point[0] + away, point[1] + 4, _plain(str(text)), anchor))
     return "".join(parts)
 
 

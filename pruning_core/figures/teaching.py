@@ -20,6 +20,7 @@ _DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "x")
 _PATTERNS: Final = ("", PRUNED_PATTERN, ".", "x", "-")
 _ROW: Final = 26
+_LOG_TICKS: Final = [a * 10.0**b for b in range(-4, 4) for a in (1, 2, 5)]
 _MOST_CROSSES: Final = 600
 _FEW: Final = 8
 
@@ -136,6 +137,7 @@ def bars(
             text=["" if np.isnan(value) else format(value, form) for value in values],
             textposition="inside" if one.spread else "outside",  # whiskers lie at the end
             insidetextanchor="start",
+            constraintext="none",
             cliponaxis=False,
             marker={
                 "color": _colour(one.look, colours),
@@ -285,7 +287,9 @@ def points(
     if axes.y_range:
         y["range"] = list(axes.y_range)
     if axes.log_y:
-        y |= {"type": "log", "dtick": "D2"}
+        low, high = axes.y_range or (-np.inf, np.inf)
+        ticks = [tick for tick in _LOG_TICKS if low <= np.log10(tick) <= high]
+        y |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     finish(figure, colours, caption, height=height, x=x, y=y)
     return _legend(figure, len(series) > 1 or line is not None)
 

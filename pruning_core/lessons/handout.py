@@ -122,7 +122,8 @@ def _pictures(lesson: Lesson, words: Words, facts: Facts, *, revealed: bool) -> 
     from pruning_core.figures.palette import LIGHT
 
     value = done_at(lesson, facts) if revealed else positions(lesson.do)[0]
-    scene = Scene(all_facts(lesson, facts, value), value, None, revealed, words, LIGHT)
+    found = all_facts(lesson, facts, value, None if revealed else ())
+    scene = Scene(found, value, None, revealed, words, LIGHT)
     parts = []
     for picture in lesson.pictures(scene):
         drawn = svg(picture.figure, name=f"{picture.name}-{int(revealed)}")

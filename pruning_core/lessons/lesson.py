@@ -134,6 +134,8 @@ def positions(control: Control) -> list[Any]:
             return [round(low + step * k, 9) for k in range(round((high - low) / step) + 1)]
         case Order(options):
             return [list(options)]
+        case Members(n):
+            return [list(range(k)) for k in range(n + 1)]
     return [one for one in (first_value(control), list(control.solution)) if one]
 
 
@@ -224,7 +226,9 @@ class Lesson:
         expected: Names of the numbers that teachers are told.
         reached: All facts -> whether what was to be done is done; None: any position will do.
         attempt: Measures, beside the page, a position that the learner hands in; what comes of it
-            is in the facts as ``tries``, the first first. None where there is nothing to hand in.
+            is in the facts as ``tries``, the first first, and ``example`` is one that solves it.
+            None where there is nothing to hand in.
+        tried: Names of the numbers that come of an attempt.
         is_long: Measured beside the page and kept on disk.
         is_timed: Measures times, so nothing else is measured meanwhile.
         is_exact: Its numbers are counted from weights and shapes; nothing depends on samples.
@@ -245,6 +249,7 @@ class Lesson:
     expected: tuple[str, ...]
     reached: Callable[[Facts], bool] | None = None
     attempt: Callable[[Any], Measuring] | None = None
+    tried: tuple[str, ...] = ()
     is_long: bool = False
     is_timed: bool = False
     is_exact: bool = False
@@ -277,29 +282,29 @@ def measured(lesson: Lesson) -> Facts:
     return run_to_end(lesson.measure())
 
 
-def examples(lesson: Lesson, facts: Facts) -> list[Facts]:
-    """Return what is handed in by someone who solves the lesson; nothing where no tries are."""
-    return [] if lesson.attempt is None else [facts["example"]]
-
-
 def done_at(lesson: Lesson, facts: Facts) -> Any:
     """Return the first position of the control at which what was to be done is done."""
     first = [lesson.do.start] if isinstance(lesson.do, Number) else []
     return next(
         value
         for value in (*first, *positions(lesson.do))
-        if lesson.reached is None or lesson.reached(all_facts(lesson, facts, value, examples(lesson, facts)))
+        if lesson.reached is None or lesson.reached(all_facts(lesson, facts, value))
     )
 
 
-def all_facts(lesson: Lesson, facts: Facts, value: Any, tries: Sequence[Facts] = ()) -> Facts:
+def all_facts(
+    lesson: Lesson, facts: Facts, value: Any, tries: Sequence[Facts] | None = None
+) -> Facts:
     """Return the facts together with those at the position ``value`` of the control.
 
     Args:
         lesson: What they are of.
         facts: What does not depend on the control.
         value: Position of the control.
-        tries: What came of the positions that were handed in, where a lesson takes them.
+        tries: What came of the positions that were handed in, where a lesson takes them; None means
+            that of the example, which solves it.
     """
-    known = facts if lesson.attempt is None else {**facts, "tries": list(tries)}
+    known = facts
+    if lesson.attempt is not None:
+        known = {**facts, "tries": [facts["example"]] if tries is None else list(tries)}
     return {**known, **lesson.act(known, value)}

@@ -4,6 +4,7 @@ import time
 
 from pruning_core.lessons.lesson import (
     Choice,
+    Members,
     Number,
     Numbers,
     Order,
@@ -84,7 +85,10 @@ class Player:
         settle(self.page)
         value = done_at(self.lesson, facts)
         self._put("do", self.lesson.do, value)
-        until(self._button("learn_reveal").is_enabled, bool)
+        if self.lesson.attempt is not None:
+            assert self._button("learn_reveal").is_disabled()
+            self.press("learn_attempt")
+        until(self._button("learn_reveal").is_enabled, bool, seconds=200)
         settle(self.page)
         self.look("do")
         self.press("learn_reveal")
@@ -155,6 +159,8 @@ class Player:
                 self._choose(self._box(part), options.index(value))
             case Order(options):
                 self._order(part, control, value)
+            case Members():
+                self._tick(self._box(part), value)
             case Numbers(names=names):
                 for name, number in zip(names, value, strict=True):
                     self._slide(self._box(part, name), control.step, number)
@@ -178,6 +184,16 @@ class Player:
             else:
                 self.page.keyboard.press("ArrowRight")
         raise AssertionError(f"option {place} cannot be chosen")
+
+    def _tick(self, box, wanted):
+        """Choose some of the numbers that lie side by side."""
+        for done, number in enumerate(wanted, start=1):
+            option = box.get_by_role("button", name=str(number), exact=True)
+            reach(self.page, option)
+            self.page.keyboard.press(" ")
+            chosen = box.locator("[data-testid=stBaseButton-pillsActive]")
+            until(chosen.count, lambda count, done=done: count == done)
+            settle(self.page)
 
     def _order(self, part, control, wanted):
         """Choose all options, one after the other, by typing what they are called."""

@@ -16,7 +16,7 @@ from pruning_core.runs.bench_worker import Bench
 from pruning_core.runs.pipeline import execute
 
 
-def at(key, value, tries=()):
+def at(key, value, tries=None):
     """All facts of a lesson at a position; what takes long as it was measured for teachers."""
     lesson = LESSONS[key]
     kept = expected(lesson)
@@ -154,7 +154,7 @@ def test_the_best_try_keeps_the_budget_before_it_keeps_the_accuracy():
     assert not lesson.reached(facts)
     good = {**small, "after": 1.0}
     assert lesson.reached(at("budget", [0, 0, 0, 0], [large, small, good]))
-    assert not lesson.reached(at("budget", [0, 0, 0, 0]))
+    assert not lesson.reached(at("budget", [0, 0, 0, 0], []))
 
 
 def test_a_try_that_is_handed_in_is_pruned_trained_and_measured():

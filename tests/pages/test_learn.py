@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from pages.common import course
 from pruning_core.lessons import LESSONS, in_order
@@ -98,9 +99,8 @@ def test_a_lesson_goes_from_prediction_to_check(learn, key):
     assert not [button for button in app.button if button.key == "learn_reveal"]
 
     facts = course.record(lesson).facts
-    tried = examples(lesson, facts)
     position = done_at(lesson, facts)
-    found = all_facts(lesson, facts, position, tried)
+    found = all_facts(lesson, facts, position)
     truth = lesson.truth(found)
     guess = nearest(lesson.guess, truth) if guesses_right else wrong(lesson.guess, truth)
     put(app, key, "guess", first, lesson.guess, guess)
@@ -113,7 +113,7 @@ def test_a_lesson_goes_from_prediction_to_check(learn, key):
         assert app.button(key="learn_reveal").disabled
     if lesson.attempt is not None:
         assert not app.button(key="learn_attempt").disabled
-        course_tries(app, key, tried)
+        app.session_state["_course_progress"][key]["tries"] = found["tries"]
     put(app, key, "do", first, lesson.do, position)
     assert not app.button(key="learn_reveal").disabled
     app.button(key="learn_reveal").click()
@@ -239,7 +239,7 @@ def test_tries_are_measured_beside_the_page_and_go_on_a_board(learn, monkeypatch
     assert app.button(key="learn_reveal").disabled
     bench.outcome = Outcome("done", answer={"found": example})
     ran(app)
-    assert app.session_state["_course_tries"]["budget"] == [example]
+    assert app.session_state["_course_progress"]["budget"]["tries"] == [example]
     assert app.button(key="learn_attempt").disabled  # this position is on the board already
     assert not app.button(key="learn_reveal").disabled
     put(app, "budget", "do", "en", lesson.do, [0, 0, 90, 0])
@@ -249,7 +249,29 @@ def test_tries_are_measured_beside_the_page_and_go_on_a_board(learn, monkeypatch
     assert "no memory" in app.warning[-1].value
     next(one for one in app.button if "restart" in (one.icon or "")).click()
     ran(app)
-    assert len(app.session_state["_course_tries"]["budget"]) == 1  # the board stays
+    known = app.session_state["_course_progress"]["budget"]
+    assert known["tries"] == [example]  # the board stays
+    assert not known.get("guessed")
+
+
+def test_what_a_browser_kept_of_tries_is_taken_over_where_it_fits():
+    good = {"size": 24.0, "before": 3, "after": 0.5, "value": [0, 30, 79, 20]}
+    bad = [{**good, "size": "x"}, {**good, "value": "x"}, {"value": [0, 0, 0, 0]}, 7, None]
+    own = {"when": "2026-01-01T00:00:00+00:00", "guessed": True, "guess": "erk", "answers": []}
+    own |= {"value": [0, 0, 0, 0], "revealed": True, "tries": [good, *bad]}
+    script = AppTest.from_function(taken_over, args=(json.dumps({"budget": own}),)).run()
+    assert not script.exception
+    known = script.session_state["_course_progress"]["budget"]
+    assert (known["tries"], known["revealed"]) == ([good], True)
+    own["tries"] = bad
+    script = AppTest.from_function(taken_over, args=(json.dumps({"budget": own}),)).run()
+    assert "revealed" not in script.session_state["_course_progress"]["budget"]
+
+
+def taken_over(text):
+    from pages.common import course
+
+    course.restore(text)
 
 
 def test_starting_over_forgets_the_prediction(learn):

@@ -90,6 +90,7 @@ def _measure() -> Measuring:
     return {
         "solvers": found,
         "example": example,
+        **{f"example_{name}": example[name] for name in ("size", "before", "after")},
         "best": min(found, key=lambda solver: found[solver]["after"]),
         "dense": lab.dense(_MODEL, _N),
         "n": _N,
@@ -210,12 +211,13 @@ LESSONS.add(
         expected=(
             *("dense", "n", "best"),
             *(f"{solver}_{when}" for solver in _SOLVERS for when in ("before", "after")),
-            "example",
+            *("example_size", "example_before", "example_after"),
         ),
         reached=lambda facts: any(
             _is_within(one) and one["after"] <= _LOSS + 1e-9 for one in facts["tries"]
         ),
         attempt=_attempt,
+        tried=("size", "before", "after"),
         is_long=True,
     ),
 )

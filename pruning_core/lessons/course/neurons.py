@@ -26,7 +26,7 @@ _CRITERIA = ("mean_output", "outgoing_weight")
 _N = 100
 _GONE = (0, 10, 20, 30, 40, 50, 60, 70, 80)
 _ASKED, _WANTED = 40, 8
-_SHOWN = 100
+_SHOWN = 32
 
 
 def _ranked(criterion: str, n_gone: int) -> Recipe:
@@ -108,9 +108,7 @@ def _matrices(scene: Scene) -> Picture:
     figure = teaching.cells(
         [
             teaching.Panel(name, own, gone, width)
-            for name, own, gone, width in zip(
-                names, values, removed, (0.44, 0.12, 0.44), strict=True
-            )
+            for name, own, gone, width in zip(names, values, removed, (0.3, 0.1, 0.6), strict=True)
         ],
         Caption(
             words("pictures.matrices.finding", gone=facts["gone"], units=facts["units"]),

@@ -112,7 +112,7 @@ def _curves(scene: Scene, what: str, before: float) -> list[Series]:
     for way, look in (("oneshot", 1), ("rounds", 3), ("gradual", 0)):
         own = scene.facts["curves"][scene.value][way]
         name = scene.words(f"guess.options.{way}")
-        if scene.revealed:
+        if scene.revealed and places:
             name = scene.words("pictures.place", name=name, place=places[way])
         found.append(Series(name, [before, *own[what]], [0, *own["epochs"]], look))
     return found

@@ -243,7 +243,10 @@ LESSONS.add(
         pictures=_pictures,
         check=Check(Number(low=0, high=100, step=1, start=0, near=2), lambda facts: facts["idle"]),
         recipe=_recipe,
-        expected=("half_macs", "half_speed", "odd_saved", "odd_speed", "odd_verdict", "batch"),
+        expected=(
+            *("half_macs", "half_speed", "half_low", "half_high"),
+            *("odd_saved", "odd_speed", "odd_low", "odd_high", "batch"),
+        ),
         reached=lambda facts: facts["form"] == "half",
         is_long=True,
         is_timed=True,
