@@ -326,19 +326,32 @@ def _curve(trace: Mapping[str, Any], x: _Axis, y: _Axis) -> str:
             f'<path d="{path}" fill="none" stroke="{line["color"]}" '
             f'stroke-width="{line.get("width", 2)}" stroke-dasharray="{dash}"/>'
         )
-    if trace.get("error_y"):
-        for number, point in enumerate(points):
-            if point is not None:
-                low, high = _whiskers(trace, "error_y", number, y)
-                parts.append(_line((point[0], low), (point[0], high), trace["error_y"]["color"]))
+    there = [(number, point) for number, point in enumerate(points) if point is not None]
+    parts += _spreads(trace, there, y)
     if "markers" in trace["mode"]:
-        parts += [_mark(trace, *point) for point in points if point is not None]
+        parts += [_mark(trace, *point) for _, point in there]
     if "text" in trace["mode"]:
-        for point, text, side in zip(points, trace["text"], trace["textposition"], strict=True):
-            if point is not None:
-                away, anchor = (-8, "end") if "left" in side else (8, "start")
-                parts.append(_text(point[0] + away, point[1] + 4, _plain(str(text)), anchor))
+        parts += _labels(trace, there)
     return "".join(parts)
+
+
+def _spreads(
+    trace: Mapping[str, Any], points: Sequence[tuple[int, tuple[float, float]]], y: _Axis
+) -> Iterator[str]:
+    """Draw the spread of each value that has one."""
+    for number, (across, _) in points if trace.get("error_y") else ():
+        low, high = _whiskers(trace, "error_y", number, y)
+        yield _line((across, low), (across, high), trace["error_y"]["color"])
+
+
+def _labels(
+    trace: Mapping[str, Any], points: Sequence[tuple[int, tuple[float, float]]]
+) -> Iterator[str]:
+    """Write the label of each point beside it."""
+    for number, (across, down) in points:
+        is_left = "left" in trace["textposition"][number]
+        away, anchor = (-8, "end") if is_left else (8, "start")
+        yield _text(across + away, down + 4, _plain(str(trace["text"][number])), anchor)
 
 
 def _mark(trace: Mapping[str, Any], x: float, y: float) -> str:
