@@ -121,9 +121,9 @@ def progress(key: str) -> dict[str, Any]:
 
 def restart(key: str) -> None:
     """Forget what was done in a lesson, also where it is kept; what was handed in stays."""
-    tried = tries(key)
+    handed_in = {name: one for name, one in progress(key).items() if name == "tries"}
     progress(key).clear()
-    note(key, answers=[], tries=tried)
+    note(key, answers=[], **handed_in)
     for name in list(st.session_state):
         if str(name).startswith(f"learn.{key}."):
             del st.session_state[name]
@@ -169,12 +169,14 @@ def _fitting(lesson: "Lesson", own: dict[str, Any]) -> dict[str, Any]:
     from pruning_core.lessons.lesson import accepted
 
     guess = accepted(lesson.guess, own.get("guess")) if own.get("guessed") else None
-    known = {"answers": [], "tries": _fitting_tries(lesson, own)}
+    known: dict[str, Any] = {"answers": []}
+    if lesson.attempt is not None:
+        known["tries"] = _fitting_tries(lesson, own)
     if guess is None:
         return known
-    found: dict[str, Any] = {**known, "guess": guess, "guessed": True}
+    found = {**known, "guess": guess, "guessed": True}
     value = accepted(lesson.do, own.get("value"))
-    if value is None or (lesson.attempt is not None and not found["tries"]):
+    if value is None or found.get("tries") == []:
         return found
     found |= {"value": value, "revealed": bool(own.get("revealed"))}
     found["truth"] = accepted(lesson.guess, own.get("truth"))
@@ -196,7 +198,7 @@ def _fitting_tries(lesson: "Lesson", own: dict[str, Any]) -> "list[Facts]":
     from pruning_core.lessons.lesson import accepted
 
     found: list[Facts] = []
-    kept = own.get("tries") if lesson.attempt is not None else None
+    kept = own.get("tries")
     for one in kept[:_MOST_TRIES] if isinstance(kept, list) else ():
         value = accepted(lesson.do, one.get("value")) if isinstance(one, dict) else None
         numbers = [one.get(name) for name in lesson.tried] if value is not None else [None]
