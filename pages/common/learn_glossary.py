@@ -29,6 +29,7 @@ LESSONS: Final[Mapping[str, str]] = {
     "granularity": "granularity",
     "coupled": "coupling",
     "group": "coupling",
+    "neuron": "neurons",
     "theoretical speed-up": "square",
     "reversed": "baselines",
     "criterion": "criteria",
@@ -41,10 +42,13 @@ LESSONS: Final[Mapping[str, str]] = {
     "learning rate": "recovery",
     "penalty": "l1",
     "proximal step": "l1",
+    "gradual pruning": "schedule",
+    "schedule": "schedule",
     "lottery ticket": "ticket",
     "rewound": "ticket",
     "head": "heads",
     "hidden unit": "heads",
+    "time share": "speed",
     "flipped example": "classes",
 }
 
