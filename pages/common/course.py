@@ -211,6 +211,10 @@ def results() -> "Mapping[str, list[Any]]":
         if not known.get("guessed"):
             continue
         answers = known["answers"]
+        first: dict[str, bool] = {}
+        for answer in answers:
+            first.setdefault(answer.get("check", ""), answer["right"])
+        score = f"{sum(first.values())} / {len(first)}"
         row = {
             "learner": learner(),
             "lesson": key,
@@ -220,7 +224,7 @@ def results() -> "Mapping[str, list[Any]]":
             "verdict": known.get("verdict", ""),
             "control": _told(known.get("value")),
             "answers": "; ".join(_told(answer["answer"]) for answer in answers),
-            "right": bool(known.get("done")),
+            "right": score if len(first) > 1 else bool(known.get("done")),
             "attempts": len(answers),
             "time": known.get("when", ""),
         }
