@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pruning_core.lessons.lesson import Check, Facts, HandIn
     from pruning_core.planning.recipe import Recipe
 
-_MARKS: Final = {True: " ✓", False: " ✗", None: ""}
+_MARKS: Final = {(True, True): " ✓", (False, True): " ✗✓", (False, False): " ✗"}
+"""By the first answer and the last one."""
 
 
 def show(
@@ -43,7 +44,9 @@ def _choose(lesson: "Lesson") -> int:
     from pruning_core.lessons.lesson import score
 
     frame, known = course.frame(), course.progress(lesson.key)
+    last = {one["check"]: bool(one["right"]) for one in known["answers"]}
     first = score(lesson.checks, known["answers"])
+    marks = {name: _MARKS[right, last[name]] for name, right in first.items()}
     key = f"learn.{lesson.key}.question"
     places = {str(place + 1): place for place in range(len(lesson.checks))}
     st.session_state[key] = str(known.get("question", 0) + 1)
@@ -54,7 +57,7 @@ def _choose(lesson: "Lesson") -> int:
     st.segmented_control(
         frame("test.question"),
         list(places),
-        format_func=lambda name: f"{name}{_MARKS[first.get(lesson.checks[places[name]].key)]}",
+        format_func=lambda name: name + marks.get(lesson.checks[places[name]].key, ""),
         required=True,
         key=key,
         on_change=lambda: state.attempt(go),

@@ -27,6 +27,8 @@ _LESSON = Distillation(temperature=4.0, alpha=0.9)
 _INT8 = Quantisation(kind="static", samples=256)
 _TAUGHT: Mapping[str, Distillation | None] = {"none": None, "labels": None, "teacher": _LESSON}
 
+_LOOKS: Mapping[str, int] = {"none": 2, "labels": 1, "teacher": 0}
+
 
 def _planned(way: str) -> Recipe:
     return Recipe(
@@ -109,7 +111,7 @@ def _pictures(scene: Scene) -> Sequence[Picture]:
     words, facts = scene.words, scene.facts
     ways = _WAYS if scene.revealed else (scene.value,)
     series = [
-        Series(words(f"do.options.{way}"), facts["accuracies"][way], look=_WAYS.index(way))
+        Series(words(f"do.options.{way}"), facts["accuracies"][way], look=_LOOKS[way])
         for way in ways
     ]
     steps = [words(f"pictures.{step}") for step in _STEPS]

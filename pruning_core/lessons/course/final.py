@@ -139,9 +139,9 @@ def _pictures(scene: Scene) -> Sequence[Picture]:
         Series("PyTorch", own["torch"], look=2),
         Series("onnxruntime", own["onnx"], look=0),
     ]
-    classes = [str(number) for number in range(len(own["torch"]))]
-    low = min(0.0, *own["torch"])
-    reach = (1.25 * low, 1.25 * max(own["torch"]))
+    classes = [words("pictures.class", number=number) for number in range(len(own["torch"]))]
+    low, high = min(0.0, *own["torch"]), max(0.0, *own["torch"])
+    reach = (low - 0.2 * (high - low), high + 0.2 * (high - low))
     return [
         pictures.bars(scene, "logits", classes, logits, form=".4f", x_range=reach),
         pictures.bars(scene, "counted", labels, counted),
@@ -293,7 +293,7 @@ _QUESTIONS = (
         again="automating",
     ),
     Check(
-        Number(low=-20, high=100, step=0.1, start=0, near=1.5),
+        Number(low=-20, high=100, step=0.1, start=0, near=2.0),
         lambda facts: facts["gain"],
         key="recovery",
         begin=_OWN,
