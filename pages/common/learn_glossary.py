@@ -46,6 +46,10 @@ LESSONS: Final[Mapping[str, str]] = {
     "head": "heads",
     "hidden unit": "heads",
     "flipped example": "classes",
+    "distillation": "combining",
+    "int8 file": "combining",
+    "Pareto front": "automating",
+    "budget": "automating",
 }
 
 

@@ -311,13 +311,13 @@ def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -
     answers = known["answers"]
     last = answers[-1]["answer"] if answers else first_value(control)
     unit = words("check.unit") if "check.unit" in words else ""
+    asked = words("check.ask", **learn_controls.plain(found, words))
     key = f"learn.{lesson.key}.check.{course.language()}"
     answer = learn_controls.draw(
         control,
         words,
         "check",
-        label=words("check.ask", **learn_controls.plain(found, words))
-        + (f" ({unit})" if unit else ""),
+        label=asked + (f" ({unit})" if unit else ""),
         key=key,
         value=last,
         disabled=done,

@@ -77,9 +77,8 @@ def _question(
     frame, known, check = course.frame(), course.progress(lesson.key), lesson.checks[number]
     own = [one for one in known["answers"] if one.get("check") == check.key]
     done = bool(own) and own[-1]["right"]
-    st.markdown(
-        f"**{number + 1}.** {prose(words(f'{check.key}.ask', **learn_controls.plain(found, words)))}"
-    )
+    asked = words(f"{check.key}.ask", **learn_controls.plain(found, words))
+    st.markdown(f"**{number + 1}.** {prose(asked)}")
     if check.begin is not None:
         begin, (view, layer) = check.begin(found), check.place
         st.button(
@@ -93,7 +92,7 @@ def _question(
     else:
         _answer(lesson, words, check, found, own[-1]["answer"] if own else None, done=done)
     if own:
-        _told(words, check, {**found, **own[-1].get("facts", {})}, right=own[-1]["right"])
+        _told(words, check, {**found, **own[-1].get("facts", {})}, right=done)
     if own and number + 1 < len(lesson.checks):
         st.button(
             frame("test.next"),
@@ -183,7 +182,10 @@ def _note(lesson: "Lesson", check: "Check", answer: "Mapping[str, Any]") -> None
 def _told(words: Words, check: "Check", found: "Facts", *, right: bool) -> None:
     """Say what came of the last answer."""
     how = "right" if right else "wrong"
-    text = prose(words(f"{check.key}.{how}", **learn_controls.plain(found, words)))
+    try:
+        text = prose(words(f"{check.key}.{how}", **learn_controls.plain(found, words)))
+    except KeyError:
+        text = ""  # a reload keeps whether a plan was right, not what was counted in it
     box = st.success if right else st.warning
     box(course.frame()(f"check.{how}", text=text))
 
