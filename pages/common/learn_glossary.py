@@ -49,7 +49,6 @@ LESSONS: Final[Mapping[str, str]] = {
     "distillation": "combining",
     "int8 file": "combining",
     "Pareto front": "automating",
-    "budget": "automating",
 }
 
 
