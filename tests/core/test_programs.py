@@ -90,6 +90,22 @@ def test_a_recurrent_program_for_one_sample_takes_several(tmp_path, kind):
         assert torch.allclose(load_model(f"program:{path}").module(x), module(x), atol=1e-6)
 
 
+def test_a_path_is_enough_to_name_a_file_or_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.pt2", "net.pth", "net.safetensors"):
+        (tmp_path / name).touch()
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").touch()
+    assert identity_of("net.pt2") == "program:net.pt2"
+    assert identity_of("net.pth") == "weights:net.pth"
+    assert (
+        identity_of("net.safetensors@bundled:lenet_5") == "weights:net.safetensors@bundled:lenet_5"
+    )
+    assert identity_of("bert") == "transformers:./bert"
+    for same in ("bundled:lenet_5", "mine:build", "python:mine.nets:build", "none.pt2"):
+        assert identity_of(same) == same
+
+
 def test_what_is_no_program_or_may_not_run_is_refused(tmp_path):
     path = tmp_path / "net.pt2"
     path.write_bytes(b"PK no program")
