@@ -231,7 +231,7 @@ _QUESTIONS = (
         _SHARE,
         lambda facts: facts["fc1_share"],
         key="cost",
-        begin=_dense(_MLP),
+        begin=_dense(_MLP, "unit"),
         place=("layer", "fc1"),
         again="cost",
     ),
@@ -290,7 +290,7 @@ _QUESTIONS = (
         _solved_budget,
         key="budget",
         begin=_dense(_LENET, "unit"),
-        again="automating",
+        again="budget",
     ),
     Check(
         Number(low=-20, high=100, step=0.1, start=0, near=2.0),
