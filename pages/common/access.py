@@ -99,7 +99,7 @@ def guard_uploads() -> None:
         )
 
     may_upload.is_guard = True  # type: ignore[attr-defined]
-    Runtime.is_active_session = may_upload  # type: ignore[method-assign]
+    Runtime.is_active_session = may_upload  # type: ignore[method-assign, assignment]
 
 
 def _held(runtime: Runtime, session_id: str) -> int:
