@@ -7,6 +7,7 @@ import time
 from typing import Any, Final
 
 import streamlit as st
+from streamlit.runtime.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pruning_core.helpers import TOKEN_VARIABLE
@@ -24,7 +25,7 @@ _lock: Final = threading.Lock()
 
 def check() -> None:
     """Stop the page here unless this visitor may use it."""
-    _guard_uploads()
+    guard_uploads()
     if st.session_state.get(_ALLOWED):
         _remember()
         return
@@ -79,28 +80,29 @@ def _remember() -> None:
             _admitted.add(context.session_id)
 
 
-def _guard_uploads() -> None:
+def guard_uploads() -> None:
     """Let the server refuse files of whoever may not use it, before their bytes are read.
 
     Streamlit asks only whether a session is active, which it is before the token was given.
     """
-    if not st.runtime.exists():
-        return
-    runtime = st.runtime.get_instance()
-    is_active = runtime.is_active_session
+    is_active = Runtime.is_active_session
     if getattr(is_active, "is_guard", False):
         return
 
-    def may_upload(session_id: str) -> bool:
+    def may_upload(runtime: Runtime, session_id: str) -> bool:
         with _lock:
             is_admitted = session_id in _admitted
-        return is_admitted and is_active(session_id) and _held(runtime, session_id) < MOST_HELD
+        return (
+            is_admitted
+            and is_active(runtime, session_id)
+            and _held(runtime, session_id) < MOST_HELD
+        )
 
     may_upload.is_guard = True  # type: ignore[attr-defined]
-    runtime.is_active_session = may_upload  # type: ignore[method-assign]
+    Runtime.is_active_session = may_upload  # type: ignore[method-assign, assignment]
 
 
-def _held(runtime: Any, session_id: str) -> int:
+def _held(runtime: Runtime, session_id: str) -> int:
     """Return the bytes of a visitor's files that the server holds in memory."""
     storage: Any = getattr(runtime.uploaded_file_mgr, "file_storage", {})
     return sum(len(file.data) for file in dict(storage.get(session_id, {})).values())

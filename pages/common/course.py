@@ -183,12 +183,8 @@ def _fitting(lesson: "Lesson", own: dict[str, Any]) -> dict[str, Any]:
     found["verdict"] = own.get("verdict") if own.get("verdict") in _VERDICTS else ""
     answers = own.get("answers")
     for one in answers[:_MOST_ANSWERS] if isinstance(answers, list) else ():
-        given = accepted(lesson.check.control, one.get("answer")) if isinstance(one, dict) else None
-        at = accepted(lesson.do, one["value"]) if given is not None and "value" in one else None
-        if at is not None:
-            found["answers"].append(
-                {"answer": given, "right": one.get("right") is True, "value": at}
-            )
+        fitting = _fitting_answer(lesson, one) if isinstance(one, dict) else None
+        found["answers"] += [fitting] if fitting else []
     found["done"] = bool(found["answers"]) and own.get("done") is True
     return found
 
@@ -205,6 +201,23 @@ def _fitting_tries(lesson: "Lesson", own: dict[str, Any]) -> "list[Facts]":
         if all(isinstance(number, int | float) and isfinite(number) for number in numbers):
             found.append({**dict(zip(lesson.tried, numbers, strict=True)), "value": value})
     return found
+
+
+def _fitting_answer(lesson: "Lesson", own: dict[str, Any]) -> dict[str, Any] | None:
+    """Return an answer as far as its control can show it; else None."""
+    from pruning_core.lessons.lesson import HandIn, accepted
+
+    check = next((one for one in lesson.checks if one.key == own.get("check", "check")), None)
+    at = accepted(lesson.do, own.get("value"))
+    if check is None or at is None:
+        return None
+    if isinstance(check.control, HandIn):
+        given = str(own.get("answer", ""))[:_LONGEST]
+    else:
+        given = accepted(check.control, own.get("answer"))
+    named = {"check": check.key} if lesson.further else {}
+    answer = {**named, "answer": given, "right": own.get("right") is True, "value": at}
+    return None if given is None else answer
 
 
 def how_far(key: str) -> str:
@@ -231,6 +244,10 @@ def results() -> "Mapping[str, list[Any]]":
         if not known.get("guessed"):
             continue
         answers = known["answers"]
+        first: dict[str, bool] = {}
+        for answer in answers:
+            first.setdefault(answer.get("check", ""), answer["right"])
+        score = f"{sum(first.values())} / {len(first)}"
         row = {
             "learner": learner(),
             "lesson": key,
@@ -240,7 +257,7 @@ def results() -> "Mapping[str, list[Any]]":
             "verdict": known.get("verdict", ""),
             "control": _told(known.get("value")),
             "answers": "; ".join(_told(answer["answer"]) for answer in answers),
-            "right": bool(known.get("done")),
+            "right": score if len(first) > 1 else bool(known.get("done")),
             "attempts": len(answers),
             "time": known.get("when", ""),
         }

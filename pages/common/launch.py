@@ -94,7 +94,7 @@ def command(
     }
     options = [f"--{name}={value}" for name, value in settings.items()]
     options += [f"--server.allowedHosts={name}" for name in dict.fromkeys(hosts)]
-    return [sys.executable, "-m", "streamlit", "run", str(_APP), *options, "--", *offered]
+    return [sys.executable, "-m", "pages.common.server", "run", str(_APP), *options, "--", *offered]
 
 
 def _from_anywhere(word: str) -> str:

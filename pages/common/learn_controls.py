@@ -6,7 +6,16 @@ from typing import Any
 import streamlit as st
 
 from pages.common.format import prose
-from pruning_core.lessons.lesson import Choice, Control, Members, Number, Numbers, Order
+from pruning_core.lessons.lesson import (
+    Choice,
+    Control,
+    Facts,
+    Members,
+    Number,
+    Numbers,
+    Order,
+    in_words,
+)
 from pruning_core.lessons.texts import Words
 
 
@@ -29,6 +38,12 @@ def value_text(words: Words, part: str, control: Control, value: Any) -> str:
         case Numbers():
             return f"{', '.join(_number(one) for one in value)} {unit}".strip()
     return f"{_number(value)} {unit}".strip()
+
+
+def plain(facts: Facts, words: Words) -> Facts:
+    """Return facts for use in sentences: foreign names cannot become markup."""
+    named = in_words(facts, words)
+    return {k: prose(v) if isinstance(v, str) else v for k, v in named.items()}
 
 
 def _number(value: float) -> str:
@@ -63,7 +78,7 @@ def draw(  # noqa: PLR0913
     Args:
         control: What to draw.
         words: Texts of the lesson.
-        part: ``guess``, ``do`` or ``check``: where its options are.
+        part: ``guess``, ``do`` or the key of a question: where its options are.
         label: Above it.
         key: Of the widget; other ones begin with it.
         value: What it shows when it is drawn for the first time.
@@ -123,7 +138,7 @@ def _number_widget(
 ) -> float:
     label, unit = name
     limits = (float(control.low), float(control.high))
-    if part == "check":
+    if part not in {"guess", "do"}:
         found = st.number_input(
             prose(label),
             *limits,

@@ -50,6 +50,9 @@ LESSONS: Final[Mapping[str, str]] = {
     "hidden unit": "heads",
     "time share": "speed",
     "flipped example": "classes",
+    "distillation": "combining",
+    "int8 file": "combining",
+    "Pareto front": "automating",
 }
 
 

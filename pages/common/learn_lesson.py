@@ -10,6 +10,7 @@ from pages.common import (
     learn_contents,
     learn_controls,
     learn_glossary,
+    learn_test,
     own_files,
     state,
 )
@@ -56,7 +57,10 @@ def show(key: str) -> None:
     if not state.is_left_out("why"):
         _why(lesson, words, found, measured)
     if not state.is_left_out("check"):
-        _check(lesson, words, measured, found)
+        if lesson.further:
+            learn_test.show(lesson, words, found, _leave)
+        else:
+            _check(lesson, words, measured, found)
     if not state.is_left_out("on"):
         _on(lesson, found)
     _turn(order, lesson.key)
@@ -247,7 +251,7 @@ def _reveal(lesson: "Lesson", words: Words, found: "Facts") -> None:
     is_set = course.is_locked() and (lesson.attempt is None or bool(found["tries"]))
     ready = lesson.reached is None or is_set or lesson.reached(found)
     if not ready:
-        st.info(prose(words("do.not_yet", **_plain(found, words))))
+        st.info(prose(words("do.not_yet", **learn_controls.plain(found, words))))
 
     def reveal() -> None:
         from pruning_core.lessons.lesson import verdict
@@ -305,14 +309,6 @@ def _pictures(lesson: "Lesson", words: Words, value: Any, found: "Facts") -> Non
         )
 
 
-def _plain(found: "Facts", words: Words) -> "Facts":
-    """Return the facts for use in sentences: foreign names cannot become markup."""
-    from pruning_core.lessons.lesson import in_words
-
-    named = in_words(found, words)
-    return {k: prose(v) if isinstance(v, str) else v for k, v in named.items()}
-
-
 def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> None:
     """Draw the explanation with the numbers of this moment, and where they come from."""
     from pruning_core.lessons.lesson import in_words
@@ -320,7 +316,7 @@ def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> 
     frame = course.frame()
     st.subheader(frame("step.why"), anchor=False)
     st.code(words("formula", **in_words(found, words)), language=None, wrap_lines=True)
-    st.markdown(words("why", **_plain(found, words)).replace("~", "\\~"))
+    st.markdown(words("why", **learn_controls.plain(found, words)).replace("~", "\\~"))
     form = "provenance_long" if lesson.is_long else "provenance_quick"
     provenance = frame(
         form,
@@ -329,6 +325,8 @@ def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> 
         processor=measured.environment["processor"],
         torch=measured.environment["torch"],
     )
+    if "more" in words:
+        st.markdown(words("more", **learn_controls.plain(found, words)).replace("~", "\\~"))
     st.caption(prose(frame("sources", sources="; ".join(lesson.sources))))
     terms = [
         linked(entry.term, entry.local)
@@ -351,20 +349,22 @@ def _why(lesson: "Lesson", words: Words, found: "Facts", measured: "Record") -> 
 
 def _check(lesson: "Lesson", words: Words, measured: "Record", found: "Facts") -> None:
     """Draw the question and what came of the last answer."""
-    from pruning_core.lessons.lesson import first_value, in_words, verdict
+    from pruning_core.lessons.lesson import HandIn, first_value, in_words, verdict
 
     frame, known = course.frame(), course.progress(lesson.key)
     st.subheader(frame("step.check"), anchor=False)
     done, control = bool(known.get("done")), lesson.check.control
+    assert not isinstance(control, HandIn)
     answers = known["answers"]
     last = answers[-1]["answer"] if answers else first_value(control)
     unit = words("check.unit") if "check.unit" in words else ""
+    asked = words("check.ask", **learn_controls.plain(found, words))
     key = f"learn.{lesson.key}.check.{course.language()}"
     answer = learn_controls.draw(
         control,
         words,
         "check",
-        label=words("check.ask", **_plain(found, words)) + (f" ({unit})" if unit else ""),
+        label=asked + (f" ({unit})" if unit else ""),
         key=key,
         value=last,
         disabled=done,
@@ -417,9 +417,19 @@ def _on(lesson: "Lesson", found: "Facts") -> None:
             )
 
 
-def _leave(recipe: "Recipe") -> None:
-    """Make ``recipe`` that of the workbench; the page goes there when it is drawn next."""
+def _leave(recipe: "Recipe", view: str = "", layer: str = "") -> None:
+    """Make ``recipe`` that of the workbench; the page goes there when it is drawn next.
+
+    Args:
+        recipe: What the workbench shows.
+        view: Of the Plan page; empty leaves the one that was shown last.
+        layer: That is selected; empty leaves it as it is.
+    """
     state.set_recipe(recipe)
+    if view:
+        state.choose_view(view)
+    if layer:
+        state.select_layer(layer)
     st.session_state[LEAVING] = True
 
 

@@ -23,14 +23,16 @@ _MOST_ROWS: Final = 2_000
 def title(identity: str) -> str:
     """Return the name of a model on the screen: its title, or the file it was uploaded as."""
     prefix, _, name = identity.partition(":")
+    if prefix == "program" or (prefix == "transformers" and "/" in name):
+        return Path(name).name
     if prefix != "weights":
         card = cache.card(identity)
         return card.title if card else identity
     reference, architecture = split_name(name)
     try:
         _, upload = _find(reference)
-    except PruningError:
-        return identity
+    except PruningError:  # a file of whoever started the server
+        return Path(reference).name + (f" in {architecture}" if architecture else "")
     group = next(group for group in upload.groups if group.reference == reference)
     entry = f" ({group.name})" if group.name else ""
     return f"{upload.title}{entry}" + (f" in {architecture}" if architecture else "")

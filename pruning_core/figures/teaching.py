@@ -5,6 +5,7 @@ All words come from the caller, since lessons speak several languages.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +36,7 @@ class Series:
         x: Where they lie; empty for bars.
         look: Number of its colour, dash and pattern: 0 what stays or the network itself, 1 what
             leaves or the pruned one, 2 what is compared with, 3 and 4 others.
+        joined: False draws points without a line between them.
         spread: Lower and upper end of each measured value; empty when they have none.
         labels: What stands beside each point of a scatter; empty for none.
     """
@@ -43,6 +45,7 @@ class Series:
     y: Sequence[float]
     x: Sequence[float] = ()
     look: int = 0
+    joined: bool = True
     spread: Sequence[tuple[float, float]] = ()
     labels: Sequence[str] = ()
 
@@ -195,7 +198,7 @@ def lines(
             x=np.asarray(one.x, np.float64),
             y=np.asarray(one.y, np.float64),
             name=numbers.plotly_text(one.name),
-            mode="lines+markers" if len(one.x) <= 60 else "lines",
+            mode="markers" if not one.joined else "lines+markers" if len(one.x) <= 60 else "lines",
             line={
                 "color": _colour(one.look, colours),
                 "width": 2.5,
@@ -237,6 +240,74 @@ def lines(
         y["range"] = list(axes.y_range)
     finish(figure, colours, caption, height=height, x=x, y=y)
     return _legend(figure, len(series) > 1 or guess is not None)
+
+
+def steps(
+    labels: Sequence[str],
+    values: Sequence[float],
+    axes: Axes,
+    caption: Caption,
+    colours: Palette,
+    *,
+    guess: Guess | None = None,
+    form: str = ".0f",
+) -> go.Figure:
+    """Draw a waterfall: what there was, what each step took off, and what is left.
+
+    Args:
+        labels: Of the beginning, of each step, and of the end.
+        values: What there was, and what was left after each step.
+        axes: Title of the values.
+        caption: Words for the whole.
+        colours: Palette of the page.
+        guess: What was predicted to be left at the end, one value.
+        form: How numbers are written at the bars.
+    """
+    taken = [after - before for before, after in pairwise(values)]
+    texts = [format(values[0], form), *(format(one, f"+{form}") for one in taken)]
+    texts.append(format(values[-1], form))
+    places = np.arange(len(labels), dtype=np.int32)
+    figure = go.Figure(
+        go.Waterfall(
+            orientation="h",
+            measure=["absolute", *("relative" for _ in taken), "total"],
+            y=places,
+            x=[values[0], *taken, values[-1]],
+            text=[text.replace("-", "\u2212") for text in texts],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{text}<extra></extra>",
+            connector={"line": {"color": colours.muted, "width": 1, "dash": "dot"}},
+            totals={"marker": {"color": colours.kept}},
+            decreasing={"marker": {"color": colours.pruned}},
+            increasing={"marker": {"color": colours.muted}},
+            showlegend=False,
+        )
+    )
+    if guess is not None:
+        figure.add_scatter(
+            x=list(guess.y),
+            y=[places[-1]],
+            mode="markers",
+            name=numbers.plotly_text(guess.name),
+            marker=_guess_marker(colours),
+        )
+    finish(
+        figure,
+        colours,
+        caption,
+        height=110 + 40 * len(labels),
+        x={"title": {"text": axes.x}, "range": list(axes.x_range or (0, 1.16 * max(values)))},
+        y={
+            "tickmode": "array",
+            "tickvals": places,
+            "ticktext": [numbers.plotly_text(label, 44) for label in labels],
+            "range": [len(labels) - 0.45, -0.55],
+            "showgrid": False,
+        },
+    )
+    figure.update_layout(waterfallgap=0.3)
+    return _legend(figure, guess is not None)
 
 
 def points(

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pruning_core.lessons.lesson import (
+    Check,
     Choice,
     Facts,
+    HandIn,
     Lesson,
     Numbers,
     Order,
@@ -81,6 +83,7 @@ def handout(
         _lines(4),
         f"<h2>{_safe(frame('handout.why'))}</h2>",
         _lines(4),
+        *(_questions(lesson, words, frame) if lesson.further else ()),
         f"<p><small>{_safe(frame('sources', sources='; '.join(lesson.sources)))}<br>",
         f"{_safe(frame('handout.link', lesson=lesson.key, language=language))}</small></p>",
     ]
@@ -108,12 +111,20 @@ def _answers(lesson: Lesson, words: Words, frame: Words, record: Mapping[str, An
         _pictures(lesson, words, facts, revealed=True),
         f'<p class="formula">{_safe(words("formula", **found))}</p>',
         f"<p>{_safe(words('why', **found))}</p>",
-        _section(frame("handout.check"), words("check.ask", **found)),
-        f"<p>{_safe(words('check.right', **found))}</p>",
+        *(_solved(check, words, frame, found) for check in lesson.checks),
         f"<h2>{_safe(frame('teach.expected'))}</h2>",
         f"<table><tr><th>{_safe(frame('teach.name'))}</th>"
         f"<th>{_safe(frame('teach.value'))}</th></tr>{rows}</table></section>",
     ]
+
+
+def _solved(check: Check, words: Words, frame: Words, found: Facts) -> str:
+    """Return a question with its answer; of a plan that is handed in, a recipe that does it."""
+    asked = _section(frame("handout.check"), words(f"{check.key}.ask", **found))
+    if not isinstance(check.control, HandIn):
+        return asked + f"<p>{_safe(words(f'{check.key}.right', **found))}</p>"
+    recipe = check.answer(found).model_dump_json(exclude_defaults=True)
+    return asked + f'<p class="formula">{_safe(recipe)}</p>'
 
 
 def _pictures(lesson: Lesson, words: Words, facts: Facts, *, revealed: bool) -> str:
@@ -141,6 +152,13 @@ def _table(columns: Mapping[str, Any]) -> str:
         for row in zip(*columns.values(), strict=True)
     )
     return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def _questions(lesson: Lesson, words: Words, frame: Words) -> list[str]:
+    """Return the questions of a test; what depends on the learner's choice is a gap."""
+    asked = [words.with_gaps(f"{check.key}.ask") for check in lesson.checks]
+    items = "".join(f"<li>{_safe(text)}{_lines(1)}</li>" for text in asked)
+    return [f"<h2>{_safe(frame('test.title', count=len(asked)))}</h2><ol>{items}</ol>"]
 
 
 def _options(lesson: Lesson, words: Words) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pruning_core.evaluation.whatif import WhatIf
+    from pruning_core.exporting.result import Quantised, RunResult
     from pruning_core.loading.dataset import Dataset
     from pruning_core.loading.model import LoadedModel
     from pruning_core.planning.plan import Plan
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 EXAMPLES: Final = 1000
 """Validation examples that are measured, at most those there are."""
+_BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,8 +179,10 @@ def trained(
     """Train a module in place; yields the accuracy on the test split, in percent, by epoch.
 
     Nothing is chosen by these accuracies: every epoch that is asked for is trained. Where the
-    learner chooses by what comes of it, ``on_test`` is False: validation data are measured.
+    settings ask for distillation, the dense network teaches. Where the learner chooses by what
+    comes of it, ``on_test`` is False: validation data are measured.
     """
+    from pruning_core.tuning.distilling import Teacher
     from pruning_core.tuning.finetune import EpochResult, FineTuner
 
     data = subject(identity).data
@@ -187,6 +191,8 @@ def trained(
     tuner = FineTuner(module, data, settings, seed=seed, masks=masks or {})
     if shrink is not None:
         tuner.shrink_by(shrink)
+    if settings.distillation is not None:
+        tuner.learn_from(Teacher(subject(identity).model.module, settings.distillation), {})
     for event in tuner.run():
         if isinstance(event, EpochResult):
             yield 100 * event.validation_accuracy
@@ -234,3 +240,100 @@ def scheduled(recipe: Recipe) -> Iterator[Moment]:
                 yield Moment(epoch, gone, 100 * event.validation_accuracy)
         present = replace(present, module=surgery.module)
         network = trace(present.module, present.inputs)
+
+
+def result(recipe: Recipe, surgery: "Pruned") -> "RunResult":
+    """Return a pruned network, perhaps trained since, as exporters take it, with real samples."""
+    from pruning_core.exporting.export import result_of
+
+    own = subject(recipe.model)
+    found = result_of(surgery, own.model, own.network, plan(recipe))
+    return replace(found, samples=own.data.validation.batch(slice(0, 7))[0])
+
+
+def n_bytes(recipe: Recipe, surgery: "Pruned") -> int:
+    """Write the weights file of a pruned network and return its size."""
+    import tempfile
+    from pathlib import Path
+
+    from pruning_core.exporting.formats.safetensors import write_safetensors
+
+    with tempfile.TemporaryDirectory(prefix="lesson-") as folder:
+        path = Path(folder) / "weights.safetensors"
+        write_safetensors(result(recipe, surgery), path)
+        return path.stat().st_size
+
+
+def quantised(recipe: Recipe, surgery: "Pruned") -> "Quantised":
+    """Return a network's float32 and int8 ONNX files as measured, the latter of the recipe's kind.
+
+    Accuracies are those of onnxruntime on the test split.
+    """
+    from pruning_core.quantising.quantise import quantise
+
+    assert recipe.quantisation is not None
+    found = quantise(
+        result(recipe, surgery),
+        recipe.quantisation.kind,
+        data=subject(recipe.model).data,
+        samples=recipe.quantisation.samples,
+    ).quantised
+    assert found is not None
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InOnnx:
+    """A network beside its ONNX file, on the test split.
+
+    Attributes:
+        n_bytes: Size of the file.
+        worst: Largest difference of a logit.
+        largest: Largest magnitude of a logit.
+        changed: Samples whose answer is another one.
+        n: Samples.
+        accuracy: Of the file, in percent.
+        example: Logits of the first sample, by PyTorch and by onnxruntime.
+    """
+
+    n_bytes: int
+    worst: float
+    largest: float
+    changed: int
+    n: int
+    accuracy: float
+    example: tuple[list[float], list[float]]
+
+
+def in_onnx(recipe: Recipe, surgery: "Pruned") -> InOnnx:
+    """Write the ONNX file of a pruned network, and run both on the test split."""
+    import tempfile
+    from pathlib import Path
+
+    import torch
+
+    from pruning_core.exporting.calling import open_session
+    from pruning_core.exporting.formats.onnx import write_onnx
+
+    test = subject(recipe.model).data.test
+    with tempfile.TemporaryDirectory(prefix="lesson-") as folder:
+        path = Path(folder) / "model.onnx"
+        write_onnx(result(recipe, surgery), path)
+        session, n_bytes = open_session(path), path.stat().st_size
+        name = session.get_inputs()[0].name
+        ours, theirs = [], []
+        with torch.no_grad():
+            for start in range(0, len(test), _BATCH):
+                inputs, _ = test.batch(slice(start, start + _BATCH))
+                ours.append(surgery.module(inputs))
+                theirs.append(torch.from_numpy(session.run(None, {name: inputs.numpy()})[0]))
+    one, other = torch.cat(ours), torch.cat(theirs)
+    return InOnnx(
+        n_bytes=n_bytes,
+        worst=float((one.double() - other.double()).abs().max()),
+        largest=float(one.abs().max()),
+        changed=int((one.argmax(1) != other.argmax(1)).sum()),
+        n=len(test),
+        accuracy=100 * float((other.argmax(1) == test.labels).double().mean()),
+        example=(rounded(one[0].tolist(), 9), rounded(other[0].tolist(), 9)),
+    )

@@ -164,16 +164,46 @@ def _swapped(guess: Sequence[str], truth: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class HandIn:
+    """A plan that is made in the workbench and handed in from there.
+
+    Attributes:
+        model: Identity of the network it has to be for.
+        judge: The recipe of the workbench and all facts -> facts of that plan; ``right`` tells
+            whether it does what was asked, the others are numbers for the words.
+    """
+
+    model: str
+    judge: Callable[[Recipe, Facts], Facts]
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """The question at the end; its answer comes from what the learner did.
+    """A question at the end; its answer comes from what the learner did.
 
     Attributes:
         control: What is asked for.
-        answer: All facts -> the right answer.
+        answer: All facts -> the right answer; of a plan a recipe that does what is asked.
+        key: Where its texts are.
+        begin: All facts -> the state of the workbench in which it is answered; None: on the page.
+        place: View of the Plan page, and layer, that are shown there.
+        again: The lesson to read again after a wrong answer.
     """
 
-    control: Choice | Number
+    control: Choice | Number | HandIn
     answer: Callable[[Facts], Any]
+    key: str = "check"
+    begin: Callable[[Facts], Recipe] | None = None
+    place: tuple[str, str] = ("", "")
+    again: str = ""
+
+
+def score(checks: Sequence[Check], answers: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+    """Return for each question that was answered whether the first answer was right."""
+    first: dict[str, bool] = {}
+    for answer in answers:
+        first.setdefault(str(answer.get("check", "check")), bool(answer["right"]))
+    return {check.key: first[check.key] for check in checks if check.key in first}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,6 +262,7 @@ class Lesson:
         is_long: Measured beside the page and kept on disk.
         is_timed: Measures times, so nothing else is measured meanwhile.
         is_exact: Its numbers are counted from weights and shapes; nothing depends on samples.
+        further: More questions after the first: then all of them are a test with a score.
     """
 
     key: str
@@ -253,6 +284,12 @@ class Lesson:
     is_long: bool = False
     is_timed: bool = False
     is_exact: bool = False
+    further: tuple[Check, ...] = ()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """All questions."""
+        return (self.check, *self.further)
 
 
 LESSONS: Final[Registry[Lesson]] = Registry("lesson")

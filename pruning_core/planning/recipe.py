@@ -87,7 +87,7 @@ class Ratio(_Strict):
     ) -> dict[str, Any]:
         values: dict[str, Any] = write(self)
         if self.found is None or (info.context or {}).get("decides"):
-            del values["found"]
+            values.pop("found", None)  # defaults may be left out already
         return values
 
 

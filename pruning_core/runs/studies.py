@@ -16,12 +16,13 @@ from torch import nn
 
 from pruning_core.errors import DataError, RunError
 from pruning_core.evaluation import latency
+from pruning_core.evaluation.asking import Asking
 from pruning_core.evaluation.evaluate import right_answers
 from pruning_core.evaluation.stopping import ShouldStop
-from pruning_core.evaluation.tradeoff import Cost, Trial, choices, knobs, varied
+from pruning_core.evaluation.tradeoff import Cost, Trial, knobs, varied
 from pruning_core.evaluation.whatif import what_if
 from pruning_core.folders import state_folder
-from pruning_core.planning.recipe import Ratio, Recipe
+from pruning_core.planning.recipe import Recipe
 from pruning_core.planning.resolve import resolve
 from pruning_core.preview import preview
 from pruning_core.runs.atomic import exclusive, write_bytes
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 EXAMPLES: Final = 500
 _VERSION: Final = 1
 _TIMED_SECONDS: Final = 0.6
-_FIRST: Final = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
 _DECIDES_NOTHING: Final = frozenset({"target", "layers", "pins", "scope", "tuning", "schedule"})
 
 
@@ -135,9 +135,9 @@ class _Worker:
         self._should_stop = should_stop
         recipe, data = setup.recipe.parts[""], setup.data
         self._recipe = recipe
-        self._knobs = knobs(recipe, setup.network)
-        if not self._knobs:
+        if not knobs(recipe, setup.network):
             raise RunError("Every layer is pinned, so nothing can be varied. Unpin some layers.")
+        self._asking = Asking(recipe, setup.network, setup.scores)
         self._sample = data.validation.first(n)
         if not len(self._sample):
             raise DataError(f"The data set '{data.key}' has no validation examples to measure.")
@@ -147,46 +147,11 @@ class _Worker:
 
     def step(self, study: "optuna.Study") -> None:
         """Measure one more plan: of the global ranking at first, then of the sampler."""
-        import optuna
-
-        kinds = {name: self._kind() for name in self._asked(0.0)}
         known = {trial.user_attrs["ranked"] for trial in _finished(study)}
-        ranked = next((share for share in _FIRST if share not in known), None)
-        trial = None if ranked is not None else study.ask(kinds)
-        asked = trial.params if trial else self._asked(ranked or 0.0)
-        found = self._measured(asked)
-        attributes = {"found": asdict(found), "ranked": ranked}
-        values = (found.accuracy, found.cost(self._cost))
-        if trial is None:
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=asked, distributions=kinds, values=values, user_attrs=attributes
-                )
-            )
-            return
-        for key, value in attributes.items():
-            trial.set_user_attr(key, value)
-        study.tell(trial, values)
-
-    def _asked(self, share: float) -> dict[str, float]:
-        """Return what the global ranking takes of each knob when ``share`` of all units goes."""
-        ranked = self._recipe.replace(target=Ratio(value=share), layers={}, pins=(), scope="global")
-        plan = resolve(ranked, self._is.network, self._is.scores)
-        possible = choices(self._recipe)
-        lost = [sum(map(plan.ratio, sites)) / len(sites) for sites in self._knobs]
-        return {
-            str(place): min(possible, key=lambda choice: abs(choice - own))
-            for place, own in enumerate(lost)
-        }
-
-    def _kind(self) -> "optuna.distributions.BaseDistribution":
-        import optuna
-
-        possible = choices(self._recipe)
-        if len(possible) == 2:
-            return optuna.distributions.CategoricalDistribution(possible)
-        step = possible[1] - possible[0]
-        return optuna.distributions.FloatDistribution(possible[0], possible[-1], step=step)
+        asked = self._asking.next_plan(study, known)
+        found = self._measured(asked.ratios)
+        attributes = {"found": asdict(found), "ranked": asked.ranked}
+        asked.tell(study, (found.accuracy, found.cost(self._cost)), attributes)
 
     def publish(self, study: "optuna.Study") -> list[Trial]:
         """Write the file that pages read, with what every worker measured; return that."""
@@ -206,12 +171,7 @@ class _Worker:
             write_bytes(path, json.dumps(content).encode())
         return trials
 
-    def _measured(self, asked: Mapping[str, float]) -> Trial:
-        ratios = {
-            site: round(float(asked[str(place)]), 2)
-            for place, sites in enumerate(self._knobs)
-            for site in sites
-        }
+    def _measured(self, ratios: Mapping[str, float]) -> Trial:
         plan = resolve(varied(self._recipe, ratios), self._is.network, self._is.scores)
         after = preview(self._is.network, plan).after
         found = what_if(

@@ -108,7 +108,7 @@ class Player:
 
     def answer(self, value, *, is_right):
         """Answer the question at the end."""
-        self._put("check", self.lesson.check.control, value)
+        self._put(self.lesson.check.key, self.lesson.check.control, value)
         settle(self.page)
         self.press("learn_check")
         begins = self.frame(f"check.{'right' if is_right else 'wrong'}", text="").split("**")[1]
@@ -164,7 +164,7 @@ class Player:
             case Numbers(names=names):
                 for name, number in zip(names, value, strict=True):
                     self._slide(self._box(part, name), control.step, number)
-            case Number() if part == "check":
+            case Number() if part not in {"guess", "do"}:
                 self._type(self._box(part), value)
             case Number():
                 self._slide(self._box(part), control.step, value)

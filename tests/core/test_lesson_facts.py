@@ -9,9 +9,9 @@ from torch.nn.utils import prune as torch_prune
 
 from pruning_core.lessons import LESSONS, lab
 from pruning_core.lessons.expected import expected
-from pruning_core.lessons.lesson import all_facts, measured
+from pruning_core.lessons.lesson import HandIn, all_facts, measured
 from pruning_core.lessons.texts import Words
-from pruning_core.planning.recipe import Ratio, Recipe, Schedule, Tuning
+from pruning_core.planning.recipe import Budget, Ratio, Recipe, Schedule, Tuning
 from pruning_core.runs.bench_worker import Bench
 from pruning_core.runs.pipeline import execute
 
@@ -309,3 +309,64 @@ def test_numbers_that_questions_tell_are_those_that_were_measured():
     for key, accuracy in (("joint", 92), ("sensitivity", 92), ("recovery", 99)):
         assert f"{accuracy} %" in told[key]
         assert expected(LESSONS[key])["facts"]["dense"] == pytest.approx(accuracy, abs=1.5)
+
+
+def test_factors_multiply_savings_do_not_add_and_a_teacher_helps_where_labels_are_few():
+    facts = at("combining", "teacher")
+    dense, pruned, both = facts["sizes"]["teacher"]
+    assert dense > 4 * 431_080  # LeNet-5's float32 numbers, and the graph
+    assert 3.5 < dense / pruned < 4.2  # a quarter of the parameters
+    assert 3 < pruned / both < 4  # one byte instead of four, and scales
+    assert facts["times"] == pytest.approx(facts["prune_times"] * facts["int8_times"])
+    assert facts["alone_saved"] > 3 * facts["int8_saved"]
+    assert facts["sizes"]["none"] == facts["sizes"]["labels"] == facts["sizes"]["teacher"]
+    assert facts["pruned"] + 5 < facts["labels"] < facts["teacher"] - 0.5
+    assert facts["teacher"] < facts["dense"]
+    assert abs(facts["int8_change"]) < 1
+
+
+def test_a_search_that_measures_beats_rules_on_the_same_budget():
+    few, all_of_them = at("automating", 6), at("automating", 60)
+    assert max(all_of_them[f"{one}_macs"] for one in ("uniform", "ranking")) <= 50
+    assert all_of_them["best_macs"] <= 50
+    assert all_of_them["best"] > max(all_of_them["uniform"], all_of_them["ranking"]) + 2
+    assert few["gain"] < all_of_them["gain"] == pytest.approx(all_of_them["answer"])
+    points = {(one["macs"], one["accuracy"]) for one in all_of_them["trials"]}
+    unbeaten = [
+        (macs, accuracy)
+        for macs, accuracy in points
+        if not any(
+            other != (macs, accuracy) and other[0] <= macs and other[1] >= accuracy
+            for other in points
+        )
+    ]
+    assert all_of_them["n_front"] == len(unbeaten)
+    assert all_of_them["mixed_nonzero"] < 0.7 * all_of_them["best_params"]
+
+
+def test_what_is_handed_out_is_what_was_promised_and_answers_alike():
+    for ratio in ("30", "50", "70"):
+        facts = at("final", ratio)
+        assert facts["found_params"] == facts["params"]
+        assert facts["found_kb"] == facts["kb"]
+        assert 0 < facts["worst"] < 1e-4
+        assert facts["changed"] == 0
+        assert facts["after"] > facts["before"] + 5
+    assert facts["columns"] == 4 * 4  # the second pooling leaves 4 x 4
+    assert facts["fc1_share"] == pytest.approx(100 * 785 * 300 / 266_610)
+    assert facts["masked_kb"] == pytest.approx(4 * 431_080 / 1000, rel=1e-2)
+
+
+def test_plans_that_do_not_do_what_was_asked_are_not_accepted():
+    lesson, facts = LESSONS["final"], at("final", "50")
+    asked = {one.key: one.control for one in lesson.checks if isinstance(one.control, HandIn)}
+    assert set(asked) == {"threshold", "square", "heads", "budget"}
+    for control in asked.values():
+        assert not control.judge(Recipe(model=control.model), facts)["right"]
+    half = Recipe(model="bundled:lenet_5", target=Ratio(value=0.5))
+    assert not asked["budget"].judge(half, facts)["right"]  # zeros do not shrink a file
+    assert not asked["threshold"].judge(half, facts)["right"]  # other layers lose weights too
+    uneven = Recipe(
+        model="bundled:resnet_8", granularity="unit", target=Budget(kind="macs", value=0.25)
+    )
+    assert not asked["square"].judge(uneven, facts)["right"]

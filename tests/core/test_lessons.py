@@ -13,6 +13,7 @@ from pruning_core.lessons.expected import expected
 from pruning_core.lessons.handout import handout
 from pruning_core.lessons.lesson import (
     Choice,
+    HandIn,
     Members,
     Number,
     Numbers,
@@ -30,7 +31,7 @@ from pruning_core.lessons.texts import FRAME, LANGUAGES, Words, read
 KEYS = list(LESSONS)
 ALWAYS = {
     *("title", "goal", "teach", "formula", "why"),
-    *("guess.ask", "do.ask", "do.label", "check.ask", "check.right", "check.wrong"),
+    *("guess.ask", "do.ask", "do.label"),
 }
 
 
@@ -120,18 +121,16 @@ def test_texts_are_complete_used_and_can_be_filled_in_everywhere(key, language, 
     for value in positions(lesson):
         for tries in handed_in(lesson, facts(key)):
             fill_in_and_draw(lesson, words, value, all_facts(lesson, facts(key), value, tries))
-    used = {name for name in words.used if name.startswith("pictures.")}
+    used = {name for name in words.used if name.startswith(("pictures.", "more"))}
     assert set(read(language, key)) == needed(lesson) | used
 
 
 def needed(lesson):
     """The texts that a lesson's controls ask for."""
     wanted = set(ALWAYS)
-    for part, control in (
-        ("guess", lesson.guess),
-        ("do", lesson.do),
-        ("check", lesson.check.control),
-    ):
+    wanted |= {f"{one.key}.{part}" for one in lesson.checks for part in ("ask", "right", "wrong")}
+    asked = [(check.key, check.control) for check in lesson.checks]
+    for part, control in (("guess", lesson.guess), ("do", lesson.do), *asked):
         wanted |= {f"{part}.options.{option}" for option in options_of(control)}
         if isinstance(control, Numbers):
             wanted.add(f"{part}.each")
@@ -143,8 +142,15 @@ def needed(lesson):
 
 
 def fill_in_and_draw(lesson, words, value, found):
-    for text in ("why", "formula", "check.ask", "check.right", "check.wrong"):
+    for text in ("why", "formula", *(["more"] if "more" in words else [])):
         assert words(text, **found)
+    for check in lesson.checks:
+        judged = {}
+        if isinstance(check.control, HandIn):
+            judged = check.control.judge(check.answer(found), found)
+            assert judged["right"], (check.key, judged)
+        for text in ("ask", "right", "wrong"):
+            assert words(f"{check.key}.{text}", **{**found, **judged})
     if lesson.reached is not None:
         assert words("do.not_yet", **found)
     for colours, revealed in ((LIGHT, False), (LIGHT, True), (DARK, True)):
@@ -168,10 +174,15 @@ def test_truth_and_answer_fit_their_controls_and_the_recipe_is_valid(key, facts)
     json.dumps(facts(key))
     for value in positions(lesson):
         found = all_facts(lesson, facts(key), value)
-        truth, answer = lesson.truth(found), lesson.check.answer(found)
+        truth = lesson.truth(found)
         assert accepted(lesson.guess, truth) is not None
         assert verdict(lesson.guess, truth, truth) == "right"
-        assert accepted(lesson.check.control, answer) == pytest.approx(answer)
+        for check in lesson.checks:
+            answer = check.answer(found)
+            if isinstance(check.control, HandIn):
+                assert answer.model == check.control.model == check.begin(found).model
+            else:
+                assert accepted(check.control, answer) == pytest.approx(answer)
         assert lesson.recipe(found).model.startswith("bundled:")
         for name in lesson.expected:
             assert name in facts(key)

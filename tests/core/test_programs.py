@@ -69,6 +69,43 @@ def test_a_program_computes_and_is_pruned_like_the_class_it_was_made_of(tmp_path
         assert torch.allclose(pruned(x), prune(plain, other, plan).module(x), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_recurrent_program_for_one_sample_takes_several(tmp_path, kind):
+    """Its operator would read beyond a state that has too few samples."""
+
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cells = kind(6, 8, batch_first=True)
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x):
+            return self.head(self.cells(x)[0][:, -1])
+
+    module, path = Reads().eval(), tmp_path / "reads.pt2"
+    with quiet():
+        torch.export.save(torch.export.export(module, (torch.randn(1, 7, 6),)), path)
+    x = torch.randn(4, 7, 6)
+    with torch.no_grad():
+        assert torch.allclose(load_model(f"program:{path}").module(x), module(x), atol=1e-6)
+
+
+def test_a_path_is_enough_to_name_a_file_or_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.pt2", "net.pth", "net.safetensors"):
+        (tmp_path / name).touch()
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").touch()
+    assert identity_of("net.pt2") == "program:net.pt2"
+    assert identity_of("net.pth") == "weights:net.pth"
+    assert (
+        identity_of("net.safetensors@bundled:lenet_5") == "weights:net.safetensors@bundled:lenet_5"
+    )
+    assert identity_of("bert") == "transformers:./bert"
+    for same in ("bundled:lenet_5", "mine:build", "python:mine.nets:build", "none.pt2"):
+        assert identity_of(same) == same
+
+
 def test_what_is_no_program_or_may_not_run_is_refused(tmp_path):
     path = tmp_path / "net.pt2"
     path.write_bytes(b"PK no program")

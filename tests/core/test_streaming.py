@@ -151,3 +151,6 @@ def test_the_command_looks_cuts_and_compares(tmp_path, capsys, monkeypatch):
     assert main(["weights", str(path), "--into", "bundled:lenet_5"]) == 0
     assert "They do not fit" in capsys.readouterr().out
     assert main(["weights", str(tmp_path / "none.pth")]) == 2
+    assert main(["weights", str(path), "--threshold", "0.5", "--out", str(out)]) == 0
+    for name, tensor in read_weights(out).items():
+        assert tensor.ndim < 2 or not bool(((tensor.abs() < 0.5) & (tensor != 0)).any()), name

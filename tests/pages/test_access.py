@@ -115,6 +115,17 @@ def test_a_full_server_says_so_after_the_token(app, monkeypatch):
     assert not app.metric
 
 
+def test_paths_are_those_of_the_folder_one_is_in(monkeypatch, tmp_path):
+    (tmp_path / "net.pt2").touch()
+    monkeypatch.chdir(tmp_path)
+    words = ["--model", "net.pt2", "--model", "weights:net.pt2@bundled:lenet_5", "--model", "a:b"]
+    _, line, _ = started(monkeypatch, *words)
+    path = tmp_path / "net.pt2"
+    given = ["--model", str(path), "--model", f"weights:{path}@bundled:lenet_5", "--model", "a:b"]
+    assert line[line.index("--") + 1 :] == given
+    assert line[1:4] == ["-m", "pages.common.server", "run"]
+
+
 def upload(url, session, cookie):
     """Send a file as the browser does; return the status of the answer."""
     place = urlsplit(url)

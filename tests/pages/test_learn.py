@@ -12,6 +12,7 @@ from pruning_core.lessons import LESSONS, in_order
 from pruning_core.lessons.expected import expected
 from pruning_core.lessons.lesson import (
     Choice,
+    HandIn,
     Members,
     Number,
     Numbers,
@@ -72,7 +73,7 @@ def put(app, key, part, language, control, value):
             app.segmented_control(key=name).set_value(value)
         case Choice():
             app.radio(key=name).set_value(value)
-        case Number() if part == "check":
+        case Number() if part not in {"guess", "do"}:
             app.number_input(key=name).set_value(float(value))
         case Number():
             app.slider(key=name).set_value(float(value))
@@ -125,26 +126,52 @@ def test_a_lesson_goes_from_prediction_to_check(learn, key):
 
     app.segmented_control(key="learn_language").set_value(second)
     ran(app)
-    words, frame = Words(second, key), Words(second, "frame")
+    words = Words(second, key)
     assert words("title") in [header.value for header in app.header]
     assert app.code[-1].value == words("formula", **in_words(found, words))
-    answer = lesson.check.answer(found)
-    put(app, key, "check", second, lesson.check.control, wrong(lesson.check.control, answer))
-    app.button(key="learn_check").click()
-    ran(app)
-    assert course_words(frame("check.wrong", text="")) in texts(app)
-    assert not app.session_state["_course_progress"][key].get("done")
-    put(app, key, "check", second, lesson.check.control, answer)
-    app.button(key="learn_check").click()
-    ran(app)
-    assert course_words(frame("check.right", text="")) in texts(app)
-    assert app.session_state["_course_progress"][key]["done"]
-    assert len(app.session_state["_course_progress"][key]["answers"]) == 2
+    answer_all(app, lesson, second, found)
 
     app.button(key="learn_open").click()
     ran(app)
     assert app.session_state["recipe"] == lesson.recipe(found)
     assert app.session_state["_page"] == "plan"
+
+
+def answer_all(app, lesson, language, found):
+    """Answer every question of a lesson: the first one wrong, then right."""
+    frame, key = Words(language, "frame"), lesson.key
+    for number, check in enumerate(lesson.checks):
+        if lesson.further:
+            name = f"learn.{key}.question"
+            app.segmented_control(key=name).set_value(str(number + 1))
+            ran(app)
+        answer, known = check.answer(found), app.session_state["_course_progress"][key]
+        before = len(known["answers"])
+        if isinstance(check.control, HandIn):
+            assert app.button(key="learn_check").disabled == (
+                app.session_state["recipe"].model != check.control.model
+            )
+            app.session_state["recipe"] = answer
+            ran(app)
+        else:
+            if not number:
+                false = wrong(check.control, answer)
+                put(app, key, check.key, language, check.control, false)
+                app.button(key="learn_check").click()
+                ran(app)
+                assert course_words(frame("check.wrong", text="")) in texts(app)
+                assert not known.get("done")
+                before += 1
+            put(app, key, check.key, language, check.control, nearest(check.control, answer))
+        app.button(key="learn_check").click()
+        ran(app)
+        assert course_words(frame("check.right", text="")) in texts(app)
+        assert len(app.session_state["_course_progress"][key]["answers"]) == before + 1
+    assert app.session_state["_course_progress"][key]["done"]
+    if lesson.further:
+        count = len(lesson.checks)
+        assert frame("test.score", right=count - 1, count=count) in texts(app)
+        assert app.button(key=f"learn_again.{lesson.check.again}")
 
 
 def course_words(text):
@@ -294,7 +321,15 @@ def test_what_a_browser_kept_of_a_lesson_comes_back(key):
     found = all_facts(lesson, facts, at)
     own = {"guess": lesson.truth(found), "guessed": True, "revealed": True, "value": at}
     own |= {"truth": lesson.truth(found), "verdict": "right", "done": True}
-    own["answers"] = [{"answer": lesson.check.answer(found), "right": True, "value": at}]
+    own["answers"] = [
+        {
+            **({"check": check.key} if lesson.further else {}),
+            "answer": "0123" if isinstance(check.control, HandIn) else check.answer(found),
+            "right": True,
+            "value": at,
+        }
+        for check in lesson.checks
+    ]
     if lesson.attempt is not None:
         own["tries"] = found["tries"]
     assert course._fitting(lesson, json.loads(json.dumps(own))) == json.loads(json.dumps(own))

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from string import Formatter
 from typing import Any, Final
 
 LANGUAGES: Final[Mapping[str, str]] = {"en": "English", "zh": "简体中文"}
@@ -32,8 +33,21 @@ class Words:
         """
         return self._texts[key].format(**values)
 
+    def with_gaps(self, key: str) -> str:
+        """Return a text with a gap for each value, for paper."""
+        text = self._texts[key]
+        names = {part[1] for part in Formatter().parse(text) if part[1]}
+        return text.format(**dict.fromkeys(names, _Gap()))
+
     def __contains__(self, key: str) -> bool:
         return key in self._texts
+
+
+class _Gap:
+    """Stands for any value."""
+
+    def __format__(self, form: str) -> str:
+        return "____"
 
 
 @lru_cache(maxsize=128)

@@ -26,6 +26,8 @@ _TOLERANCE: Final = 1e-4
 _aten: Final = torch.ops.aten
 _VIEWS: Final = {_aten.view.default, _aten.reshape.default, _aten._unsafe_view.default}
 _SPREADS: Final = {_aten.expand.default}
+_ZEROS: Final = {_aten.zeros.default}
+_RECURRENT: Final = ("lstm", "gru", "rnn")
 _CHECKS: Final = ("_assert", "sym_constrain_range", "_guards_fn")
 
 
@@ -46,9 +48,9 @@ def load(name: str, input_shape: tuple[int, ...] | None) -> LoadedModel:
     inputs = _inputs(program, path.name, input_shape)
     module = _module(program, is_plain=inputs.is_flat)
     note = "A program of torch.export: batch norm and dropout do what they did when it was made."
-    if not _takes_any_batch(module, module, inputs):
+    if not _has_free_batch(module):
         free = _with_free_batch(module, inputs.batch_size)
-        if not _takes_any_batch(free, module, inputs):
+        if free is None or not _takes_any_batch(free, module, inputs):
             raise UnsupportedModelError(
                 f"'{path.name[:60]}' was exported for a batch of exactly {inputs.batch_size}. "
                 "Export it for any: torch.export.export(model, (x,), dynamic_shapes=({0: "
@@ -143,10 +145,20 @@ def _class_called(name: str) -> type[nn.Module]:
     return type(name, (nn.Module,), {"__doc__": f"Holds the weights of what was a {name}."})
 
 
-def _with_free_batch(module: fx.GraphModule, batch: int) -> fx.GraphModule:
+def _has_free_batch(module: fx.GraphModule) -> bool:
+    """Tell whether the program was exported for any number of samples."""
+    values = [node.meta.get("val") for node in module.graph.nodes if node.op == "placeholder"]
+    return any(
+        isinstance(value, Tensor) and value.ndim and isinstance(value.shape[0], torch.SymInt)
+        for value in values
+    )
+
+
+def _with_free_batch(module: fx.GraphModule, batch: int) -> fx.GraphModule | None:
     """Return the same graph with the first sizes of views and expansions following the batch.
 
-    That is a guess; whoever calls this compares the results.
+    That is a guess; whoever calls this compares the results. None where running it could harm: a
+    recurrent operator does not check that its state has as many samples as its input.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -156,18 +168,46 @@ def _with_free_batch(module: fx.GraphModule, batch: int) -> fx.GraphModule:
     with free.graph.inserting_after(_last_input(free.graph)):
         samples = free.graph.call_function(_aten.sym_size.int, (first, 0))
     for node in list(free.graph.nodes):
-        if node.target in _VIEWS and node.args[1]:
-            is_free = -1 in node.args[1]
-            if not is_free or node.args[1][0] == batch:
-                node.update_arg(1, [samples if is_free else -1, *node.args[1][1:]])
-        elif node.target in _SPREADS and node.args[1][0] == batch:
-            node.update_arg(1, [samples, *node.args[1][1:]])
-        elif node.op == "call_function" and node.args and isinstance(node.args[0], list | tuple):
-            sizes = node.args[0]
-            if all(isinstance(size, int) for size in sizes) and sizes and sizes[0] == batch > 1:
-                node.update_arg(0, [samples, *sizes[1:]])
+        if _is_recurrent(node) and not _free_states(node, samples):
+            return None
+        _free_sizes(node, samples, batch)
     free.recompile()
     return free
+
+
+def _free_states(node: fx.Node, samples: fx.Node) -> bool:
+    """Let the states a recurrent operator begins with follow the batch; False if they cannot."""
+    states = [state for state in node.all_input_nodes[1:] if state.op != "get_attr"]  # no weights
+    for state in states:
+        if state.target not in _ZEROS or len(sizes := _sizes(state.args[0])) != 3:
+            return False
+        state.update_arg(0, [sizes[0], samples, sizes[2]])
+    return True
+
+
+def _free_sizes(node: fx.Node, samples: fx.Node, batch: int) -> None:
+    """Let the first size that an operator is given follow the batch."""
+    if node.op != "call_function" or not node.args:
+        return
+    place = 1 if node.target in _VIEWS | _SPREADS else 0
+    sizes = _sizes(node.args[place])
+    if node.target in _VIEWS and sizes and -1 not in sizes:
+        node.update_arg(1, [-1, *sizes[1:]])
+    elif sizes and sizes[0] == batch and (batch > 1 or place == 1):
+        node.update_arg(place, [samples, *sizes[1:]])
+
+
+def _sizes(argument: Any) -> list[Any]:
+    """Return a list of sizes; empty for every other argument."""
+    is_sizes = isinstance(argument, list | tuple) and all(
+        isinstance(size, int | fx.Node) for size in argument
+    )
+    return list(argument) if is_sizes else []
+
+
+def _is_recurrent(node: fx.Node) -> bool:
+    word = str(node.target)
+    return node.op == "call_function" and any(kind in word for kind in _RECURRENT)
 
 
 def _last_input(graph: fx.Graph) -> fx.Node:
