@@ -145,8 +145,8 @@ def _layers(scene: Scene) -> Picture:
                 [own["ms"][place] for place in places],
                 [millions[place] for place in places],
                 look,
-                [tuple(own["spread"][place]) for place in places],
-                [own["layers"][place] for place in places] if part == "convolution" else (),
+                spread=[tuple(own["spread"][place]) for place in places],
+                labels=[own["layers"][place] for place in places] if part == "convolution" else (),
             )
         )
     worked = sum(ms for ms, macs in zip(own["ms"], millions, strict=True) if macs)
