@@ -20,8 +20,8 @@ from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.exporting.calling import open_session
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.result import RunResult
-from pruning_core.loading.dataset import Dataset, load_dataset
-from pruning_core.loading.model import check_fits
+from pruning_core.loading.dataset import Dataset
+from pruning_core.loading.model import data_for, fitted
 from pruning_core.modes import evaluating
 from pruning_core.planning.plan import Plan
 
@@ -163,9 +163,8 @@ def _behaviour(one: _Opened, two: _Opened, should_stop: ShouldStop | None) -> di
             f"One run was measured on '{keys[0]}', the other on '{keys[1]}': answers can only be "
             "compared on the same samples."
         )
-    data = load_dataset(keys[0])
-    for each in (one, two):
-        check_fits(each.run.model, data.input_shape, data.key)
+    data = data_for(one.run.model, keys[0])
+    fitted(two.run.model, data)
     labels = data.test.labels.numpy()
     answers = [each.answers(data, should_stop) for each in (one, two)]
     found = behaviour(answers[0], answers[1], labels)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pruning_core.errors import DataError
 from pruning_core.evaluation import sensitivity
-from pruning_core.evaluation.evaluate import right_answers
+from pruning_core.evaluation.evaluate import headline_of, statistics_of
 from pruning_core.evaluation.sensitivity import Curves, Point
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.evaluation.whatif import WhatIf, what_if
@@ -177,12 +177,12 @@ class _Examples:
         self._is = setup
         self._sample = setup.data.validation.first(n)
         self._should_stop = should_stop
-        self._dense = right_answers(setup.model.module, self._sample, should_stop=should_stop)
+        self._dense = statistics_of(setup.model.module, self._sample, should_stop=should_stop)
 
     def head(self) -> dict[str, Any]:
         """Return the first line of the file."""
         return {
-            "dense": float(self._dense.mean()),
+            "dense": headline_of(self._sample.task, self._dense),
             "n": len(self._sample),
             "source": self._is.data.source,
             "model": self._is.recipe.model,

@@ -17,7 +17,7 @@ from torch import nn
 from pruning_core.errors import DataError, RunError
 from pruning_core.evaluation import latency
 from pruning_core.evaluation.asking import Asking
-from pruning_core.evaluation.evaluate import right_answers
+from pruning_core.evaluation.evaluate import headline_of, statistics_of
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.evaluation.tradeoff import Cost, Trial, knobs, varied
 from pruning_core.evaluation.whatif import what_if
@@ -143,7 +143,7 @@ class _Worker:
             raise DataError(f"The data set '{data.key}' has no validation examples to measure.")
         self.name = name_of(setup.recipe, setup.model.weights_sha256, data.key, cost)
         self._known_dense: Trial | None = None
-        self._right = right_answers(setup.model.module, self._sample, should_stop=should_stop)
+        self._statistics = statistics_of(setup.model.module, self._sample, should_stop=should_stop)
 
     def step(self, study: "optuna.Study") -> None:
         """Measure one more plan: of the global ranking at first, then of the sampler."""
@@ -180,7 +180,7 @@ class _Worker:
             plan,
             self._is.data,
             n=len(self._sample),
-            dense=self._right,
+            dense=self._statistics,
             should_stop=self._should_stop,
         )
         milliseconds = None
@@ -209,7 +209,7 @@ class _Worker:
             self._known_dense = Trial(
                 -1,
                 {},
-                float(self._right.mean()),
+                headline_of(self._sample.task, self._statistics),
                 before.params,
                 before.nonzero,
                 before.macs,
