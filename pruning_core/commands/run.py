@@ -206,7 +206,7 @@ def tell(line: str) -> None:
 def progress_line(event: "Event") -> str:
     """Return one line about ``event`` for stderr; empty for what is too frequent to print."""
     from pruning_core.runs import events
-    from pruning_core.tasks.task import headline
+    from pruning_core.tasks.registry import headline
     from pruning_core.tuning.finetune import EpochResult
 
     match event:

@@ -26,7 +26,8 @@ from pruning_core.evaluation.intervals import (
 from pruning_core.evaluation.stopping import ShouldStop, StoppedError, check_stop
 from pruning_core.loading.split import Split
 from pruning_core.modes import evaluating
-from pruning_core.tasks import CLASSES, TASKS, Task
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS, Task
 
 __all__ = [
     "ClassMetrics",

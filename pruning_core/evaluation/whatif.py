@@ -25,8 +25,8 @@ from pruning_core.loading.model import LoadedModel
 from pruning_core.planning.plan import Plan
 from pruning_core.surgery.mask import apply_masks, set_to_zero, weight_masks, zero_units
 from pruning_core.surgery.prune import prune
-from pruning_core.tasks import CLASSES, Task
-from pruning_core.tasks.task import headline
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import Task, headline
 from pruning_core.tracing.network import Group, Network
 from pruning_core.tuning.batchnorm import recalibrate_batchnorm, running_norms
 

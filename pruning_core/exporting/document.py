@@ -11,7 +11,8 @@ import numpy as np
 
 from pruning_core.evaluation.evaluate import INTERVAL_METHODS
 from pruning_core.exporting.result import Quantised, RunResult
-from pruning_core.tasks import CLASSES, TASKS
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

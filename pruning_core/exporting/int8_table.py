@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pruning_core.exporting.metric_table import metric_cell
 from pruning_core.exporting.wording import count, percent, ratio, size
-from pruning_core.tasks import CLASSES, TASKS
+from pruning_core.tasks import CLASSES
 
 HEADER: Final = ("In onnxruntime", "float32", "int8", "Change")
 _MOST_NAMES: Final = 6
@@ -79,7 +79,7 @@ def _three(number: float) -> str:
 def _quality_rows(
     before: Found, after: Found, change: Sequence[float]
 ) -> list[tuple[str, str, str, str]]:
-    if not TASKS[after.get("task", CLASSES)].counts_classes:
+    if after.get("task", CLASSES) != CLASSES:
         return _task_rows(before, after, change)
     low, high = (f"{100 * end:+.2f}" for end in change)
     points = 100 * (after["accuracy"] - before["accuracy"])
@@ -103,6 +103,8 @@ def _task_rows(
     before: Found, after: Found, change: Sequence[float]
 ) -> list[tuple[str, str, str, str]]:
     """Return the rows of a task without classes."""
+    from pruning_core.tasks.registry import TASKS
+
     task = TASKS[after["task"]]
     metric, rows = task.metrics[0], []
     for each in task.metrics:

@@ -1,10 +1,13 @@
 """Test metrics of a run as rows of text with their intervals; every surface shows these."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pruning_core.exporting.wording import count, percent
-from pruning_core.tasks import CLASSES, TASKS, Metric, Task
+from pruning_core.tasks import CLASSES, Metric
+
+if TYPE_CHECKING:
+    from pruning_core.tasks.registry import Task
 
 METRIC_TITLES: Final[Mapping[str, str]] = {
     "accuracy": "Accuracy",
@@ -31,8 +34,10 @@ Report = Mapping[str, Any]
 Row = tuple[str, ...]
 
 
-def task_of(report: Report) -> Task:
+def task_of(report: Report) -> "Task":
     """Return the task of a run; reports of older versions are of classification."""
+    from pruning_core.tasks.registry import TASKS
+
     return TASKS[report.get("task", CLASSES)]
 
 

@@ -26,7 +26,8 @@ from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 from pruning_core.planning.resolve import Plan
 from pruning_core.preview import LayerCost, Preview, Totals
 from pruning_core.surgery.prune import Pruned, prune
-from pruning_core.tasks import CLASSES, TASKS
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
 from pruning_core.tuning.finetune import EpochResult

@@ -11,7 +11,7 @@ from pathlib import Path
 from pruning_core import Recipe
 from pruning_core.runs.events import Evaluated, Finished
 from pruning_core.runs.pipeline import execute, write_run
-from pruning_core.tasks.task import headline
+from pruning_core.tasks.registry import headline
 from pruning_core.tuning.finetune import EpochResult"""
 RUN: Final = """\
 recipe = Recipe.from_json(RECIPE)

@@ -7,7 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from pruning_core.errors import ExportError
 from pruning_core.exporting.document import DOCUMENT_VERSION, Document
-from pruning_core.tasks import CLASSES, TASKS
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS
 
 MAX_REPORT_BYTES: Final = 16_000_000
 

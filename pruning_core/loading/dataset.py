@@ -8,7 +8,7 @@ from pruning_core.errors import DataError
 from pruning_core.loading.datasets import DATASETS
 from pruning_core.loading.own_data import is_own, is_text, load_own, own_task
 from pruning_core.loading.split import Dataset, DatasetEntry, Source, Split
-from pruning_core.tasks import CLASSIFICATION, TASKS, Task
+from pruning_core.tasks.registry import CLASSIFICATION, TASKS, Task
 
 __all__ = [
     "DATASETS",

@@ -18,7 +18,7 @@ from pruning_core.loading.providers.bundled import bundled_names
 from pruning_core.loading.split import Dataset, Source, Split
 from pruning_core.loading.weights_only import WeightsOnly
 from pruning_core.modes import evaluating
-from pruning_core.tasks import CLASSIFICATION, Task
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 
 __all__ = [
     "ARCHITECTURES",

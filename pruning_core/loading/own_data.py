@@ -27,7 +27,8 @@ from pruning_core.loading.intake.store import check_size, folder, make_room, pub
 from pruning_core.loading.partition import divide
 from pruning_core.loading.permitted import may_run
 from pruning_core.loading.split import CALIBRATION_SAMPLES, Dataset, Split
-from pruning_core.tasks import CLASSES, TASKS, Task
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS, Task
 
 UPLOADED: Final = "upload:"
 PYTHON: Final = "python:"

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pruning_core.errors import DataError
-from pruning_core.tasks import CLASSES, CLASSIFICATION, Task
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 
 CALIBRATION_SAMPLES = 2_000
 

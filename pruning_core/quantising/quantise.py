@@ -28,7 +28,7 @@ from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Recipe
 from pruning_core.quantising.quantiser import QUANTISERS, Feed, Quantiser
 from pruning_core.steps import run_to_end
-from pruning_core.tasks import Task
+from pruning_core.tasks.registry import Task
 
 BATCH_SIZES: Final = (1, 32)
 SECONDS: Final = 1.0

@@ -33,7 +33,7 @@ from pruning_core.runs.events import (
 from pruning_core.runs.log import Log
 from pruning_core.runs.pipeline import RunResult, execute, write_run
 from pruning_core.runs.store import FORK_FILE, Spec, Store
-from pruning_core.tasks import TASKS
+from pruning_core.tasks.registry import TASKS
 from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 METRICS: Final = ("accuracy", "precision", "recall", "f1", "loss", "n")

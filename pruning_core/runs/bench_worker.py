@@ -261,9 +261,15 @@ class Bench:
             return round(last[0].points_lost, 6)
 
         steps = search.largest_within_drop(
-            recipe, subject.network, subject.scores(recipe), lost, question["limit"]
+            recipe,
+            subject.network,
+            subject.scores(recipe),
+            lost,
+            question["limit"],
+            data.task.metrics[0],
         )
-        return self._searched(steps, report, "points lost", 14) | {"n": n}
+        metric = data.task.metrics[0]
+        return self._searched(steps, report, f"{metric.loss_unit} lost", 14) | {"n": n}
 
     def _time(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
         subject = self._subject(recipe)
@@ -352,7 +358,8 @@ class Bench:
             )
 
         def told(trial: tradeoff.Trial) -> str:
-            return f"plan {trial.number + 1}: accuracy {100 * trial.accuracy:.1f} %"
+            metric = self._subject(recipe).data(recipe).task.metrics[0]
+            return f"plan {trial.number + 1}: {metric.name} {metric.text(trial.accuracy, 1)}"
 
         return self._in_parts(question["id"], steps, told, report)
 

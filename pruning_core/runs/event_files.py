@@ -18,7 +18,7 @@ from pruning_core.runs.events import (
     RoundFinished,
     Shrunk,
 )
-from pruning_core.tasks.task import headline
+from pruning_core.tasks.registry import headline
 from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 _TOTALS = {

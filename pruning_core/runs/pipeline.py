@@ -63,7 +63,8 @@ from pruning_core.scoring.criterion import CRITERIA
 from pruning_core.scoring.score import score
 from pruning_core.surgery.prune import Pruned, prune
 from pruning_core.surgery.rewind import put_weights
-from pruning_core.tasks import CLASSES, CLASSIFICATION
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import CLASSIFICATION
 from pruning_core.team import ALONE, Team
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace

@@ -14,7 +14,7 @@ from pruning_core.runs.events import STAGES, Moment, RoundFinished, Shrunk
 from pruning_core.runs.log import Entry, read_log
 from pruning_core.runs.store import WORKING, Record, Store, read_spec
 from pruning_core.tasks import CLASSES
-from pruning_core.tasks.task import headline
+from pruning_core.tasks.registry import headline
 from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 LOG_LINES: Final = 200

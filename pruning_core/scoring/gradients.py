@@ -10,7 +10,7 @@ from pruning_core.errors import PruningError, UnsupportedModelError, first_line
 from pruning_core.scoring.loss import task_loss
 from pruning_core.scoring.material import Material
 from pruning_core.switches import decomposed_operators
-from pruning_core.tasks import CLASSIFICATION, Task
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 
 Gradients = dict[str, Tensor | None]
 Named = Mapping[str, Tensor]

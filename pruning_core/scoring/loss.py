@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pruning_core.tasks import CLASSIFICATION, Task
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 
 
 def task_loss(

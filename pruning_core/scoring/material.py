@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pruning_core.granularities import Granularity, Site
-from pruning_core.tasks import CLASSIFICATION, Task
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 from pruning_core.tracing.network import Network
 
 Batch = tuple[Tensor, Tensor]

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from pruning_core.scoring.gradients import no_gradient
 from pruning_core.scoring.loss import task_loss
 from pruning_core.scoring.material import Batch
-from pruning_core.tasks import CLASSIFICATION, Task
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 from pruning_core.tracing.analysis import Analysis, stored_tensor
 from pruning_core.tracing.labels import LabelArray, Labelled
 from pruning_core.tracing.network import Network

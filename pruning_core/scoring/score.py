@@ -36,7 +36,7 @@ from pruning_core.scoring.normalise import comparable
 from pruning_core.scoring.ranking import GlobalRanking, SiteRanking, ranked
 from pruning_core.scoring.reading import Read, reader, see_activations
 from pruning_core.switches import reproducible
-from pruning_core.tasks import CLASSIFICATION, Task
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 from pruning_core.tracing.network import Network
 
 

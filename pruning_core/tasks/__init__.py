@@ -1,12 +1,5 @@
-"""What a network is asked to do, one file each in ``kinds``: targets, loss, metrics."""
+"""What a network is asked to do: targets, loss, metrics; names are known without PyTorch."""
 
-from pruning_core.registry import import_plugins
-from pruning_core.tasks.metric import Metric
-from pruning_core.tasks.task import CLASSES, TASKS, Task
+from pruning_core.tasks.metric import ACCURACY, CLASSES, Metric
 
-import_plugins(f"{__name__}.kinds")
-
-CLASSIFICATION: Task = TASKS[CLASSES]
-"""The task of data that name none."""
-
-__all__ = ["CLASSES", "CLASSIFICATION", "TASKS", "Metric", "Task"]
+__all__ = ["ACCURACY", "CLASSES", "Metric"]

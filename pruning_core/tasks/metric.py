@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
+CLASSES: Final = "classification"
+"""The key of the task of data that name none."""
 _PERCENT: Final = "percent"
 
 
@@ -52,6 +54,21 @@ class Metric:
         """Return ``value`` as the axis of a figure counts it."""
         return 100 * value if self.unit == _PERCENT else value
 
+    @property
+    def one_lost(self) -> str:
+        """What one of ``loss_unit`` is, e.g. ``point``."""
+        return {"%": "percent", "points": "point"}.get(self.loss_unit, "hundredth")
+
+    @property
+    def hover(self) -> str:
+        """How Plotly writes a value on such an axis, e.g. ``%{y:.2f} %``."""
+        return "%{y:.2f} %" if self.unit == _PERCENT else "%{y:.4g}"
+
+    @property
+    def capital(self) -> str:
+        """Its name at the beginning of a line."""
+        return self.name[:1].upper() + self.name[1:]
+
     def text(self, value: float | None, digits: int | None = None) -> str:
         """Return a value as people read it, e.g. ``92.80 %``; None and NaN are not measured."""
         if value is None or math.isnan(value):
@@ -98,3 +115,7 @@ def _significant(value: float) -> str:
     if not math.isfinite(value):
         return "not finite"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+ACCURACY: Final = Metric("accuracy", "Accuracy", "accuracy", least=0.0, most=1.0, interval="Wilson")
+"""What classification is judged by."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from pruning_core.registry import Registry
 from pruning_core.tasks.metric import Metric
 
-CLASSES: Final = "classification"
 IGNORED: Final = -100
 """Targets of this number count for nothing, where there is one for each pixel or token."""
 
@@ -40,6 +39,10 @@ class Task(Protocol):
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """What is measured, the headline first."""
+
+    @property
+    def loss_name(self) -> str:
+        """What the loss is, for the axis of a figure."""
 
     @property
     def counts_classes(self) -> bool:
@@ -86,6 +89,18 @@ class Task(Protocol):
     def imitation(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """Return how far one answer is from another one, a scalar, for distillation."""
 
+    @property
+    def naive_way(self) -> str:
+        """What :meth:`naive` does, e.g. ``always naming the most frequent class``."""
+
+    def naive(self, training: Tensor, targets: Tensor) -> Tensor:
+        """Return what one would answer to ``targets`` without their inputs.
+
+        Args:
+            training: Targets that the answer is taken from.
+            targets: ``[B, ...]``; only their shape and highest class are read.
+        """
+
     def statistics(self, answer: Tensor, targets: Tensor) -> Tensor:
         """Return ``[B, K]`` float64 of which :meth:`values` needs the sums over samples."""
 
@@ -94,12 +109,3 @@ class Task(Protocol):
 
 
 TASKS: Registry[Task] = Registry("task")
-
-
-def headline(task: str) -> Metric:
-    """Return the metric that the task ``task`` is judged by.
-
-    Raises:
-        UnknownNameError: If there is no such task.
-    """
-    return TASKS[task].metrics[0]

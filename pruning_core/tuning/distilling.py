@@ -16,7 +16,7 @@ from pruning_core.evaluation.stopping import ShouldStop, check_stop
 from pruning_core.loading.split import Split
 from pruning_core.modes import evaluating
 from pruning_core.planning.recipe import Distillation
-from pruning_core.tasks import CLASSIFICATION, Task
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 
 Kept = Mapping[str, tuple[NDArray[np.int64] | None, ...]]
 MAX_CACHED: Final = 64_000_000

@@ -401,7 +401,7 @@ class FineTuner:
         if self._average is not None:
             self._average.update()
         value = loss.item()
-        statistics = self._task.statistics(logits.detach(), labels).sum(dim=0).tolist()
+        statistics = self._task.statistics(logits.detach(), labels).sum(dim=0).cpu().tolist()
         if self._team.size > 1:
             summed, *statistics = self._team.sums(value, *statistics)
             value = summed / self._team.size

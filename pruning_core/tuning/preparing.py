@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pruning_core.errors import DataError, RunError, UnknownNameError
 from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Tuning
-from pruning_core.tasks import Task
+from pruning_core.tasks.registry import Task
 from pruning_core.team import LEAST_SHARE
 from pruning_core.tuning.augmentation import check_images
 from pruning_core.tuning.augmentations import check_augmentations

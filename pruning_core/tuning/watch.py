@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pruning_core.planning.recipe import Tuning
-from pruning_core.tasks import CLASSIFICATION, Metric
+from pruning_core.tasks import ACCURACY, Metric
 
 
 class Watch:
@@ -24,7 +24,7 @@ class Watch:
         settings: Tuning,
         *,
         is_asked: bool = True,
-        metric: Metric = CLASSIFICATION.metrics[0],
+        metric: Metric = ACCURACY,
     ) -> None:
         """Begin a round of ``settings``; one that is not asked goes on and hands its end on.
 

@@ -15,7 +15,7 @@ from pruning_core.loading.model import initial_module, load_model
 from pruning_core.planning.recipe import Distillation, Ratio, Recipe, Schedule, Tuning
 from pruning_core.runs.checkpoint import Checkpoint
 from pruning_core.runs.pipeline import execute
-from pruning_core.tasks import CLASSIFICATION
+from pruning_core.tasks.registry import CLASSIFICATION
 from pruning_core.tuning.distilling import Teacher
 from pruning_core.tuning.draws import generator
 from pruning_core.tuning.finetune import BatchProgress, FineTuner

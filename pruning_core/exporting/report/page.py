@@ -22,7 +22,7 @@ from pruning_core.exporting.report.style import CSS
 from pruning_core.exporting.wording import count, duration, percent, ratio
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.planning.recipe import Recipe
-from pruning_core.tasks import CLASSIFICATION, Metric
+from pruning_core.tasks import ACCURACY, Metric
 
 SAVINGS: Final = (
     ("params", "Parameters"),
@@ -76,7 +76,7 @@ def render(document: Document, recipe: Recipe) -> str:
     )
 
 
-def in_words(recipe: Recipe, metric: Metric = CLASSIFICATION.metrics[0]) -> str:
+def in_words(recipe: Recipe, metric: Metric = ACCURACY) -> str:
     """Say how the target is reached: ``in 5 rounds, with weights rewound``."""
     schedule = recipe.schedule
     how = "in one shot" if schedule.rounds == 1 else f"in {schedule.rounds} rounds"
@@ -187,7 +187,7 @@ def _curve_figures(document: Document) -> list[tuple[str, str, str]]:
     own = "accuracy" if task.counts_classes else "score"
     for name, key, scale, unit in (
         (_capital(metric.name), own, metric.scaled(1.0), "%" if metric.unit else ""),
-        ("Loss", "loss", 1.0, "cross-entropy" if task.has_classes else "of the variance"),
+        ("Loss", "loss", 1.0, task.loss_name),
     ):
         lines = [
             Line("training", "first", _scaled(epochs, key, scale)),

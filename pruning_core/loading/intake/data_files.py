@@ -28,7 +28,8 @@ from pruning_core.loading.intake.contents import RefusedFileError, Stored, short
 from pruning_core.loading.intake.targets import as_targets, kind_of
 from pruning_core.loading.intake.texts import read_text
 from pruning_core.loading.intake.writing import write_safetensors
-from pruning_core.tasks import CLASSES, TASKS
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS
 
 MOST_BYTES: Final = 600_000_000
 """Of everything after unpacking."""

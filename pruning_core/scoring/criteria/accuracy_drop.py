@@ -10,7 +10,7 @@ from pruning_core.granularities.unit import Slice, slices
 from pruning_core.scoring.criterion import CRITERIA, Criterion, Evidence, PerUnit, Rates
 from pruning_core.scoring.loss import task_loss
 from pruning_core.scoring.material import Batch, Material
-from pruning_core.tasks import Task
+from pruning_core.tasks.registry import Task
 from pruning_core.tracing.network import Network
 
 State = dict[str, Tensor]

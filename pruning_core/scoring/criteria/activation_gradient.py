@@ -6,7 +6,7 @@ from torch import Tensor
 from pruning_core.scoring.criterion import CRITERIA, Criterion, Evidence, PerUnit, Rates
 from pruning_core.scoring.material import Batch, Material
 from pruning_core.scoring.reading import Read, Reader, batch_axes, reader, see_gradients
-from pruning_core.tasks import Task
+from pruning_core.tasks.registry import Task
 
 
 def mean_loss_change(material: Material) -> list[Tensor | None]:

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pruning_core.errors import DataError
-from pruning_core.tasks.metric import Metric
+from pruning_core.tasks.metric import ACCURACY, CLASSES
 from pruning_core.tasks.output import called, shown, tensor_in
-from pruning_core.tasks.task import CLASSES, TASKS, Array
+from pruning_core.tasks.task import TASKS, Array
 
 
 class Classification:
@@ -19,7 +19,9 @@ class Classification:
     key = CLASSES
     title = "Classification"
     targets = "One class for each sample, numbered from 0."
-    metrics = (Metric("accuracy", "Accuracy", "accuracy", least=0.0, most=1.0, interval="Wilson"),)
+    metrics = (ACCURACY,)
+    loss_name = "cross-entropy"
+    naive_way = "always naming the most frequent class"
     counts_classes = True
     has_classes = True
     reads_tokens = False
@@ -79,6 +81,12 @@ class Classification:
             log_target=True,
         )
         return divergence * temperature**2
+
+    def naive(self, training: Tensor, targets: Tensor) -> Tensor:
+        """Return logits of the most frequent class."""
+        n_classes = int(max(training.max(), targets.max())) + 1
+        counts = torch.bincount(training, minlength=n_classes)
+        return functional.one_hot(counts.argmax(), n_classes).float().expand(len(targets), -1)
 
     def statistics(self, answer: Tensor, targets: Tensor) -> Tensor:
         """Return ``[B, 2]``: 1 where the answer is right, and 1."""

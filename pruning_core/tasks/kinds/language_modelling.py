@@ -46,6 +46,8 @@ class LanguageModelling:
         ),
         Metric("token_accuracy", "Right tokens", "share of right tokens", least=0.0, most=1.0),
     )
+    loss_name = "cross-entropy"
+    naive_way = "knowing nothing but how frequent each token is"
     counts_classes = False
     has_classes = True
     reads_tokens = True
@@ -97,6 +99,12 @@ class LanguageModelling:
             log_target=True,
         )
         return divergence * temperature**2
+
+    def naive(self, training: Tensor, targets: Tensor) -> Tensor:
+        """Return the logarithms of how frequent each token is; each is counted once more."""
+        n_tokens = int(max(training.max(), targets.max())) + 1
+        counts = torch.bincount(training[training != IGNORED].long(), minlength=n_tokens) + 1
+        return (counts / counts.sum()).log().expand(*targets.shape, -1)
 
     def statistics(self, answer: Tensor, targets: Tensor) -> Tensor:
         """Return ``[B, 3]``: the summed loss in nats, tokens that count, and right ones."""

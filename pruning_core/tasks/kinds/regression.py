@@ -46,6 +46,8 @@ class Regression:
             least=0.0,
         ),
     )
+    loss_name = "squared error / variance"
+    naive_way = "always naming the mean of the training targets"
     counts_classes = False
     has_classes = False
     reads_tokens = False
@@ -88,6 +90,10 @@ class Regression:
     def imitation(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:  # noqa: ARG002
         """Return the squared distance of two answers, in units of the variance."""
         return self.loss(student, teacher)
+
+    def naive(self, training: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean of the training targets."""
+        return training.mean(dim=0).expand_as(targets)
 
     def statistics(self, answer: Tensor, targets: Tensor) -> Tensor:
         """Return ``[B, 1 + 4 k]``: 1, target and its square from the centre, both errors."""
