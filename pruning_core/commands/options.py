@@ -30,7 +30,12 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         type=identity_of,
         help=f"instead of the recipe's: {MODEL_HELP}",
     )
-    parser.add_argument("--data", metavar="NAME", help="data set instead of the recipe's")
+    parser.add_argument(
+        "--data",
+        metavar="NAME",
+        help="data set or file instead of the recipe's; a task may stand before a file, e.g. "
+        "regression:prices.csv",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="seed instead of the recipe's")
     add_input_shape(parser)
 

@@ -3,7 +3,16 @@
 import json
 from typing import Annotated, Any, Final, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pruning_core.errors import ExportError
 from pruning_core.exporting.document import DOCUMENT_VERSION, Document
@@ -82,7 +91,16 @@ class _Class(_Entry):
     intervals: _Intervals = {}
 
 
-class _Detail(_Entry):
+class _AsGiven(_Entry):
+    """An entry whose names depend on the task: what was not there is not written."""
+
+    @model_serializer(mode="wrap")
+    def _only_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found = write(self)
+        return {name: found[name] for name in found if name in self.model_fields_set}
+
+
+class _Detail(_AsGiven):
     accuracy_interval: tuple[_Share, _Share] | None
     intervals: _Intervals = {}
     values: dict[_Name, float | None] | None = None
@@ -105,7 +123,7 @@ class _Details(_Entry):
     tuned: _Detail | None
 
 
-class _Epoch(_Entry):
+class _Epoch(_AsGiven):
     epoch: _Count
     n_epochs: _Count
     loss: float | None

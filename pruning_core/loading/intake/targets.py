@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruning_core.loading.intake.contents import RefusedFileError, shortened
-from pruning_core.tasks import CLASSES, IGNORED
+from pruning_core.tasks import CLASSES
 from pruning_core.tasks.registry import TASKS
+from pruning_core.tasks.task import IGNORED
 
 _MOST_TARGETS: Final = 1_000
 _MOST_CLASSES: Final = 1_000
