@@ -114,8 +114,10 @@ def _of_task(key: str, reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, 
             metric_cell(metric, value, (report.get("intervals") or {}).get(metric.key))
             for value, report in zip((first, second), reports, strict=True)
         ]
-        known = first is not None and second is not None
-        rows.append((metric.title, *cells, metric.change(first, second, 2) if known else ""))
+        if first is None or second is None:
+            rows.append((metric.title, *cells, ""))
+        else:
+            rows.append((metric.title, *cells, metric.change(first, second, 2)))
     return rows
 
 

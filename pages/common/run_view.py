@@ -256,8 +256,8 @@ def _task(view: "RunView") -> "Task":
     """Return what a run was measured on; before that, what its data ask for."""
     from pruning_core.tasks.registry import TASKS
 
-    found = next(iter((*view.metrics.values(), *view.epochs)), None)
-    return cache.task(view.recipe) if found is None else TASKS[found.task]
+    names = [found.task for found in view.metrics.values()] + [one.task for one in view.epochs]
+    return TASKS[names[0]] if names else cache.task(view.recipe)
 
 
 def _good_is_up(metric: "Metric") -> Literal["normal", "inverse"]:

@@ -135,7 +135,7 @@ def _compared(first: "Side", second: "Side") -> dict[str, Any]:
     found = run_to_end(steps, lambda progress: tell(f"{progress[1]} ..."))
     if found["behaviour"]:
         for key in ("lost", "won"):
-            for example in found["behaviour"][key]:
+            for example in found["behaviour"].get(key, ()):
                 del example["picture"]
     return found
 

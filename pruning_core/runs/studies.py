@@ -10,7 +10,7 @@ import json
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from torch import nn
 
@@ -30,7 +30,7 @@ from pruning_core.runs.setup import Setup
 from pruning_core.runs.storages import open_study
 from pruning_core.steps import run_to_end
 from pruning_core.surgery.prune import prune
-from pruning_core.tasks import CLASSES
+from pruning_core.tasks import CLASSES, Metric
 
 if TYPE_CHECKING:
     import optuna
@@ -123,8 +123,8 @@ def carry_out(
         StoppedError: If ``should_stop`` says so; what was measured is kept.
     """
     worker = _Worker(setup, cost, n, should_stop)
-    better = "maximize" if setup.data.task.metrics[0].higher_is_better else "minimize"
-    study = _opened(storage or default_storage(), worker.name, setup.recipe.seed, better)
+    metric = setup.data.task.metrics[0]
+    study = _opened(storage or default_storage(), worker.name, setup.recipe.seed, metric)
     while (done := len(_finished(study))) < n_trials:
         worker.step(study)
         yield min(1.0, (done + 1) / n_trials), worker.publish(study)[-1]
@@ -233,7 +233,7 @@ class _Worker:
         return run_to_end(steps).pruned.median_ms
 
 
-def _opened(storage: str, name: str, seed: int, better: str) -> "optuna.Study":
+def _opened(storage: str, name: str, seed: int, metric: Metric) -> "optuna.Study":
     """Open the study, or make it.
 
     Raises:
@@ -241,6 +241,7 @@ def _opened(storage: str, name: str, seed: int, better: str) -> "optuna.Study":
     """
     import optuna
 
+    better: Literal["maximize", "minimize"] = "maximize" if metric.higher_is_better else "minimize"
     study = open_study(storage, name, [better, "minimize"])
     # Workers that start with the same seed would ask for the same plans.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.get_trials(deepcopy=False)))

@@ -363,7 +363,7 @@ def test_a_first_look_says_what_guessing_reaches_and_finds_looking_ahead(files):
     data = load_dataset(str(files["letters"]), input_shape=(16,))
     found = baseline(letters()[0], data)
     assert found.task == LANGUAGE.key
-    assert found.chance < 8 < found.accuracy  # seven letters and a space
+    assert found.chance < 9 < found.accuracy  # seven letters and a space, and all other bytes once
     assert "no better than knowing nothing but how frequent" in found.suspicions[0]
 
     class Ahead(nn.Module):
