@@ -455,11 +455,11 @@ def has_bfloat16(device: str) -> bool:
 
 
 @st.cache_resource(show_spinner="Reading the data…", max_entries=8)
-def dataset(key: str) -> "Dataset":
-    """Return a data set; of the built-in ones the bundled subset."""
+def dataset(key: str, input_shape: tuple[int, ...] | None = None) -> "Dataset":
+    """Return a data set; of the built-in ones the bundled subset, of texts pieces for a model."""
     from pruning_core.loading.dataset import load_dataset
 
-    return load_dataset(key, source="bundled")
+    return load_dataset(key, source="bundled", input_shape=input_shape)
 
 
 def task(recipe: "Recipe") -> "Task":

@@ -273,7 +273,7 @@ def _present() -> None:
             "fine-tuning, and criteria marked with data need some."
         )
         return
-    data = cache.dataset(key)
+    data = cache.dataset(key, _shape())
     st.markdown(f"**{markdown(data.title)}**, {_kind(data)}, {markdown(data.source)}")
     if recipe.data is not None:
         st.button(

@@ -168,7 +168,9 @@ class Attempt:
                 if not TASKS[found.task].counts_classes:
                     values = {"accuracy": found.headline, "loss": found.loss, "n": found.n}
                 self._log.add("evaluation", moment=event.moment, task=found.task, **values)
-                self._store.set_accuracy(self._spec.id, self._number, event.moment, found.headline)
+                self._store.set_accuracy(
+                    self._spec.id, self._number, event.moment, found.headline, found.task
+                )
 
     def _enter(self, event: StageStarted) -> None:
         self._log.add("stage", stage=event.stage, title=event.title, round=event.round)
