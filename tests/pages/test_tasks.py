@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from pruning_core.loading.permitted import permit
+from pages.common import starter
 from pruning_core.planning.recipe import Calibration, Ratio, Recipe, Tuning
 from pruning_core.runs import dispatcher
 from tests.core.task_zoo import TEXT, number_data
@@ -17,11 +17,13 @@ from tests.pages.test_pages import visit
 
 @pytest.fixture
 def models(monkeypatch):
-    """The server offers these two models, whose code may run."""
-    names = [f"python:tests.core.task_zoo:{name}" for name in ("letters", "numbers")]
-    monkeypatch.setenv("PRUNING_STUDIO_MODELS", "[]")
-    permit(names)
-    return dict(zip(("letters", "numbers"), names, strict=True))
+    """The server was started with two models whose code may run."""
+    names = {name: f"python:tests.core.task_zoo:{name}" for name in ("letters", "numbers")}
+    options = [option for name in names.values() for option in ("--model", name)]
+    monkeypatch.setattr("sys.argv", ["app.py", *options])
+    starter._offer.cache_clear()
+    yield names
+    starter._offer.cache_clear()
 
 
 def upload(app, name, content):
