@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
+from pruning_core.errors import PruningError
 from pruning_core.planning.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pruning_core.savings import Savings
     from pruning_core.scoring.agreement import Disagreement, Ranked
     from pruning_core.scoring.score import Scores
+    from pruning_core.tasks import Metric
+    from pruning_core.tasks.registry import Task
     from pruning_core.tracing.coupling import Path
     from pruning_core.tracing.network import Network
 
@@ -452,11 +455,32 @@ def has_bfloat16(device: str) -> bool:
 
 
 @st.cache_resource(show_spinner="Reading the data…", max_entries=8)
-def dataset(key: str) -> "Dataset":
-    """Return a data set; of the built-in ones the bundled subset."""
+def dataset(key: str, input_shape: tuple[int, ...] | None = None) -> "Dataset":
+    """Return a data set; of the built-in ones the bundled subset, of texts pieces for a model."""
     from pruning_core.loading.dataset import load_dataset
 
-    return load_dataset(key, source="bundled")
+    return load_dataset(key, source="bundled", input_shape=input_shape)
+
+
+def task(recipe: "Recipe") -> "Task":
+    """Return what the data of a recipe ask for; of data that cannot be read, classification."""
+    return _task(recipe.data or model(recipe.model).data)
+
+
+def metric(recipe: "Recipe") -> "Metric":
+    """Return what the task of a recipe is judged by."""
+    return task(recipe).metrics[0]
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _task(key: str | None) -> "Task":
+    from pruning_core.loading.dataset import task_of
+    from pruning_core.tasks.registry import CLASSIFICATION
+
+    try:
+        return task_of(key)
+    except PruningError:
+        return CLASSIFICATION
 
 
 def class_names(key: str) -> tuple[str, ...]:

@@ -3,20 +3,20 @@
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
 from pages.common import charts, comparing, state
 from pages.common.comparing import Listed
+from pages.common.glossary_links import linked
+from pruning_core.tasks import CLASSES
 
 if TYPE_CHECKING:
-    from pages.common.glossary_links import linked
-from pruning_core.comparing.variant import Variant
+    from pruning_core.comparing.variant import Variant
 
 _LOG: Final = "_compare_log"
 _MOST_DIFFERENT: Final = 12
-_USUAL: Final = ("nonzero", "accuracy")
 
 
 def table(runs: Sequence[Listed]) -> None:
@@ -40,8 +40,7 @@ def table(runs: Sequence[Listed]) -> None:
             ],
             "Model": [run.model for run in runs],
             "What": [run.what for run in runs],
-            "Accuracy": [one.numbers["accuracy"] for one in finals],
-            "F1": [one.numbers["f1"] for one in finals],
+            **_judged(finals),
             "Test n": [one.n for one in finals],
             "Parameters": [one.numbers["params"] for one in finals],
             "Non-zeros": [one.numbers["nonzero"] for one in finals],
@@ -70,11 +69,30 @@ def table(runs: Sequence[Listed]) -> None:
         alt=f"Table of {len(runs)} finished runs",
     )
     st.caption(
-        f"What each run hands out: accuracy and F1 {linked('MEASURED')} on test samples, sizes "
+        f"What each run hands out: its quality {linked('MEASURED')} on test samples, sizes "
         f"{linked('EXACT')}. Tick rows "
         "to narrow everything below to them; the address of the page holds the choice."
         + (f" The newest {comparing.MOST} runs are listed." if len(runs) == comparing.MOST else "")
     )
+
+
+def _judged(finals: "Sequence[Variant]") -> "dict[str, list[Any]]":
+    """Return the columns that say how good networks are; of other tasks as text."""
+    columns: dict[str, list[Any]] = {}
+    if any(one.task == CLASSES for one in finals):
+        columns["Accuracy"] = [one.numbers["accuracy"] for one in finals]
+        columns["F1"] = [one.numbers["f1"] for one in finals]
+    if any(one.task != CLASSES for one in finals):
+        columns["Measured"] = [_measured(one) for one in finals]
+    return columns
+
+
+def _measured(variant: "Variant") -> str:
+    """Write what a network of another task than classification is judged by."""
+    value = variant.numbers[variant.metric.key]
+    if variant.task == CLASSES or value is None:
+        return ""
+    return f"{variant.metric.name} {variant.metric.text(value)}"
 
 
 def pictures(runs: Sequence[Listed]) -> None:
@@ -92,7 +110,7 @@ def _tree(runs: Sequence[Listed]) -> None:
     from pruning_core.comparing.variant import AXES
     from pruning_core.figures.run_tree import TreeNode, run_tree
 
-    metric = _axes()[1]
+    metric = _axes(_judged_by(runs))[1]
     by_name = {run.record.id: run for run in runs}
     nodes = tree([Entry(run.record.id, run.root, run.record.parent, run.variants) for run in runs])
     marked = comparing.pair(runs)
@@ -137,7 +155,7 @@ def _scatter(runs: Sequence[Listed]) -> None:
     from pruning_core.comparing.variant import AXES, front
     from pruning_core.figures.run_scatter import Point, run_scatter
 
-    x, y = _axes()
+    x, y = _axes(_judged_by(runs))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for label, chosen, place in (("Across", x, 0), ("Up", y, 1)):
             st.selectbox(
@@ -148,7 +166,7 @@ def _scatter(runs: Sequence[Listed]) -> None:
                 **state.bound(
                     f"compare_axis_{place}",
                     chosen,
-                    partial(_choose_axis, place=place),
+                    partial(_choose_axis, place=place, judged_by=_judged_by(runs)),
                 ),
             )
         logarithmic = st.checkbox("Logarithmic", key=_LOG, persist_state="session")
@@ -218,16 +236,21 @@ def _distinct(runs: Sequence[Listed]) -> "list[tuple[Listed, Variant]]":
     return found
 
 
-def _axes() -> tuple[str, str]:
+def _judged_by(runs: Sequence[Listed]) -> str:
+    """Return what the newest run is judged by."""
+    return runs[0].variants[0].metric.key
+
+
+def _axes(judged_by: str) -> tuple[str, str]:
     from pruning_core.comparing.variant import AXES
 
     wanted = state.compared("axes")
     known = len(wanted) == 2 and all(name in AXES for name in wanted)
-    return (wanted[0], wanted[1]) if known else _USUAL
+    return (wanted[0], wanted[1]) if known else ("nonzero", judged_by)
 
 
-def _choose_axis(name: str, place: int) -> None:
-    axes = list(_axes())
+def _choose_axis(name: str, place: int, judged_by: str) -> None:
+    axes = list(_axes(judged_by))
     axes[place] = name
     state.set_compared("axes", axes)
 
@@ -245,10 +268,10 @@ def _scaled(name: str, variant: "Variant") -> float:
 
 
 def _interval(name: str, variant: "Variant") -> tuple[float, float] | None:
-    if name != "accuracy" or variant.interval is None:
+    if name != variant.metric.key or variant.interval is None:
         return None
     low, high = variant.interval
-    return 100 * low, 100 * high
+    return variant.metric.scaled(low), variant.metric.scaled(high)
 
 
 def _text(variant: "Variant", metric: str) -> str:

@@ -13,7 +13,8 @@ from pages.common import charts, comparing, measured, measuring, state
 from pages.common.comparing import Listed
 from pages.common.format import count, markdown, percent
 from pages.common.glossary_links import linked
-from pruning_core.exporting.metric_table import HOW
+from pruning_core.exporting.metric_table import METRIC_TITLES, how, metric_cell, stage_cell
+from pruning_core.tasks import CLASSES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,10 +68,11 @@ def _chooser(runs: Sequence[Listed], names: tuple[str, str]) -> None:
 def _numbers(sides: "Sequence[tuple[Listed, Variant]]") -> None:
     """Draw what both runs say of these networks, with intervals, and the difference."""
     from pruning_core.comparing.variant import AXES
-    from pruning_core.exporting.metric_table import METRIC_TITLES, stage_cell
 
     rows: list[tuple[str, ...]] = []
     reports = [_metrics(run, variant) for run, variant in sides]
+    if len({variant.task for _, variant in sides}) == 1 and sides[0][1].task != CLASSES:
+        rows += _of_task(sides[0][1].task, reports)
     for metric, title in METRIC_TITLES.items():
         values = [report.get(metric) for report in reports]
         if all(value is None for value in values):
@@ -79,6 +81,8 @@ def _numbers(sides: "Sequence[tuple[Listed, Variant]]") -> None:
             stage_cell(metric, value, (report.get("intervals") or {}).get(metric))
             for value, report in zip(values, reports, strict=True)
         ]
+        if metric == "loss" and sides[0][1].task != CLASSES:
+            title = "Loss"
         rows.append((title, *cells, _points(metric, values)))
     for name in _SIZES:
         values = [variant.numbers[name] for _, variant in sides]
@@ -94,9 +98,27 @@ def _numbers(sides: "Sequence[tuple[Listed, Variant]]") -> None:
         alt="Numbers of the two networks side by side",
     )
     st.caption(
-        "As the runs measured them (accuracies on test samples) and counted them (sizes). "
-        + markdown(HOW)
+        "As the runs measured them (on test samples) and counted them (sizes). "
+        + markdown(how(measured.report(sides[0][0].record.id) or {}))
     )
+
+
+def _of_task(key: str, reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Return the rows of a task without right and wrong answers."""
+    from pruning_core.tasks.registry import TASKS
+
+    rows: list[tuple[str, ...]] = []
+    for metric in TASKS[key].metrics:
+        first, second = ((report.get("values") or {}).get(metric.key) for report in reports)
+        cells = [
+            metric_cell(metric, value, (report.get("intervals") or {}).get(metric.key))
+            for value, report in zip((first, second), reports, strict=True)
+        ]
+        if first is None or second is None:
+            rows.append((metric.title, *cells, ""))
+        else:
+            rows.append((metric.title, *cells, metric.change(first, second, 2)))
+    return rows
 
 
 def _metrics(run: Listed, variant: "Variant") -> Mapping[str, Any]:
@@ -112,7 +134,7 @@ def _metrics(run: Listed, variant: "Variant") -> Mapping[str, Any]:
 
     values = {name: (report.get(name) or {}).get(variant.stage) for name in METRICS}
     own = details.get("intervals") or {"accuracy": details["accuracy_interval"]}
-    return values | {"intervals": own}
+    return values | {"intervals": own, "values": details.get("values")}
 
 
 def _exact(name: str, value: float | None) -> str:
@@ -193,6 +215,9 @@ def _compared(names: tuple[str, str], sides: "Sequence[tuple[Listed, Variant]]")
 
 def _answers(found: Mapping[str, Any]) -> None:
     """Draw how often the two agree, and what changed by class and by example."""
+    if "values" in found:
+        _alike(found)
+        return
     low, high = (100 * end for end in found["change"])
     first, second = found["accuracy"]
     st.markdown(
@@ -216,6 +241,21 @@ def _answers(found: Mapping[str, Any]) -> None:
     _classes(found)
     _flipped("Right in A, wrong in B", "lost", found)
     _flipped("Wrong in A, right in B", "won", found)
+
+
+def _alike(found: Mapping[str, Any]) -> None:
+    """Say what a task without right and wrong answers is judged by, of both networks."""
+    from pruning_core.tasks.registry import headline
+
+    metric = headline(found["task"])
+    first, second = found["values"]
+    low, high = (f"{metric.scaled(end):+.4g}" for end in found["change"])
+    st.markdown(
+        f"**The same {found['n']:,} test samples** ({markdown(found['title'])}, "
+        f"{markdown(found['source'])}), :gray-badge[MEASURED] {metric.name} {metric.text(first)} "
+        f"of A and {metric.text(second)} of B: {metric.change(first, second, 2)}, 95 % interval of "
+        f"the difference {low} to {high} ({metric.axis})."
+    )
 
 
 def _classes(found: Mapping[str, Any]) -> None:

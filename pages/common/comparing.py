@@ -152,7 +152,9 @@ def written(name: str, value: float | None) -> str:
         return percent(value, 2)
     if name == "bytes":
         return size(value)
-    return milliseconds(value) if name.startswith("latency") else count(value)
+    if name.startswith("latency"):
+        return milliseconds(value)
+    return f"{value:.4g}" if AXES[name].known == "MEASURED" else count(value)
 
 
 def pair_of(names: tuple[str, str]) -> "Pair":

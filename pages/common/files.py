@@ -6,7 +6,7 @@ from typing import Any, Final
 import streamlit as st
 
 from pages.common import cache, measured, state
-from pages.common.format import markdown, percent, reduction, size
+from pages.common.format import judged, markdown, reduction, size
 from pages.common.glossary_links import linked
 from pruning_core.runs import dispatcher
 from pruning_core.runs.store import Record, Store
@@ -99,15 +99,17 @@ def headline(report: dict[str, Any]) -> str:
     if report["params"]["after"] < report["params"]["before"]:
         key, noun = ("params", "parameters")
     ratio = reduction(report[key]["before"], report[key]["after"])
-    accuracy = report["accuracy"]
-    last = accuracy.get("tuned") if accuracy.get("tuned") is not None else accuracy.get("pruned")
+    from pruning_core.exporting.metric_table import headlines, task_of
+
+    metric, accuracy = task_of(report).metrics[0], headlines(report)
+    last = accuracy["pruned"] if accuracy["tuned"] is None else accuracy["tuned"]
     text = f"{markdown(report['model_title'])}: **{ratio}** smaller in {noun}"
     if last is None or accuracy.get("dense") is None:
         return text + "."
     n_test = report["n"]["dense"]
     return (
-        f"{text}, test accuracy {percent(accuracy['dense'], 2)} before and "
-        f"**{percent(last, 2)}** after (measured, n = {n_test:,})."
+        f"{text}, test {metric.name} {judged(metric, accuracy['dense'], 2)} before and "
+        f"**{judged(metric, last, 2)}** after (measured, n = {n_test:,})."
     )
 
 

@@ -1,13 +1,17 @@
 """How the pages write numbers and foreign names."""
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pruning_core.figures.numbers import count, duration, percent, reduction, significant, size
+
+if TYPE_CHECKING:
+    from pruning_core.tasks import Metric
 
 __all__ = [
     "count",
     "duration",
+    "judged",
     "markdown",
     "milliseconds",
     "percent",
@@ -36,6 +40,11 @@ def markdown(text: str) -> str:
 def prose(text: str) -> str:
     """Return ``text`` of our own, however long, letter for letter; see :func:`markdown`."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def judged(metric: "Metric", value: float | None, digits: int = 1) -> str:
+    """Write a value of a task's metric: shares with ``digits`` behind the point."""
+    return metric.text(value, digits if metric.unit == "percent" else None)
 
 
 def milliseconds(value: float) -> str:

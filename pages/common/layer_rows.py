@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 QUANTITIES: Final = ("params", "nonzero", "macs", "n_bytes")
 Costs = tuple[int, int, int, int]
-Sensitivity = Mapping[str, tuple[Sequence[float], Sequence[float]]]
-"""Site -> ratios it was pruned to, and the accuracies measured there."""
+Sensitivity = Mapping[str, tuple[Sequence[float], ...]]
+"""Site -> ratios it was pruned to, the accuracies measured there, and points lost, if known."""
 _NOTHING: Final[Costs] = (0, 0, 0, 0)
 
 

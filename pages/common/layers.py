@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
     from pruning_core.planning.recipe import Recipe
     from pruning_core.preview import Preview
+    from pruning_core.tasks import Metric
 
 _KEY = "layer_table"
 
@@ -31,23 +32,30 @@ def data(plan: "Plan", counted: "Preview") -> dict[str, Any]:
     granularity = cache.registry("granularities")[recipe.granularity]
     table = layer_rows.rows(plan, counted, network, granularity, cache.scores(recipe).by_site)
     coupled = {group.name: group.layers for group in network.groups}
+    metric = cache.metric(recipe)
     return {
         "model": recipe.model,
         "removes": granularity.removes,
         "ticks": charts.colours().ticks,
+        "metric": {"name": metric.name, "percent": metric.unit == "percent"},
         **layer_rows.payload(
             table,
             coupled,
             layer_rows.shared_groups(network),
-            sensitivity=_sensitivity(recipe),
+            sensitivity=_sensitivity(recipe, metric),
             time_shares=cache.time_shares(recipe.model),
         ),
     }
 
 
-def _sensitivity(recipe: "Recipe") -> layer_rows.Sensitivity | None:
+def _sensitivity(recipe: "Recipe", metric: "Metric") -> layer_rows.Sensitivity | None:
     scan = scanning.found(recipe)
-    return None if scan is None else scan.curves
+    if scan is None:
+        return None
+    return {
+        site: (ratios, values, [metric.lost(values[0], value) for value in values])
+        for site, (ratios, values) in scan.curves.items()
+    }
 
 
 def _act(wish: Mapping[str, Any]) -> None:

@@ -18,9 +18,10 @@ class Accuracy:
     Attributes:
         run: Its id.
         n: Test examples.
-        dense: Before, share of one.
+        dense: Before, share of one, or the headline metric of another task.
         after: After pruning, and after fine-tuning when there was any.
         moment: ``pruned`` or ``tuned``: which of them ``after`` is.
+        task: Key of what was measured.
     """
 
     run: str
@@ -28,6 +29,7 @@ class Accuracy:
     dense: float
     after: float
     moment: str
+    task: str
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -60,9 +62,15 @@ def of_recipe(recipe: Recipe) -> Accuracy | None:
 
 def _accuracy(record: Record) -> Accuracy | None:
     found = report(record.id)
-    accuracy = (found or {}).get("accuracy") or {}
+    if found is None:
+        return None
+    from pruning_core.exporting.metric_table import headlines, task_of
+
+    accuracy = headlines(found)
     dense = accuracy.get("dense")
     moment = next((name for name in ("tuned", "pruned") if accuracy.get(name) is not None), None)
-    if found is None or dense is None or moment is None:
+    after = None if moment is None else accuracy[moment]
+    if dense is None or moment is None or after is None:
         return None
-    return Accuracy(record.id, int(found["n"][moment]), dense, accuracy[moment], moment)
+    n, task = int(found["n"][moment]), task_of(found).key
+    return Accuracy(record.id, n, dense, after, moment, task)

@@ -7,8 +7,9 @@ import numpy as np
 import streamlit as st
 
 from pages.common import cache, charts, own_files, pictures, starter, state
-from pages.common.format import count, markdown, percent, plural, size
+from pages.common.format import count, judged, markdown, percent, plural, size
 from pages.common.glossary_links import linked
+from pruning_core.tasks import CLASSES
 
 if TYPE_CHECKING:
     from pruning_core.loading.card import ModelCard
@@ -38,10 +39,18 @@ def _caption(identity: str, card: "ModelCard | None") -> str:
         if not offered and identity in state.opened():
             return own_files.caption(identity)
         return "Offered by whoever started this server" if offered else "Named by the open recipe"
-    return (
-        f"{markdown(card.data_title)} · accuracy {percent(card.accuracy)} (n = "
-        f"{card.n_test:,}) · {count(card.n_params)} parameters"
-    )
+    reached = f"{_reached(card)} (n = {card.n_test:,})"
+    return f"{markdown(card.data_title)} · {reached} · {count(card.n_params)} parameters"
+
+
+def _reached(card: "ModelCard") -> str:
+    """Say how good a bundled model is; that of classification without PyTorch."""
+    if card.task == CLASSES:
+        return f"accuracy {percent(card.accuracy)}"
+    from pruning_core.tasks.registry import headline
+
+    metric = headline(card.task)
+    return f"{metric.name} {judged(metric, card.accuracy)}"
 
 
 def first_layer(identity: str) -> None:

@@ -6,11 +6,13 @@ import numpy as np
 import streamlit as st
 
 from pages.common import charts, state
+from pages.common.format import judged
 from pruning_core.errors import RunError
 from pruning_core.runs.store import Record, Store
 
 if TYPE_CHECKING:
     from pruning_core.runs.view import RunView
+    from pruning_core.tasks import Metric
 
 
 def records_of(record: Record) -> tuple[Record, ...]:
@@ -36,14 +38,23 @@ def show(records: tuple[Record, ...], shown: str) -> None:
         },
     }
     charts.show(
-        group_curves(curves, longest, charts.colours()),
+        group_curves(curves, longest, charts.colours(), metric=_metric(views)),
         key="group_curves",
         table=numbers,
     )
-    _table(records, shown)
+    _table(records, shown, _metric(views))
 
 
-def _table(records: tuple[Record, ...], shown: str) -> None:
+def _metric(views: "list[RunView]") -> "Metric":
+    """Return what the runs are judged by; they have the same data."""
+    from pruning_core.tasks import CLASSES
+    from pruning_core.tasks.registry import headline
+
+    epochs = next((view.epochs for view in views if view.epochs), ())
+    return headline(epochs[0].task if epochs else CLASSES)
+
+
+def _table(records: tuple[Record, ...], shown: str, metric: "Metric") -> None:
     """Draw state and test accuracy of each run, with a button that shows it."""
     columns = st.columns(len(records))
     for column, record in zip(columns, records, strict=True):
@@ -51,8 +62,8 @@ def _table(records: tuple[Record, ...], shown: str) -> None:
         with column:
             st.metric(
                 record.label,
-                record.state if accuracy is None else f"{100 * accuracy:.2f} %",
-                help="Test accuracy after fine-tuning, MEASURED, once the run is done",
+                record.state if accuracy is None else judged(metric, accuracy, 2),
+                help=f"Test {metric.name} after fine-tuning, MEASURED, once the run is done",
             )
             st.button(
                 "Shown below" if record.id == shown else "Show",

@@ -5,9 +5,11 @@ import time
 import streamlit as st
 
 from pages.common import state
-from pages.common.format import markdown
+from pages.common.format import judged, markdown
 from pruning_core.runs import dispatcher
+from pruning_core.runs.events import Moment
 from pruning_core.runs.store import Record, Store
+from pruning_core.tasks import CLASSES
 
 
 def show() -> None:
@@ -38,6 +40,7 @@ def show() -> None:
         column_config={
             name: st.column_config.NumberColumn(format="percent")
             for name in ("Dense", "Pruned", "Fine-tuned")
+            if all(record.task == CLASSES for record in records)
         },
         alt=f"List of {len(records)} runs",
     )
@@ -59,8 +62,22 @@ def table(records: tuple[Record, ...]) -> dict[str, list[object]]:
             else f"{record.n_epochs} planned"
             for record in records
         ],
-        "Dense": [record.dense for record in records],
-        "Pruned": [record.pruned for record in records],
-        "Fine-tuned": [record.tuned for record in records],
+        "Dense": _measured(records, "dense"),
+        "Pruned": _measured(records, "pruned"),
+        "Fine-tuned": _measured(records, "tuned"),
         "Run": [record.id for record in records],
     }
+
+
+def _measured(records: tuple[Record, ...], moment: Moment) -> list[object]:
+    """Return a column of test results: accuracies, or text where another task is among them."""
+    values = [getattr(record, moment) for record in records]
+    if all(record.task == CLASSES for record in records):
+        return values
+    from pruning_core.tasks.registry import headline
+
+    metrics = [headline(record.task) for record in records]
+    return [
+        None if value is None else f"{metric.name} {judged(metric, value, 2)}"
+        for metric, value in zip(metrics, values, strict=True)
+    ]

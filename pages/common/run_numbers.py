@@ -9,9 +9,9 @@ from pages.common.format import markdown
 from pages.common.glossary_links import explained
 from pruning_core.exporting.metric_table import (
     CLASS_HEADER,
-    HOW,
     STAGE_TITLES,
     class_rows,
+    how,
     measured_stages,
     metric_rows,
 )
@@ -29,14 +29,18 @@ def show(report: dict[str, Any]) -> None:
     st.markdown(f"**Measured** on {n_test:,} held-out test examples ({source})")
     header = ("Metric", *(STAGE_TITLES[stage] for stage in stages))
     _table(header, metric_rows(report), alt="Metrics before and after, with 95 % intervals")
-    words = ("interval", "calibration error (ECE)", "MEASURED")
-    st.caption(f"{markdown(HOW)} {explained('', *words)}")
+    words = ["interval", "MEASURED"]
+    if report["details"][stages[-1]]["per_class"]:
+        words.insert(1, "calibration error (ECE)")
+    st.caption(f"{markdown(how(report))} {explained('', *words)}")
     _classes(report, stages[-1])
     quantising.results(report)
 
 
 def _classes(report: dict[str, Any], last: str) -> None:
     """Draw precision, recall and F1 of each class, and the confusion matrix, when opened."""
+    if not report["details"][last]["per_class"]:
+        return
     names = list(cache.class_names(report["data"]["key"]))
     after = STAGE_TITLES[last].lower()
     with st.expander(f"Every class and the confusion matrix, {after}"):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import streamlit as st
@@ -19,13 +19,15 @@ from pages.common import (
     shell,
     state,
 )
-from pages.common.format import count, duration, markdown, percent
+from pages.common.format import count, duration, judged, markdown
 from pruning_core.errors import RunError
 from pruning_core.runs import dispatcher
 
 if TYPE_CHECKING:
     from pruning_core.runs.store import Record
     from pruning_core.runs.view import RunView, TestMetrics
+    from pruning_core.tasks import Metric
+    from pruning_core.tasks.registry import Task
 
 _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "queued": ("waiting", "gray"),
@@ -232,28 +234,41 @@ def _accuracies(view: "RunView") -> None:
     with st.container(key="accuracies"):
         columns = st.columns(3)
     dense = known.get("dense")
+    metric = _task(view).metrics[0]
     unknown = "not measured" if view.record.is_finished else "not yet"
     for column, (moment, title) in zip(columns, _MOMENTS.items(), strict=True):
         found = known.get(moment)
         change = None
         if found is not None and dense is not None:
-            points = f"{100 * (found.accuracy - dense.accuracy):+.2f} points"
+            points = metric.change(dense.accuracy, found.accuracy, 2)
             change = f"n = {found.n:,}" if moment == "dense" else points
         column.metric(
-            f"{title}, test accuracy",
-            unknown if found is None else percent(found.accuracy, 2),
+            f"{title}, test {metric.name}",
+            unknown if found is None else judged(metric, found.accuracy, 2),
             change,
-            delta_color="off" if moment == "dense" else "normal",
+            delta_color="off" if moment == "dense" else _good_is_up(metric),
             delta_arrow="off" if moment == "dense" else "auto",
             help=f"MEASURED on {found.n:,} held-out test examples" if found else None,
         )
+
+
+def _task(view: "RunView") -> "Task":
+    """Return what a run was measured on; before that, what its data ask for."""
+    from pruning_core.tasks.registry import TASKS
+
+    names = [found.task for found in view.metrics.values()] + [one.task for one in view.epochs]
+    return TASKS[names[0]] if names else cache.task(view.recipe)
+
+
+def _good_is_up(metric: "Metric") -> Literal["normal", "inverse"]:
+    return "normal" if metric.higher_is_better else "inverse"
 
 
 def _curves(view: "RunView") -> None:
     """Draw loss and accuracy of the finished epochs."""
     from pruning_core.figures.curves import accuracy_curves, loss_curves
 
-    palette = charts.colours()
+    palette, task = charts.colours(), _task(view)
     n_epochs = view.record.n_epochs
     numbers = range(1, len(view.epochs) + 1)
     names = ("loss", "validation_loss", "accuracy", "validation_accuracy")
@@ -264,13 +279,20 @@ def _curves(view: "RunView") -> None:
     left, right = st.columns(2)
     with left:
         charts.show(
-            loss_curves(loss, validation_loss, n_epochs, palette),
+            loss_curves(loss, validation_loss, n_epochs, palette, name=task.loss_name),
             key="loss_curves",
             table={"epoch": numbers, "training": loss, "validation": validation_loss},
         )
     with right:
         charts.show(
-            accuracy_curves(accuracy, validation_accuracy, n_epochs, palette, levels=levels),
+            accuracy_curves(
+                accuracy,
+                validation_accuracy,
+                n_epochs,
+                palette,
+                levels=levels,
+                metric=task.metrics[0],
+            ),
             key="accuracy_curves",
             table={"epoch": numbers, "training": accuracy, "validation": validation_accuracy},
         )
@@ -310,13 +332,14 @@ def _rounds(view: "RunView") -> None:
     removed = np.array([found.removed for found in rounds])
     accuracy = np.array([found.validation_accuracy for found in rounds])
     held = [found.held for found in rounds]
+    metric = _task(view).metrics[0]
     charts.show(
-        round_curve(removed, accuracy, held, rounds[0].n_rounds, charts.colours()),
+        round_curve(removed, accuracy, held, rounds[0].n_rounds, charts.colours(), metric=metric),
         key="round_curve",
         table={
             "round": [found.round for found in rounds],
             "removed": removed,
-            "validation accuracy": accuracy,
+            f"validation {metric.name}": accuracy,
             "held": held,
         },
     )
@@ -330,7 +353,7 @@ def _results(run: str) -> None:
         return
     run_numbers.show(report)
     moments = [name for name in _MOMENTS if (report["details"] or {}).get(name)]
-    if moments and moments[-1] != "dense":
+    if moments and moments[-1] != "dense" and report["details"]["dense"]["per_class"]:
         _classes(report, moments[-1])
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import streamlit as st
 
-from pages.common import edits, state
+from pages.common import cache, edits, state
 from pages.common.glossary_links import explained
 from pruning_core.planning.recipe import Recipe, Schedule
 
@@ -46,7 +46,7 @@ _MAX_DROP: Final = 1.0
 
 def show(recipe: Recipe) -> None:
     """Draw the settings of the schedule."""
-    schedule = recipe.schedule
+    schedule, metric = recipe.schedule, cache.metric(recipe)
     way = way_of(schedule)
     left, right = st.columns(2)
     left.selectbox(
@@ -99,14 +99,15 @@ def show(recipe: Recipe) -> None:
     if way != "gradual":
         left.selectbox("Trained from", list(_WEIGHTS), **_weights(recipe))
     right.number_input(
-        "Largest drop, points",
+        f"Largest drop, {metric.loss_unit}",
         min_value=0.0,
         max_value=100.0,
         step=0.5,
         value=None,
         placeholder="no limit",
-        help="When the validation accuracy after a round is more than so many percentage points "
-        "below the dense model's, the rounds end, or go back where they are adaptive. The last "
+        help=f"When the validation {metric.name} after a round is more than so many "
+        f"{metric.loss_unit} {'below' if metric.higher_is_better else 'above'} the dense model's, "
+        "the rounds end, or go back where they are adaptive. The last "
         "round that held it is handed out.",
         **_bound("max_drop", schedule.max_drop, may_be_empty=not adaptive),
     )

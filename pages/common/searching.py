@@ -77,7 +77,7 @@ def amount(handle: str) -> None:
         _WISHES, {"drop": 1.0, "time": 1.0, "batch_size": measuring.BATCH_SIZES[0]}
     )
     if handle == "drop":
-        _number("Give up at most (percentage points)", "drop", wishes, step=0.5)
+        _number(_limit_title(), "drop", wishes, step=0.5)
     else:
         _number("At most (milliseconds)", "time", wishes, step=0.1, known=_known_times())
         st.selectbox(
@@ -136,8 +136,9 @@ def how_found(target: Ratio) -> str:
         return ""
     share = f"**{percent(target.value)}** of the units"
     if found.handle == "drop":
+        unit = cache.metric(state.recipe()).loss_unit
         return (
-            f"{share}: {found.measured:.1f} points lost, measured on {found.n:,} validation "
+            f"{share}: {found.measured:.1f} {unit} lost, measured on {found.n:,} validation "
             f"examples; at most {found.limit:g} were allowed."
         )
     word = "sample" if found.n == 1 else "samples"
@@ -145,6 +146,13 @@ def how_found(target: Ratio) -> str:
         f"{share}: {milliseconds(found.measured)} for {found.n} {word}, measured on this machine; "
         f"at most {milliseconds(found.limit)} were allowed."
     )
+
+
+def _limit_title() -> str:
+    metric = cache.metric(state.recipe())
+    unit = "percentage points" if metric.loss_unit == "points" else metric.loss_unit
+    about = "" if metric.loss_unit == "points" else f" of {metric.name}"
+    return f"Give up at most ({unit}{about})"
 
 
 def start(handle: str) -> None:

@@ -16,6 +16,7 @@ from pruning_core.loading.permitted import permit
 from pruning_core.planning.recipe import Recipe
 
 _SCRIPT: Final = "app.py"
+_FILES: Final = (".npz", ".zip", ".csv", ".tsv", ".gz", ".txt", ".md")
 _PROVIDERS: Final = Path(loading.__file__).parent / "providers"
 
 
@@ -87,8 +88,13 @@ def _large(identity: str) -> Path | None:
 
 
 def _data(name: str | None) -> str | None:
-    """Return the name of the data; ``package.module:function`` alone is Python code."""
+    """Return the name of the data; ``package.module:function`` alone is Python code.
+
+    A file may have its task before it: ``regression:prices.csv``.
+    """
     if name is None or ":" not in name or name.startswith(("python:", "upload:")):
+        return name
+    if Path(name).suffix.lower() in _FILES:
         return name
     return f"python:{name}"
 

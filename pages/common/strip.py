@@ -7,7 +7,7 @@ import streamlit as st
 
 from pages.common import cache, measured, measuring, scanning, searching, state, studying, why
 from pages.common.components import mount_strip
-from pages.common.format import duration, milliseconds, percent
+from pages.common.format import duration, judged, milliseconds, percent
 from pages.common.glossary_links import address
 from pruning_core.errors import PruningError
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from pruning_core.planning.recipe import Recipe
     from pruning_core.preview import Preview
     from pruning_core.runs.bench import Outcome
+    from pruning_core.tasks import Metric
 
     Place = tuple[DeltaGenerator, DeltaGenerator]
 
 _KEY: Final = "strip_numbers"
+_DASH: Final = "\u2013"
 _EXACT: Final = "Counted from the shapes and masks of this plan"
 _QUANTITIES: Final = (
     ("params", "Parameters", "count", "parameters"),
@@ -170,33 +172,37 @@ def items(counted: "Preview") -> list[dict[str, Any]]:
 
 def accuracy_item(recipe: "Recipe", outcome: "Outcome | None") -> dict[str, Any]:
     """Return the item for the accuracy: of a run of this recipe, else the what-if, else dense."""
+    from pruning_core.tasks.registry import headline
+
     found = measured.of_recipe(recipe)
     if found is not None:
+        metric = headline(found.task)
         return _item(
-            "Test accuracy",
+            f"Test {metric.name}",
             f"Measured by run {found.run} on {found.n:,} test examples",
-            before=percent(found.dense),
-            after=percent(found.after),
-            note=_points(found.after - found.dense),
+            before=judged(metric, found.dense),
+            after=judged(metric, found.after),
+            note=_change(metric, found.dense, found.after),
             detail=f"{found.moment}, n {found.n:,}",
         )
     if outcome is not None:
-        return _what_if_item(outcome)
+        return _what_if_item(outcome, cache.metric(recipe))
     card = _card(recipe)
     if card is not None:
+        metric = headline(card.task)
         return _item(
-            "Test accuracy",
+            f"Test {metric.name}",
             f"Measured when the model was trained, on {card.n_test:,} test examples",
-            after=percent(card.accuracy),
+            after=judged(metric, card.accuracy),
             note="dense",
             detail=f"n {card.n_test:,}",
         )
     return _item("Accuracy", why.NO_DATA, after="no data", badge="", detail="nothing to measure on")
 
 
-def _what_if_item(outcome: "Outcome") -> dict[str, Any]:
+def _what_if_item(outcome: "Outcome", metric: "Metric") -> dict[str, Any]:
     """Return the item for the accuracy right after pruning."""
-    label, answer = "Accuracy what-if", outcome.answer
+    label, answer = f"{metric.capital} what-if", outcome.answer
     if outcome.state == "failed":
         return _item(label, outcome.text, after="none", badge="", detail=outcome.text)
     if outcome.is_pending or not answer:
@@ -216,10 +222,10 @@ def _what_if_item(outcome: "Outcome") -> dict[str, Any]:
     return _item(
         label,
         why.accuracy_sentence(found),
-        before=percent(found.dense),
-        after=percent(found.accuracy),
-        note=_points(found.difference),
-        detail=f"{100 * low:.1f}\u2013{100 * high:.1f}, n {found.n:,}",
+        before=judged(metric, found.dense),
+        after=judged(metric, found.accuracy),
+        note=_change(metric, found.dense, found.accuracy),
+        detail=f"{metric.between(low, high, 1).replace(' to ', _DASH)}, n {found.n:,}",
     )
 
 
@@ -281,7 +287,7 @@ def _item(
     return {
         "key": "",
         "label": label,
-        "entry": address(_WORDS[label]),
+        "entry": address(_WORDS.get(label, "headline metric")),
         "badge": badge,
         "badge_help": badge_help,
         "text": dict.fromkeys(("before", "after", "note", "detail"), "") | text,
@@ -289,6 +295,6 @@ def _item(
     }
 
 
-def _points(difference: float) -> str:
-    """Write a difference of shares in percentage points, with its sign."""
-    return f"{100 * difference:+.1f} pts".replace("-", "\u2212")
+def _change(metric: "Metric", before: float, after: float) -> str:
+    """Write what changed with its sign; a difference of shares in percentage points."""
+    return metric.change(before, after).replace("points", "pts").replace("-", "\u2212")

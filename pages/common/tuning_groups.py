@@ -19,7 +19,6 @@ _SCHEDULES: Final = {
     "one_cycle": "Up and down (one cycle)",
 }
 _LAYERS: Final = {"all": "All layers", "pruned": "Layers that lost something"}
-_WATCHED: Final = {"loss": "Loss", "accuracy": "Accuracy"}
 _PRECISIONS: Final = {"float32": "float32", "bfloat16": "bfloat16 (mixed)"}
 _DEVICES: Final = {"cpu": "Processor", "cuda": "NVIDIA or AMD GPU", "mps": "Apple GPU"}
 _MANY_LAYERS: Final = 3
@@ -444,6 +443,7 @@ def _distillation_in_words(tuning: Tuning) -> str:
 
 def _watch(tuning: Tuning) -> None:
     watches = tuning.patience is not None or tuning.restore_best
+    metric = cache.metric(state.recipe())
     st.checkbox(
         "Keep the weights of the best epoch",
         help="Each round hands on the weights of its best epoch on validation data, not the last.",
@@ -470,13 +470,14 @@ def _watch(tuning: Tuning) -> None:
         step=0.001,
         value=None,
         disabled=tuning.patience is None,
-        help="In nats of loss, or as a share of accuracy: 0.001 is 0.1 percentage points.",
+        help="In nats of loss, or as a share of accuracy: 0.001 is 0.1 percentage points. Other "
+        "tasks count in their own loss and metric.",
         **bound("min_delta", tuning.min_delta),
     )
     left.selectbox(
         "Judged by validation",
-        list(_WATCHED),
-        format_func=_WATCHED.__getitem__,
+        ["loss", "accuracy"],
+        format_func=lambda name: "Loss" if name == "loss" else metric.capital,
         disabled=not watches,
         **bound("watched", tuning.watched),
     )
@@ -495,11 +496,12 @@ def _watch(tuning: Tuning) -> None:
 
 
 def _watch_in_words(tuning: Tuning) -> str:
+    watched = "loss" if tuning.watched == "loss" else cache.metric(state.recipe()).name
     n, decay = tuning.patience, tuning.average_decay
     epochs = "1 epoch" if n == 1 else f"{n} epochs"
     parts = [
         "all epochs" if n is None else f"stops after {epochs} without gain",
-        f"best {tuning.watched}" if tuning.restore_best else "" if decay else "last weights",
+        f"best {watched}" if tuning.restore_best else "" if decay else "last weights",
         f"weights averaged ({decay:g})" if decay else "",
     ]
     return _joined(parts, "")

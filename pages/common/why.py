@@ -6,13 +6,22 @@ from typing import TYPE_CHECKING, Any, Final
 import streamlit as st
 
 from pages.common import cache, measuring, state
-from pages.common.format import count, duration, markdown, milliseconds, percent, reduction
+from pages.common.format import (
+    count,
+    duration,
+    judged,
+    markdown,
+    milliseconds,
+    percent,
+    reduction,
+)
 
 if TYPE_CHECKING:
     from pruning_core.evaluation.whatif import WhatIf
     from pruning_core.planning.recipe import Recipe
     from pruning_core.preview import Preview
     from pruning_core.runs.bench import Outcome
+    from pruning_core.tasks import Metric
 
 QUESTION: Final = "Why is my file not smaller or faster?"
 NO_DATA: Final = (
@@ -52,6 +61,11 @@ def button(counted: "Preview", accuracy: "Outcome | None") -> bool:
 
 def accuracy_sentence(found: "WhatIf") -> str:
     """Say what a what-if accuracy is worth."""
+    from pruning_core.tasks.registry import TASKS
+
+    task = TASKS[found.task]
+    if not task.counts_classes:
+        return _metric_sentence(found, task.metrics[0])
     low, high = (percent(share) for share in found.interval)
     worse, better = (f"{100 * share:+.1f}" for share in found.difference_interval)
     return (
@@ -61,6 +75,21 @@ def accuracy_sentence(found: "WhatIf") -> str:
         f"{found.lost:,} are lost and {found.gained:,} won, a difference of "
         f"{100 * found.difference:+.1f} points (95 % interval {worse} to {better}). Pruning and "
         f"measuring took {duration(found.seconds)}."
+    )
+
+
+def _metric_sentence(found: "WhatIf", metric: "Metric") -> str:
+    """Say what a what-if metric of a task without right and wrong answers is worth."""
+    low, high = found.interval
+    worse, better = (f"{metric.scaled(end):+.3g}" for end in found.difference_interval)
+    way = "higher" if metric.higher_is_better else "lower"
+    return (
+        f"{metric.capital} {judged(metric, found.accuracy)} right after pruning, before "
+        f"fine-tuning (95 % interval {metric.between(low, high)}; {way} is better), on the first "
+        f"{found.n:,} of {found.n_split:,} validation examples, never the test split. The dense "
+        f"model has {judged(metric, found.dense)} on the same examples: a change of "
+        f"{metric.change(found.dense, found.accuracy)} (95 % interval of the difference {worse} to "
+        f"{better}, {metric.axis}). Pruning and measuring took {duration(found.seconds)}."
     )
 
 
@@ -183,7 +212,8 @@ def _what_leaves(counted: "Preview") -> None:
 
 def _accuracy(recipe: "Recipe", outcome: "Outcome | None") -> None:
     """Say what is known about the accuracy right after pruning."""
-    st.markdown("**Accuracy right after pruning** :gray-badge[MEASURED]")
+    metric = cache.metric(recipe)
+    st.markdown(f"**{metric.capital} right after pruning** :gray-badge[MEASURED]")
     if not measuring.has_data(recipe):
         st.caption(NO_DATA)
     elif outcome is None:

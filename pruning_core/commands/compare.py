@@ -114,9 +114,10 @@ def _written(name: str, variant: "Variant") -> str:
         return "not measured"
     if AXES[name].is_share:
         low, high = (100 * end for end in variant.interval or (0, 0))
-        interval = f" ({low:.2f} to {high:.2f})" if name == "accuracy" else ""
+        interval = f" ({low:.2f} to {high:.2f})" if name == variant.metric.key else ""
         return percent(value) + interval
-    return f"{value:.4g}" if name.startswith("latency") else count(int(value))
+    measured = AXES[name].known == "MEASURED"
+    return f"{value:.4g}" if measured else count(int(value))
 
 
 def _settings(header: tuple[str, ...], differences: Any) -> str:
@@ -134,7 +135,7 @@ def _compared(first: "Side", second: "Side") -> dict[str, Any]:
     found = run_to_end(steps, lambda progress: tell(f"{progress[1]} ..."))
     if found["behaviour"]:
         for key in ("lost", "won"):
-            for example in found["behaviour"][key]:
+            for example in found["behaviour"].get(key, ()):
                 del example["picture"]
     return found
 
@@ -156,6 +157,8 @@ def _found_texts(found: dict[str, Any]) -> list[str]:
 
 
 def _behaviour(found: dict[str, Any]) -> str:
+    if "values" in found:
+        return _alike(found)
     low, high = (100 * end for end in found["change"])
     first, second = found["accuracy"]
     lines = [
@@ -176,6 +179,21 @@ def _behaviour(found: dict[str, Any]) -> str:
             rest = f" and {count(more)} more" if more else ""
             lines.append(f"{title}, by number of the test sample: {', '.join(shown)}{rest}.")
     return "\n".join(lines)
+
+
+def _alike(found: dict[str, Any]) -> str:
+    """Say what a task without right and wrong answers is judged by, of both networks."""
+    from pruning_core.tasks.registry import headline
+
+    metric = headline(found["task"])
+    first, second = found["values"]
+    low, high = (f"{metric.scaled(end):+.4g}" for end in found["change"])
+    return (
+        f"On the same {count(found['n'])} test samples ({found['title']}, {found['source']}): "
+        f"{metric.name} {metric.text(first)} and {metric.text(second)}, "
+        f"{metric.change(first, second, 2)} (95 % interval of the difference {low} to {high}, "
+        f"{metric.axis})."
+    )
 
 
 def _class(names: list[str], label: int) -> str:

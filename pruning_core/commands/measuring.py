@@ -60,8 +60,7 @@ def setup_of(arguments: argparse.Namespace) -> "Setup":
     check_data_folder(arguments)
     check_counts(arguments, "examples")
 
-    from pruning_core.loading.dataset import load_dataset
-    from pruning_core.loading.model import check_fits, load_model
+    from pruning_core.loading.model import data_for, load_model
     from pruning_core.runs.setup import Setup
     from pruning_core.scoring.score import score
     from pruning_core.tracing.trace import trace
@@ -73,8 +72,7 @@ def setup_of(arguments: argparse.Namespace) -> "Setup":
             "Neither the recipe nor the model names data, so no accuracy can be measured. Name "
             "some with --data."
         )
-    data = load_dataset(key, folder=arguments.data_folder)
-    check_fits(model, data.input_shape, data.key)
+    data = data_for(model, key, folder=arguments.data_folder)
     network = trace(model.module, model.inputs)
     scores = score(model, network, recipe, data.calibration)
     return Setup(recipe, model, network, scores, data)

@@ -30,7 +30,12 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         type=identity_of,
         help=f"instead of the recipe's: {MODEL_HELP}",
     )
-    parser.add_argument("--data", metavar="NAME", help="data set instead of the recipe's")
+    parser.add_argument(
+        "--data",
+        metavar="NAME",
+        help="data set or file instead of the recipe's; a task may stand before a file, e.g. "
+        "regression:prices.csv",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="seed instead of the recipe's")
     add_input_shape(parser)
 
@@ -86,14 +91,11 @@ def calibration_of(recipe: "Recipe", model: "LoadedModel") -> "Split | None":
         UnknownNameError: If there is no such data set, even when the criterion reads none.
         DataError: If its samples do not fit the model.
     """
-    from pruning_core.loading.dataset import load_dataset
-    from pruning_core.loading.model import check_fits
+    from pruning_core.loading.model import data_for
 
     if recipe.data is None:
         return None
-    data = load_dataset(recipe.data, source="bundled")
-    check_fits(model, data.input_shape, data.key)
-    return data.calibration
+    return data_for(model, recipe.data, source="bundled").calibration
 
 
 def check_data_folder(arguments: argparse.Namespace) -> None:

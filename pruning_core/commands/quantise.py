@@ -63,7 +63,9 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
 def _data(opened: "RunResult", folder: Path | None) -> "Dataset | None":
     """Return the data set that the run was measured on."""
-    from pruning_core.loading.dataset import load_dataset
+    from pruning_core.loading.model import data_for
 
     key = opened.recipe.data or opened.model.data
-    return None if key is None else load_dataset(key, folder=folder)
+    if key is None:
+        return None
+    return data_for(opened.model, key, folder=folder)

@@ -19,8 +19,8 @@ from pruning_core.commands.options import (
 from pruning_core.commands.tables import int8_text, layers_table, notes_text, totals_table
 from pruning_core.errors import RunError
 from pruning_core.exporting.metric_table import (
-    HOW,
     STAGE_TITLES,
+    how,
     measured_stages,
     metric_rows,
 )
@@ -164,8 +164,11 @@ def chosen_data(recipe: "Recipe", arguments: argparse.Namespace) -> "Dataset | N
     from pruning_core.loading.dataset import load_dataset
     from pruning_core.loading.model import load_model
 
-    key = recipe.data or load_model(recipe.model, input_shape=recipe.input_shape).data
-    return None if key is None else load_dataset(key, folder=arguments.data_folder)
+    model = load_model(recipe.model, input_shape=recipe.input_shape)
+    key = recipe.data or model.data
+    if key is None:
+        return None
+    return load_dataset(key, folder=arguments.data_folder, input_shape=model.input_shape)
 
 
 def carried_out(
@@ -203,6 +206,7 @@ def tell(line: str) -> None:
 def progress_line(event: "Event") -> str:
     """Return one line about ``event`` for stderr; empty for what is too frequent to print."""
     from pruning_core.runs import events
+    from pruning_core.tasks.registry import headline
     from pruning_core.tuning.finetune import EpochResult
 
     match event:
@@ -210,24 +214,27 @@ def progress_line(event: "Event") -> str:
             return f"{event.title} ..."
         case events.Evaluated():
             found = event.evaluation
+            metric = headline(found.task)
             return (
-                f"  {event.moment}: test accuracy {percent(found.accuracy)}, "
+                f"  {event.moment}: test {metric.name} {metric.text(found.headline)}, "
                 f"loss {found.loss:.4f}, n {count(found.n)}"
             )
         case EpochResult():
+            metric = headline(event.task)
             return (
                 f"  epoch {event.epoch} of {event.n_epochs}: loss {event.loss:.4f}, "
-                f"accuracy {percent(event.accuracy)}, validation loss {event.validation_loss:.4f}, "
-                f"validation accuracy {percent(event.validation_accuracy)}, "
+                f"{metric.name} {metric.text(event.accuracy)}, "
+                f"validation loss {event.validation_loss:.4f}, "
+                f"validation {metric.name} {metric.text(event.validation_accuracy)}, "
                 f"{duration(event.seconds)}"
             )
         case events.RoundFinished() if event.n_rounds > 1 or not event.held:
-            reached = event.validation_accuracy
-            accuracy = "" if reached is None else f", validation accuracy {percent(reached)}"
+            reached, metric = event.validation_accuracy, headline(event.task)
+            text = "" if reached is None else f", validation {metric.name} {metric.text(reached)}"
             fell = "" if event.held else ": more than the recipe allows"
             return (
                 f"  round {event.round} of {event.n_rounds}: {percent(event.removed)} "
-                f"removed{accuracy}{fell}"
+                f"removed{text}{fell}"
             )
         case events.Note():
             return f"  note: {event.text}"
@@ -255,4 +262,4 @@ def _metrics_table(document: dict[str, Any]) -> str:
     if not stages:
         return "No accuracy was measured: the model names no data set (see --data)."
     header = ("", *(STAGE_TITLES[stage] for stage in stages))
-    return f"{table(header, metric_rows(document))}\n{HOW}"
+    return f"{table(header, metric_rows(document))}\n{how(document)}"

@@ -49,6 +49,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
     from pruning_core.evaluation.tradeoff import front, varied
     from pruning_core.runs import studies
 
+    metric = setup.data.task.metrics[0]
     for share, trial in studies.carry_out(
         setup,
         arguments.cost,
@@ -58,13 +59,13 @@ def answer(arguments: argparse.Namespace) -> Answer:
         should_stop=was_asked,
     ):
         sys.stderr.write(
-            f"{percent(share)}: plan {trial.number + 1}: accuracy {percent(trial.accuracy)}, "
-            f"{trial.cost(arguments.cost):,.6g} {arguments.cost}\n"
+            f"{percent(share)}: plan {trial.number + 1}: {metric.name} "
+            f"{metric.text(trial.accuracy)}, {trial.cost(arguments.cost):,.6g} {arguments.cost}\n"
         )
     name = studies.name_of(setup.recipe, setup.model.weights_sha256, setup.data.key, arguments.cost)
     found = studies.read(studies.path_of(name))
     assert found is not None
-    best = front(found.trials, arguments.cost)
+    best = front(found.trials, arguments.cost, metric)
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         for trial in best:
@@ -88,11 +89,14 @@ def _document(model: str, found: "Study", best: "tuple[Trial, ...]") -> dict[str
 
 
 def _text(found: "Study", best: "tuple[Trial, ...]", cost: "Cost") -> str:
+    from pruning_core.tasks.registry import headline
+
+    metric = headline(found.task)
     whole = found.dense.cost(cost)
     rows = [
         (
             f"plan {trial.number + 1}",
-            percent(trial.accuracy),
+            metric.text(trial.accuracy),
             f"{trial.cost(cost):.3g}" if cost == "milliseconds" else count(int(trial.cost(cost))),
             percent(trial.cost(cost) / whole),
         )
@@ -100,6 +104,6 @@ def _text(found: "Study", best: "tuple[Trial, ...]", cost: "Cost") -> str:
     ]
     return (
         f"{len(found.trials)} plans, measured on {found.n:,} validation examples ({found.source}) "
-        f"right after pruning; the dense model has {percent(found.dense.accuracy)}\n\n"
-        + table(("Not beaten", "Accuracy", cost, "of dense"), rows)
+        f"right after pruning; the dense model has {metric.text(found.dense.accuracy)}\n\n"
+        + table(("Not beaten", metric.capital, cost, "of dense"), rows)
     )

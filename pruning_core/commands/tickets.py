@@ -13,10 +13,12 @@ from pruning_core.commands.options import (
     recipe_of,
 )
 from pruning_core.commands.run import add_device, carried_out, chosen_data, output_folder, tell
-from pruning_core.exporting.wording import count, percent, table
+from pruning_core.exporting.wording import count, table
+from pruning_core.tasks import CLASSES
 
 if TYPE_CHECKING:
     from pruning_core.exporting.result import RunResult
+    from pruning_core.tasks import Metric
 
 NAME = "tickets"
 HELP = "lottery-ticket bench: trained weights, rewound, re-initialised, and a random mask"
@@ -70,24 +72,42 @@ def _numbers(result: "RunResult") -> dict[str, object]:
     return {
         "recipe_fingerprint": result.recipe.fingerprint,
         "mask_fingerprint": result.plan.fingerprint,
-        "dense": result.dense and result.dense.accuracy,
-        "tuned": result.tuned and result.tuned.accuracy,
+        "dense": result.dense and result.dense.headline,
+        "tuned": result.tuned and result.tuned.headline,
         "n": result.tuned and result.tuned.n,
         "validation_accuracy": [epoch.validation_accuracy for epoch in result.epochs],
     }
 
 
 def _table(results: Mapping[str, "RunResult"]) -> str:
+
+    metric = _metric(results)
     rows = [
         (
             label,
-            percent(result.tuned.accuracy if result.tuned else None),
-            percent(max((epoch.validation_accuracy for epoch in result.epochs), default=None)),
+            metric.text(result.tuned.headline if result.tuned else None),
+            metric.text(
+                max(
+                    (epoch.validation_accuracy for epoch in result.epochs),
+                    default=None,
+                    key=metric.merit,
+                )
+            ),
             count(result.tuned.n if result.tuned else 0),
         )
         for label, result in results.items()
     ]
-    return table(("", "Test accuracy", "Best validation accuracy", "Test samples n"), rows)
+    return table(
+        ("", f"Test {metric.name}", f"Best validation {metric.name}", "Test samples n"), rows
+    )
+
+
+def _metric(results: Mapping[str, "RunResult"]) -> "Metric":
+    """Return what the runs are judged by; they have the same data."""
+    from pruning_core.tasks.registry import headline
+
+    tasks = [result.data.task for result in results.values() if result.data]
+    return headline(tasks[0] if tasks else CLASSES)
 
 
 def _draw(results: Mapping[str, "RunResult"], path: Path) -> None:
@@ -103,5 +123,5 @@ def _draw(results: Mapping[str, "RunResult"], path: Path) -> None:
         for label, result in results.items()
     }
     n_epochs = max(result.recipe.n_epochs for result in results.values())
-    figure = group_curves(curves, n_epochs, palette(dark=False))
+    figure = group_curves(curves, n_epochs, palette(dark=False), metric=_metric(results))
     write_bytes(path, figure.to_html(include_plotlyjs=True).encode())

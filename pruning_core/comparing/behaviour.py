@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pruning_core.evaluation.intervals import paired_interval
-from pruning_core.evaluation.logits import logits_of
 from pruning_core.evaluation.stopping import ShouldStop, check_stop
 from pruning_core.loading.split import Split
 
@@ -68,7 +67,7 @@ def answers_of(
         for start in range(0, len(split), _BATCH):
             check_stop(should_stop)
             inputs, labels = split.batch(slice(start, start + _BATCH))
-            logits = logits_of(call, inputs, labels)
+            logits = split.task.ask(call, inputs, labels)
             n_classes = logits.shape[1]
             surest = logits.softmax(dim=1).max(dim=1)
             named.append(surest.indices.numpy())

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +15,18 @@ from pruning_core.comparing.behaviour import Answers, answers_of, behaviour
 from pruning_core.comparing.overlap import overlaps
 from pruning_core.comparing.variant import Stage
 from pruning_core.errors import DataError, RunError
-from pruning_core.evaluation.evaluate import from_confusion
+from pruning_core.evaluation.evaluate import (
+    from_confusion,
+    headline_of,
+    statistics_of_calls,
+)
 from pruning_core.evaluation.stopping import ShouldStop
+from pruning_core.evaluation.whatif import paired_change
 from pruning_core.exporting.calling import open_session
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.result import RunResult
-from pruning_core.loading.dataset import Dataset, load_dataset
-from pruning_core.loading.model import check_fits
+from pruning_core.loading.dataset import Dataset
+from pruning_core.loading.model import data_for, fitted
 from pruning_core.modes import evaluating
 from pruning_core.planning.plan import Plan
 
@@ -31,6 +36,7 @@ MAX_PICTURES: Final = 24
 _LARGEST: Final = 96
 _INT8_FILE: Final = "model.int8.onnx"
 
+Result = TypeVar("Result")
 Comparing = Generator[tuple[float, str], None, dict[str, Any]]
 
 
@@ -61,8 +67,8 @@ class _Opened:
             return plan
         return replace(plan, keep={site: np.ones_like(own) for site, own in plan.keep.items()})
 
-    def answers(self, data: Dataset, should_stop: ShouldStop | None) -> Answers:
-        """Ask the network about every test sample.
+    def asked(self, use: Callable[[Callable[[Tensor], object]], Result]) -> Result:
+        """Hand the network to ``use``, as a function from inputs to answers.
 
         Raises:
             RunError: If its int8 file is missing.
@@ -77,11 +83,15 @@ class _Opened:
             def call(inputs: Tensor) -> Tensor:
                 return torch.from_numpy(session.run(None, {name: inputs.numpy()})[0])
 
-            return answers_of(call, data.test, should_stop=should_stop)
+            return use(call)
         dense = self.side.stage == "dense"
         module = self.run.model.module if dense else self.run.surgery.module
         with evaluating(module):
-            return answers_of(module, data.test, should_stop=should_stop)
+            return use(module)
+
+    def answers(self, data: Dataset, should_stop: ShouldStop | None) -> Answers:
+        """Ask the network about every test sample."""
+        return self.asked(lambda call: answers_of(call, data.test, should_stop=should_stop))
 
 
 def compare(
@@ -163,9 +173,10 @@ def _behaviour(one: _Opened, two: _Opened, should_stop: ShouldStop | None) -> di
             f"One run was measured on '{keys[0]}', the other on '{keys[1]}': answers can only be "
             "compared on the same samples."
         )
-    data = load_dataset(keys[0])
-    for each in (one, two):
-        check_fits(each.run.model, data.input_shape, data.key)
+    data = data_for(one.run.model, keys[0])
+    fitted(two.run.model, data)
+    if not data.task.counts_classes:
+        return _measured_alike(one, two, data, should_stop)
     labels = data.test.labels.numpy()
     answers = [each.answers(data, should_stop) for each in (one, two)]
     found = behaviour(answers[0], answers[1], labels)
@@ -190,6 +201,26 @@ def _behaviour(one: _Opened, two: _Opened, should_stop: ShouldStop | None) -> di
         "confusion": [counts.tolist() for counts in confusions],
         "lost": _examples(found.lost, data, answers),
         "won": _examples(found.won, data, answers),
+    }
+
+
+def _measured_alike(
+    one: _Opened, two: _Opened, data: Dataset, should_stop: ShouldStop | None
+) -> dict[str, Any]:
+    """Return what a task without right and wrong answers is judged by, on the same samples."""
+    found = [
+        each.asked(lambda call: statistics_of_calls(call, data.test, should_stop=should_stop))
+        for each in (one, two)
+    ]
+    _, change = paired_change(data.task, found[0], found[1])
+    return {
+        "data": data.key,
+        "title": data.title,
+        "source": data.source,
+        "task": data.task.key,
+        "n": len(data.test),
+        "values": [headline_of(data.task, each) for each in found],
+        "change": list(change),
     }
 
 

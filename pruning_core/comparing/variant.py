@@ -6,6 +6,9 @@ from typing import Any, Final, Literal
 
 from pruning_core.errors import UnknownNameError
 from pruning_core.exporting.document import Document
+from pruning_core.exporting.metric_table import headline_interval, measured_stages, task_of
+from pruning_core.tasks import CLASSES, Metric
+from pruning_core.tasks.registry import TASKS, headline
 
 Stage = Literal["dense", "pruned", "tuned", "int8"]
 
@@ -39,6 +42,14 @@ AXES: Final[Mapping[str, Axis]] = {
     "precision": Axis("Precision (macro)", True, "MEASURED", True),
     "recall": Axis("Recall (macro)", True, "MEASURED", True),
     "f1": Axis("F1 (macro)", True, "MEASURED", True),
+    **{
+        metric.key: Axis(
+            f"Test {metric.name}", metric.higher_is_better, "MEASURED", metric.unit == "percent"
+        )
+        for task in TASKS.values()
+        if not task.counts_classes
+        for metric in task.metrics
+    },
     "params": Axis("Parameters", False, "EXACT"),
     "nonzero": Axis("Non-zero parameters", False, "EXACT"),
     "macs": Axis("MACs for one sample", False, "EXACT"),
@@ -46,7 +57,11 @@ AXES: Final[Mapping[str, Axis]] = {
     "latency": Axis("Time of one sample in PyTorch (ms)", False, "MEASURED"),
     "latency_onnx": Axis("Time of one sample in onnxruntime (ms)", False, "MEASURED"),
 }
-_QUALITIES: Final = ("accuracy", "precision", "recall", "f1")
+_OF_CLASSES: Final = ("accuracy", "precision", "recall", "f1")
+_QUALITIES: Final = (
+    *_OF_CLASSES,
+    *(metric.key for task in TASKS.values() if not task.counts_classes for metric in task.metrics),
+)
 _SIZES: Final = ("params", "nonzero", "macs", "bytes")
 
 
@@ -59,7 +74,9 @@ class Variant:
         stage: What was done to it last.
         numbers: Key in ``AXES`` -> value; None where it was not measured.
         n: Test samples behind the accuracies; None without data.
-        interval: 95 % interval of the accuracy; None without data.
+        interval: 95 % interval of the accuracy, or what another task is judged by; None without
+            data.
+        task: Key of what was measured.
     """
 
     run: str
@@ -67,6 +84,12 @@ class Variant:
     numbers: Mapping[str, float | None]
     n: int | None
     interval: tuple[float, float] | None
+    task: str = CLASSES
+
+    @property
+    def metric(self) -> Metric:
+        """What the network is judged by."""
+        return headline(self.task)
 
 
 def variants_of(
@@ -82,7 +105,7 @@ def variants_of(
         speed: Its speed.json, where its times were measured.
     """
     stages: list[Stage] = ["dense", "pruned"]
-    if document["accuracy"].get("tuned") is not None:
+    if "tuned" in measured_stages(document):
         stages.append("tuned")
     found = [_float(run, document, stage, speed, is_last=stage == stages[-1]) for stage in stages]
     if document.get("quantised") is not None:
@@ -131,22 +154,31 @@ def _float(
     run: str, document: Document, stage: Stage, speed: Mapping[str, Any] | None, *, is_last: bool
 ) -> Variant:
     side = "before" if stage == "dense" else "after"
+    details = document["details"].get(stage)
+    own = (details or {}).get("values") or {}
     numbers: dict[str, float | None] = {
-        name: (document.get(name) or {}).get(stage) for name in _QUALITIES
+        name: own.get(name, (document.get(name) or {}).get(stage)) for name in _QUALITIES
     }
     numbers |= {name: document[name][side] for name in _SIZES}
     timed = stage == "dense" or is_last
     for name, backend in (("latency", "pytorch"), ("latency_onnx", "onnxruntime")):
         numbers[name] = _time(speed, backend, side) if timed else None
-    details = document["details"].get(stage)
     n = (document["n"] or {}).get(stage)
+    interval = None if details is None else headline_interval(document, stage)
     return Variant(
         run,
         stage,
         numbers,
         None if n is None else int(n),
-        None if details is None else tuple(details["accuracy_interval"]),
+        _pair(interval),
+        task_of(document).key,
     )
+
+
+def _pair(interval: Sequence[float | None] | None) -> tuple[float, float] | None:
+    if interval is None or interval[0] is None or interval[1] is None:
+        return None
+    return interval[0], interval[1]
 
 
 def _time(speed: Mapping[str, Any] | None, backend: str, side: str) -> float | None:
@@ -162,8 +194,14 @@ def _int8(run: str, document: Document) -> Variant:
     metrics = found["after"]
     times = [one["after"]["median_ms"] for one in found["speed"] if one["batch_size"] == 1]
     numbers: dict[str, float | None] = {
-        name: None if metrics is None else metrics.get(name) for name in _QUALITIES
+        name: None if metrics is None else (metrics.get("values") or metrics).get(name)
+        for name in _QUALITIES
     }
+    task = task_of(document)
+    interval = None
+    if metrics is not None:
+        own = metrics.get("intervals") or {}
+        interval = own.get(task.metrics[0].key) or metrics["accuracy_interval"]
     numbers |= {
         "params": document["params"]["after"],
         "nonzero": None,
@@ -177,5 +215,6 @@ def _int8(run: str, document: Document) -> Variant:
         "int8",
         numbers,
         None if metrics is None else int(metrics["n"]),
-        None if metrics is None else tuple(metrics["accuracy_interval"]),
+        _pair(interval),
+        task.key,
     )

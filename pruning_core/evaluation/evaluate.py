@@ -1,4 +1,4 @@
-"""Measuring a classifier on one split."""
+"""Measuring a network on one split, in the metrics of its task."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,12 +20,14 @@ from pruning_core.evaluation.intervals import (
     paired_interval,
     resampled_calibration,
     resampled_scores,
+    resampled_sums,
     wilson_interval,
 )
-from pruning_core.evaluation.logits import logits_of
 from pruning_core.evaluation.stopping import ShouldStop, StoppedError, check_stop
 from pruning_core.loading.split import Split
 from pruning_core.modes import evaluating
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS, Task
 
 __all__ = [
     "ClassMetrics",
@@ -33,8 +35,11 @@ __all__ = [
     "StoppedError",
     "evaluate",
     "evaluate_calls",
+    "headline_of",
     "paired_interval",
     "right_answers",
+    "statistics_of",
+    "statistics_of_calls",
     "wilson_interval",
 ]
 
@@ -76,7 +81,10 @@ class ClassMetrics:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """How good a classifier is on one split; every share is 0..1.
+    """How good a network is on one split; every share is 0..1.
+
+    Other tasks than classification have their metrics in ``values``; what is of classes alone is
+    NaN or empty then.
 
     Attributes:
         accuracy: Share of samples with the right answer.
@@ -92,7 +100,9 @@ class Evaluation:
         calibration_error: Expected difference of confidence and accuracy, in 15 bins of equal
             width (Guo et al. 2017, arXiv:1706.04599); None where logits are not finite.
         intervals: 95 % intervals by the name of the metric, by the methods of
-            ``INTERVAL_METHODS``; empty when not full.
+            ``INTERVAL_METHODS`` or of the task; empty when not full.
+        task: Key of what was measured.
+        values: Metrics of another task than classification, by key.
     """
 
     accuracy: float
@@ -106,6 +116,13 @@ class Evaluation:
     top5: float | None = None
     calibration_error: float | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    task: str = CLASSES
+    values: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> float:
+        """The metric that the task is judged by, see ``tasks.task.headline``."""
+        return self.values.get(TASKS[self.task].metrics[0].key, self.accuracy)
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
@@ -124,11 +141,11 @@ def evaluate(
     """Return how good ``module`` is on all of ``split``; the module is left in its old mode.
 
     Args:
-        module: A classifier that returns logits ``[B, classes]``.
+        module: It answers what the task of the split asks, e.g. logits ``[B, classes]``.
         split: What to measure on; at least one sample.
         batch_size: Samples per forward pass.
         should_stop: Asked before every batch.
-        full: Also top-5 accuracy, the calibration error, and the interval of everything.
+        full: Also the interval of everything, and of classes top-5 accuracy and calibration error.
 
     Raises:
         DataError: If the split is empty or does not fit the model.
@@ -154,13 +171,18 @@ def evaluate_calls(
     should_stop: ShouldStop | None = None,
     full: bool = False,
 ) -> Evaluation:
-    """Return how good a function from inputs ``[B, ...]`` to logits ``[B, classes]`` is.
+    """Return how good a function from inputs ``[B, ...]`` to answers is.
 
     The arguments and errors are those of :func:`evaluate`; another runtime is measured so.
     ``device`` is where the inputs are put; None leaves them where the data are.
     """
     if len(split) == 0:
         raise DataError("There is no sample to measure on. Choose a split with at least one.")
+    if not split.task.counts_classes:
+        statistics = statistics_of_calls(
+            call, split, device=device, batch_size=batch_size, should_stop=should_stop
+        )
+        return _of_statistics(split.task, statistics, full=full)
     answers = _answers(
         call,
         split,
@@ -169,8 +191,39 @@ def evaluate_calls(
         should_stop=should_stop,
         full=full,
     )
-    found = from_confusion(_confusion(answers), float(answers.losses.double().mean()))
-    return _thorough(found, answers) if full else found
+    plain = from_confusion(_confusion(answers), float(answers.losses.double().mean()))
+    return _thorough(plain, answers) if full else plain
+
+
+def statistics_of(
+    module: nn.Module,
+    split: Split,
+    *,
+    batch_size: int = 500,
+    should_stop: ShouldStop | None = None,
+) -> NDArray[np.float64]:
+    """Return ``[N, K]`` what each sample of ``split`` adds to the metrics of its task.
+
+    ``split.task.values`` of their sum are the metrics of :func:`evaluate`, which takes the same
+    batches.
+
+    Raises:
+        DataError: If the split does not fit the module.
+        StoppedError: If ``should_stop`` says so.
+    """
+    with evaluating(module):
+        return statistics_of_calls(
+            module,
+            split,
+            device=device_of(module),
+            batch_size=batch_size,
+            should_stop=should_stop,
+        )
+
+
+def headline_of(task: Task, statistics: NDArray[np.float64]) -> float:
+    """Return the metric that a task is judged by, of the statistics ``[N, K]`` of its samples."""
+    return float(task.values(statistics.sum(axis=0))[task.metrics[0].key])
 
 
 def right_answers(
@@ -193,7 +246,8 @@ def right_answers(
         for start in range(0, len(split), batch_size):
             check_stop(should_stop)
             inputs, labels = split.batch(slice(start, start + batch_size), device)
-            right.append((logits_of(module, inputs, labels).argmax(dim=1) == labels).cpu().numpy())
+            logits = split.task.ask(module, inputs, labels)
+            right.append((logits.argmax(dim=1) == labels).cpu().numpy())
     return np.concatenate(right)
 
 
@@ -265,7 +319,7 @@ def _answers(
         for start in range(0, len(split), batch_size):
             check_stop(should_stop)
             inputs, labels = split.batch(slice(start, start + batch_size), device)
-            logits = logits_of(call, inputs, labels)
+            logits = split.task.ask(call, inputs, labels)
             n_classes = logits.shape[1]
             losses = functional.cross_entropy(logits, labels, reduction="none")
             confidence = logits.softmax(dim=1).amax(dim=1)
@@ -277,6 +331,53 @@ def _answers(
     )
     counts_top = full and n_classes > TOP
     return _Answers(n_classes, labels, named, losses, confidence, n_top5 if counts_top else None)
+
+
+def statistics_of_calls(
+    call: Callable[[Tensor], object],
+    split: Split,
+    *,
+    device: torch.device | None = None,
+    batch_size: int = 500,
+    should_stop: ShouldStop | None = None,
+) -> NDArray[np.float64]:
+    """Return ``[N, K]`` of a function from inputs to answers, see :func:`statistics_of`."""
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(split), batch_size):
+            check_stop(should_stop)
+            inputs, targets = split.batch(slice(start, start + batch_size), device)
+            answer = split.task.ask(call, inputs, targets).float()
+            found.append(split.task.statistics(answer, targets).cpu().numpy())
+    return np.concatenate(found) if found else np.zeros((0, 0))
+
+
+def _of_statistics(task: Task, found: NDArray[np.float64], *, full: bool) -> Evaluation:
+    """Return the metrics of a task without classes, with their intervals when ``full``."""
+    values = {name: float(value) for name, value in task.values(found.sum(axis=0)).items()}
+    intervals: dict[str, Interval] = {}
+    if full:
+        drawn = task.values(resampled_sums([found])[0])
+        bounds = {metric.key: (metric.least, metric.most) for metric in task.metrics}
+        for name, value in values.items():
+            low, high = bounds.get(name, (0.0, np.inf))
+            (intervals[name],) = basic_interval(
+                np.array([value]), drawn[name][:, None], (low, high)
+            )
+    loss = values.pop("loss")
+    return Evaluation(
+        accuracy=np.nan,
+        precision=np.nan,
+        recall=np.nan,
+        f1=np.nan,
+        loss=loss,
+        n=len(found),
+        per_class=(),
+        confusion=np.zeros((0, 0), np.int64),
+        intervals=intervals,
+        task=task.key,
+        values=values,
+    )
 
 
 def _among_top(logits: Tensor, labels: Tensor) -> int:

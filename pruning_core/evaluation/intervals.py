@@ -1,7 +1,7 @@
 """Confidence intervals (95 %) of what is measured on ``n`` samples."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -52,8 +52,12 @@ def mean_interval(values: NDArray[np.float64]) -> Interval:
     return mean - half, mean + half
 
 
-def basic_interval(estimate: NDArray[np.float64], drawn: NDArray[np.float64]) -> list[Interval]:
-    """Return the basic bootstrap interval of each share, cut to 0..1.
+def basic_interval(
+    estimate: NDArray[np.float64],
+    drawn: NDArray[np.float64],
+    bounds: Interval = (0.0, 1.0),
+) -> list[Interval]:
+    """Return the basic bootstrap interval of each number, cut to its bounds.
 
     It turns the percentiles round the estimate, which takes out most of the bias of resampling
     (Davison and Hinkley 1997, section 5.2.1, doi:10.1017/CBO9780511802843).
@@ -61,10 +65,12 @@ def basic_interval(estimate: NDArray[np.float64], drawn: NDArray[np.float64]) ->
     Args:
         estimate: ``[K]``.
         drawn: ``[RESAMPLES, K]``.
+        bounds: The lowest and highest value there is; shares have 0 and 1.
     """
     high, low = 2 * estimate - np.percentile(drawn, [2.5, 97.5], axis=0)
     return [
-        (float(one), float(two)) for one, two in zip(low.clip(0, 1), high.clip(0, 1), strict=True)
+        (float(one), float(two))
+        for one, two in zip(low.clip(*bounds), high.clip(*bounds), strict=True)
     ]
 
 
@@ -124,6 +130,23 @@ def resampled_calibration(
             for _ in range(RESAMPLES)
         ]
     )
+
+
+def resampled_sums(statistics: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Return ``[RESAMPLES, K]`` sums over samples drawn with replacement, seed 0.
+
+    Args:
+        statistics: ``[N, K]`` each, of the same samples, which are drawn together.
+    """
+    rng = np.random.default_rng(0)
+    n = len(statistics[0])
+    sums: list[list[NDArray[np.float64]]] = [[] for _ in statistics]
+    for size in _portions(n):
+        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+        for found, own in zip(sums, statistics, strict=True):
+            found.append(times @ own)
+    return [np.concatenate(found) for found in sums]
 
 
 def _portions(width: int) -> Iterator[int]:

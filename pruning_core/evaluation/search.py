@@ -14,6 +14,7 @@ from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Ratio, Recipe
 from pruning_core.planning.resolve import resolve
 from pruning_core.scoring.score import Scores
+from pruning_core.tasks import ACCURACY, Metric
 from pruning_core.tracing.network import Network
 
 STEPS: Final = 1000
@@ -59,7 +60,12 @@ Measure = Callable[[Plan], float]
 
 
 def largest_within_drop(
-    recipe: Recipe, network: Network, scores: Scores, measure: Measure, limit: float
+    recipe: Recipe,
+    network: Network,
+    scores: Scores,
+    measure: Measure,
+    limit: float,
+    metric: Metric = ACCURACY,
 ) -> Searching:
     """Find the largest ratio whose measured drop is at most ``limit`` percentage points.
 
@@ -72,8 +78,9 @@ def largest_within_drop(
         scores: Its scores for the recipe.
         measure: Plan -> accuracy lost, in percentage points.
         limit: At least 0.
+        metric: What is lost, and in what unit; the accuracy in percentage points.
     """
-    trial = _Trials(recipe, network, scores, measure, limit)
+    trial = _Trials(recipe, network, scores, measure, limit, metric)
     low, high = 0, STEPS
     for step in [*range(STEPS - _COARSE, 0, -_COARSE), 0]:
         attempt = trial.at(step)
@@ -84,7 +91,8 @@ def largest_within_drop(
     else:
         least = trial.at(0)
         return trial.none(
-            f"Even with nothing removed by the global setting, {least.value:.1f} points are lost "
+            f"Even with nothing removed by the global setting, {least.value:.1f} "
+            f"{metric.loss_unit} are lost "
             f"and {limit:g} are allowed: layers that are pinned lose too much. Unpin layers or "
             "allow more."
         )
@@ -153,8 +161,15 @@ class _Trials:
     """The plans measured so far; the same plan is measured once."""
 
     def __init__(
-        self, recipe: Recipe, network: Network, scores: Scores, measure: Measure, limit: float
+        self,
+        recipe: Recipe,
+        network: Network,
+        scores: Scores,
+        measure: Measure,
+        limit: float,
+        metric: Metric = ACCURACY,
     ) -> None:
+        self._metric = metric
         self._recipe, self._network, self._scores = recipe, network, scores
         self._measure, self._limit = measure, limit
         self._known: dict[str, float] = {}
@@ -185,9 +200,10 @@ class _Trials:
         else:
             nearest = min(above, key=lambda attempt: attempt.ratio)
             text = (
-                f"At {100 * nearest.ratio:.1f} % the measured drop is {nearest.value:.1f} points. "
-                "Accuracy does not fall evenly, so a larger ratio that was not measured may fit as "
-                "well."
+                f"At {100 * nearest.ratio:.1f} % the measured drop is {nearest.value:.1f} "
+                f"{self._metric.loss_unit}. {self._metric.capital} does not "
+                f"{'fall' if self._metric.higher_is_better else 'rise'} evenly, so a larger ratio "
+                "that was not measured may fit as well."
             )
         return Search(found, text, tuple(self._attempts))
 

@@ -14,6 +14,7 @@ from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Ratio, Recipe
 from pruning_core.planning.resolve import resolve
 from pruning_core.scoring.score import Scores
+from pruning_core.tasks import ACCURACY, Metric
 from pruning_core.tracing.network import Network
 
 RATIOS: Final = (0.5, 0.9, 0.7, 0.3, 0.8, 0.6, 0.4, 0.2, 0.1, 0.95)
@@ -33,7 +34,8 @@ class Point:
         site: Its name.
         n_removed: Units that went.
         n_units: Units it has.
-        accuracy: Share of right answers right after pruning, 0..1.
+        accuracy: Share of right answers right after pruning, 0..1, or the headline metric of
+            another task.
         lost: Examples that only the dense model names correctly.
         gained: Examples that only the pruned one does.
     """
@@ -115,18 +117,20 @@ def curves(points: Iterable[Point], dense: float) -> Curves:
     }
 
 
-def tolerated(found: Curves, drop: float) -> dict[str, float]:
+def tolerated(found: Curves, drop: float, metric: Metric = ACCURACY) -> dict[str, float]:
     """Return by site the largest measured ratio up to which no point loses more than ``drop``.
 
     Args:
         found: From :func:`curves`.
-        drop: Share of the examples, 0..1, below the accuracy of the dense model.
+        drop: Share of the examples, 0..1, below the accuracy of the dense model; of another metric
+            a hundredth of what :meth:`Metric.lost` says.
+        metric: What was measured.
     """
     ratios = {}
     for site, (shares, accuracies) in found.items():
         within = 0.0
         for share, accuracy in zip(shares, accuracies, strict=True):
-            if accuracies[0] - accuracy > drop + 1e-12:
+            if metric.lost(accuracies[0], accuracy) > 100 * drop + 1e-10:
                 break
             within = share
         ratios[site] = within

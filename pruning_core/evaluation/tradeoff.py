@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.planning.recipe import Ratio, Recipe
+from pruning_core.tasks import ACCURACY, Metric
 from pruning_core.tracing.network import Network
 
 Cost = Literal["params", "nonzero", "macs", "n_bytes", "milliseconds"]
@@ -33,7 +34,8 @@ class Trial:
     Attributes:
         number: From 0, in the order of measuring.
         ratios: Share that every layer was asked to lose, by layer.
-        accuracy: Share of right answers on validation examples right after pruning, 0..1.
+        accuracy: Share of right answers on validation examples right after pruning, 0..1, or the
+            headline metric of another task.
         params: Parameters left.
         nonzero: Of them not zero.
         macs: Multiply-accumulates of one sample.
@@ -89,10 +91,15 @@ def varied(recipe: Recipe, ratios: Mapping[str, float]) -> Recipe:
     return recipe.replace(target=Ratio(value=0.0), layers={**pinned, **own})
 
 
-def front(trials: Sequence[Trial], cost: Cost) -> tuple[Trial, ...]:
-    """Return the trials that no other one beats, the cheapest first; equal ones once."""
+def front(trials: Sequence[Trial], cost: Cost, metric: Metric = ACCURACY) -> tuple[Trial, ...]:
+    """Return the trials that no other one beats, the cheapest first; equal ones once.
+
+    ``metric`` says which accuracies are better.
+    """
     best: list[Trial] = []
-    for trial in sorted(trials, key=lambda one: (one.cost(cost), -one.accuracy, one.number)):
-        if not best or trial.accuracy > best[-1].accuracy:
+    for trial in sorted(
+        trials, key=lambda one: (one.cost(cost), -metric.merit(one.accuracy), one.number)
+    ):
+        if not best or metric.is_better(trial.accuracy, best[-1].accuracy):
             best.append(trial)
     return tuple(best)

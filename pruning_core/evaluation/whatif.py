@@ -1,4 +1,4 @@
-"""What-if accuracy: how good the network is right after a plan, measured without a run."""
+"""What-if: how good the network is right after a plan, measured without a run."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pruning_core.errors import DataError
-from pruning_core.evaluation.evaluate import paired_interval, right_answers, wilson_interval
+from pruning_core.evaluation.evaluate import headline_of, statistics_of
+from pruning_core.evaluation.intervals import (
+    Interval,
+    basic_interval,
+    paired_interval,
+    resampled_sums,
+    wilson_interval,
+)
 from pruning_core.evaluation.stopping import ShouldStop, check_stop
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.dataset import Dataset
@@ -18,6 +25,8 @@ from pruning_core.loading.model import LoadedModel
 from pruning_core.planning.plan import Plan
 from pruning_core.surgery.mask import apply_masks, set_to_zero, weight_masks, zero_units
 from pruning_core.surgery.prune import prune
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import Task, headline
 from pruning_core.tracing.network import Group, Network
 from pruning_core.tuning.batchnorm import recalibrate_batchnorm, running_norms
 
@@ -32,6 +41,7 @@ class WhatIf:
     """Accuracy right after pruning, before any fine-tuning, beside that of the dense model.
 
     Both are measured on the same ``n`` first examples of the validation split. Every share is 0..1.
+    Of other tasks than classification it is the metric they are judged by.
 
     Attributes:
         accuracy: Share of right answers after the plan.
@@ -41,6 +51,9 @@ class WhatIf:
         n: Examples measured.
         n_split: Examples of the whole validation split.
         seconds: Wall-clock time of pruning and measuring.
+        task: Key of what was measured.
+        around: 95 % interval of another metric than accuracy.
+        change: 95 % interval of its difference.
     """
 
     accuracy: float
@@ -50,21 +63,33 @@ class WhatIf:
     n: int
     n_split: int
     seconds: float
+    task: str = CLASSES
+    around: Interval | None = None
+    change: Interval | None = None
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % Wilson interval of the accuracy."""
-        return wilson_interval(self.accuracy, self.n)
+    def interval(self) -> Interval:
+        """The 95 % interval of what was measured; Wilson's for the accuracy."""
+        return self.around or wilson_interval(self.accuracy, self.n)
 
     @property
     def difference(self) -> float:
-        """Accuracy after minus accuracy before, -1..1."""
+        """What was measured after minus what was before; of accuracies -1..1."""
+        if self.change is not None:
+            return self.accuracy - self.dense
         return (self.gained - self.lost) / self.n
 
     @property
-    def difference_interval(self) -> tuple[float, float]:
+    def difference_interval(self) -> Interval:
         """The 95 % interval of the difference, which knows that the examples are the same."""
-        return paired_interval(self.lost, self.gained, self.n)
+        return self.change or paired_interval(self.lost, self.gained, self.n)
+
+    @property
+    def points_lost(self) -> float:
+        """How much was lost, in percentage points, or as the metric says (``Metric.lost``)."""
+        if self.change is None:
+            return -100 * self.difference
+        return headline(self.task).lost(self.dense, self.accuracy)
 
 
 def what_if(
@@ -74,7 +99,7 @@ def what_if(
     data: Dataset,
     *,
     n: int = SAMPLES[0],
-    dense: NDArray[np.bool_] | None = None,
+    dense: NDArray[np.float64] | None = None,
     should_stop: ShouldStop | None = None,
 ) -> WhatIf:
     """Measure the accuracy of ``plan`` on the first ``n`` validation examples.
@@ -88,7 +113,7 @@ def what_if(
         plan: What goes.
         data: Its validation split is measured, its calibration examples settle batch norms.
         n: Examples, at most those there are.
-        dense: ``[n]`` right answers of the dense model where they are known.
+        dense: ``[n, K]`` statistics of the dense model's answers where they are known.
         should_stop: Asked before every batch.
 
     Raises:
@@ -102,19 +127,60 @@ def what_if(
             "before a run. Use the test accuracy of a run instead."
         )
     if dense is None:
-        dense = right_answers(model.module, sample, should_stop=should_stop)
+        dense = statistics_of(model.module, sample, should_stop=should_stop)
     began = time.perf_counter()
     check_stop(should_stop)
     module = carried_out(model, network, plan, data)
-    right = right_answers(module, sample, should_stop=should_stop)
+    found = statistics_of(module, sample, should_stop=should_stop)
+    return _compared(sample.task, dense, found, len(data.validation), began)
+
+
+def paired_change(
+    task: Task, before: NDArray[np.float64], after: NDArray[np.float64]
+) -> tuple[Interval, Interval]:
+    """Return the 95 % intervals of a task's headline after, and of its change.
+
+    Basic bootstrap; both are measured on the same samples, which are drawn together.
+
+    Args:
+        task: Any but classification, whose answers are right or wrong.
+        before: ``[N, K]`` statistics of one network.
+        after: Those of the other.
+    """
+    key, metric = task.metrics[0].key, task.metrics[0]
+    first, second = (task.values(sums)[key] for sums in resampled_sums([before, after]))
+    was, now = headline_of(task, before), headline_of(task, after)
+    (around,) = basic_interval(np.array([now]), second[:, None], (metric.least, metric.most))
+    widest = metric.most - metric.least
+    (change,) = basic_interval(np.array([now - was]), (second - first)[:, None], (-widest, widest))
+    return around, change
+
+
+def _compared(
+    task: Task,
+    dense: NDArray[np.float64],
+    found: NDArray[np.float64],
+    n_split: int,
+    began: float,
+) -> WhatIf:
+    lost = gained = 0
+    around = change = None
+    if task.counts_classes:
+        was_right, is_right = dense[:, 0] > 0, found[:, 0] > 0
+        lost, gained = int((was_right & ~is_right).sum()), int((is_right & ~was_right).sum())
+    else:
+        around, change = paired_change(task, dense, found)
     return WhatIf(
-        accuracy=float(right.mean()),
-        dense=float(dense.mean()),
-        lost=int((dense & ~right).sum()),
-        gained=int((right & ~dense).sum()),
-        n=len(sample),
-        n_split=len(data.validation),
+        accuracy=headline_of(task, found),
+        dense=headline_of(task, dense),
+        lost=lost,
+        gained=gained,
+        n=len(found),
+        n_split=n_split,
         seconds=time.perf_counter() - began,
+        task=task.key,
+        around=around,
+        change=change,
     )
 
 
@@ -150,9 +216,9 @@ def expected_seconds(
     carried_out(model, network, plan)
     copying = time.perf_counter() - began
     few = data.validation.first(_PILOT)
-    right_answers(model.module, few.first(2))  # the first pass makes buffers
+    statistics_of(model.module, few.first(2))  # the first pass makes buffers
     began = time.perf_counter()
-    right_answers(model.module, few)
+    statistics_of(model.module, few)
     per_example = (time.perf_counter() - began) / max(1, len(few))
     n_read = min(n, len(data.validation))
     if _removes(plan) and running_norms(model.module):

@@ -11,6 +11,8 @@ import numpy as np
 
 from pruning_core.evaluation.evaluate import INTERVAL_METHODS
 from pruning_core.exporting.result import Quantised, RunResult
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pruning_core.evaluation.evaluate import Evaluation
     from pruning_core.evaluation.latency import Comparison
     from pruning_core.preview import LayerCost, Totals
+    from pruning_core.tuning.finetune import EpochResult
 
 DOCUMENT_VERSION: Final = 1
 METRICS: Final = (
@@ -44,6 +47,7 @@ def run_document(result: RunResult) -> Document:
     """
     before, after = result.preview.before, result.counted
     evaluations = {stage: getattr(result, stage) for stage in STAGES}
+    task = CLASSES if result.data is None else result.data.task
     document = {
         "version": DOCUMENT_VERSION,
         "model": result.model.identity,
@@ -66,10 +70,13 @@ def run_document(result: RunResult) -> Document:
             stage: None if found is None else _details(found)
             for stage, found in evaluations.items()
         },
-        "interval_methods": dict(INTERVAL_METHODS),
+        "task": task,
+        "interval_methods": dict(INTERVAL_METHODS)
+        if TASKS[task].counts_classes
+        else {metric.key: metric.interval for metric in TASKS[task].metrics},
         "layers": [layer_document(layer) for layer in result.preview.layers],
         "rounds_kept": result.rounds_kept,
-        "epochs": [plain(epoch) for epoch in result.epochs],
+        "epochs": [epoch_document(epoch) for epoch in result.epochs],
         "seconds": dict(result.seconds),
         "environment": dict(result.environment),
         "data": None if result.data is None else asdict(result.data),
@@ -86,6 +93,14 @@ def run_document(result: RunResult) -> Document:
         "keep": {site: pack_mask(mask) for site, mask in result.plan.keep.items()},
     }
     return {key: plain(value) for key, value in document.items()}
+
+
+def epoch_document(epoch: "EpochResult") -> Document:
+    """Return one epoch; what other tasks than classification are judged by is called score."""
+    found: Document = plain(epoch)
+    if TASKS[found.pop("task")].counts_classes:
+        return found
+    return {name.replace("accuracy", "score"): value for name, value in found.items()}
 
 
 def totals_document(totals: "Totals") -> dict[str, int]:
@@ -175,7 +190,9 @@ def _quantised(found: Quantised) -> Document:
         **{
             side: None
             if metrics is None
-            else {metric: getattr(metrics, metric) for metric in METRICS} | _details(metrics)
+            else {metric: getattr(metrics, metric) for metric in METRICS}
+            | {"task": metrics.task}
+            | _details(metrics)
             for side, metrics in sides.items()
         },
         "agreement": found.agreement,
@@ -185,10 +202,11 @@ def _quantised(found: Quantised) -> Document:
 
 
 def _details(found: "Evaluation") -> Document:
-    low, high = found.accuracy_interval
+    of_classes = TASKS[found.task].counts_classes
     return {
-        "accuracy_interval": [low, high],
+        "accuracy_interval": list(found.accuracy_interval) if of_classes else None,
         "intervals": plain(found.intervals),
+        **({} if of_classes else {"values": plain(found.values)}),
         "per_class": [plain(item) for item in found.per_class],
         "confusion": plain(found.confusion),
     }

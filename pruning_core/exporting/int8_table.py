@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pruning_core.exporting.metric_table import metric_cell
 from pruning_core.exporting.wording import count, percent, ratio, size
+from pruning_core.tasks import CLASSES
 
 HEADER: Final = ("In onnxruntime", "float32", "int8", "Change")
 _MOST_NAMES: Final = 6
@@ -77,6 +79,8 @@ def _three(number: float) -> str:
 def _quality_rows(
     before: Found, after: Found, change: Sequence[float]
 ) -> list[tuple[str, str, str, str]]:
+    if after.get("task", CLASSES) != CLASSES:
+        return _task_rows(before, after, change)
     low, high = (f"{100 * end:+.2f}" for end in change)
     points = 100 * (after["accuracy"] - before["accuracy"])
     intervals = [
@@ -93,6 +97,33 @@ def _quality_rows(
         ("F1 (macro)", percent(before["f1"]), percent(after["f1"]), ""),
         ("Loss (cross-entropy)", _loss(before["loss"]), _loss(after["loss"]), ""),
     ]
+
+
+def _task_rows(
+    before: Found, after: Found, change: Sequence[float]
+) -> list[tuple[str, str, str, str]]:
+    """Return the rows of a task without classes."""
+    from pruning_core.tasks.registry import TASKS
+
+    task = TASKS[after["task"]]
+    metric, rows = task.metrics[0], []
+    for each in task.metrics:
+        was, now = before["values"].get(each.key), after["values"].get(each.key)
+        known = was is not None and now is not None
+        rows.append(
+            (
+                each.title,
+                metric_cell(each, was, before["intervals"].get(each.key)),
+                metric_cell(each, now, after["intervals"].get(each.key)),
+                each.change(was, now, 2) if known else "",
+            )
+        )
+    if all(end is not None for end in change):
+        low, high = (f"{metric.scaled(end):+.4g}" for end in change)
+        rows[0] = (*rows[0][:3], f"{rows[0][3]} ({low} to {high} {metric.axis})")
+    rows.append(("Loss", _loss(before["loss"]), _loss(after["loss"]), ""))
+    rows.append(("Test samples n", count(before["n"]), count(after["n"]), ""))
+    return rows
 
 
 def _speed_row(speed: Found) -> tuple[str, str, str, str]:

@@ -1,9 +1,13 @@
 """Test metrics of a run as rows of text with their intervals; every surface shows these."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pruning_core.exporting.wording import count, percent
+from pruning_core.tasks import CLASSES, Metric
+
+if TYPE_CHECKING:
+    from pruning_core.tasks.registry import Task
 
 METRIC_TITLES: Final[Mapping[str, str]] = {
     "accuracy": "Accuracy",
@@ -30,9 +34,42 @@ Report = Mapping[str, Any]
 Row = tuple[str, ...]
 
 
+def task_of(report: Report) -> "Task":
+    """Return the task of a run; reports of older versions are of classification."""
+    from pruning_core.tasks.registry import TASKS
+
+    return TASKS[report.get("task", CLASSES)]
+
+
+def how(report: Report) -> str:
+    """Say how the intervals of a report's metrics were found."""
+    task = task_of(report)
+    if task.counts_classes:
+        return HOW
+    metric = task.metrics[0]
+    better = "Higher" if metric.higher_is_better else "Lower"
+    return f"{better} is better for {metric.name}. In brackets: 95 % intervals, {metric.interval}."
+
+
 def measured_stages(report: Report) -> tuple[str, ...]:
     """Return the moments at which test metrics were measured, in order."""
-    return tuple(stage for stage in STAGE_TITLES if report["accuracy"].get(stage) is not None)
+    key = "accuracy" if task_of(report).counts_classes else "details"
+    return tuple(stage for stage in STAGE_TITLES if report[key].get(stage) is not None)
+
+
+def headlines(report: Report) -> dict[str, float | None]:
+    """Return what the task is judged by, at each moment; None where it was not measured."""
+    task = task_of(report)
+    if task.counts_classes:
+        return {stage: report["accuracy"].get(stage) for stage in STAGE_TITLES}
+    key = task.metrics[0].key
+    details = {stage: report["details"].get(stage) or {} for stage in STAGE_TITLES}
+    return {stage: (found.get("values") or {}).get(key) for stage, found in details.items()}
+
+
+def headline_interval(report: Report, stage: str) -> Sequence[float] | None:
+    """Return the 95 % interval of that, None where there is none."""
+    return _interval(report, stage, task_of(report).metrics[0].key)
 
 
 def metric_rows(report: Report) -> list[Row]:
@@ -41,6 +78,8 @@ def metric_rows(report: Report) -> list[Row]:
     Metrics that no moment has (top-5 of five classes) are left out.
     """
     stages = measured_stages(report)
+    if not task_of(report).counts_classes:
+        return _task_rows(report, stages)
     rows = []
     for metric, title in METRIC_TITLES.items():
         values = [(report.get(metric) or {}).get(stage) for stage in stages]
@@ -50,6 +89,37 @@ def metric_rows(report: Report) -> list[Row]:
         cells = [stage_cell(metric, *pair) for pair in zip(values, intervals, strict=True)]
         rows.append((title, *cells))
     return rows
+
+
+def _task_rows(report: Report, stages: Sequence[str]) -> list[Row]:
+    """Return the rows of a task without classes."""
+    rows = []
+    for metric in task_of(report).metrics:
+        cells = [
+            metric_cell(
+                metric,
+                report["details"][stage]["values"].get(metric.key),
+                _interval(report, stage, metric.key),
+            )
+            for stage in stages
+        ]
+        rows.append((metric.title, *cells))
+    losses = (
+        stage_cell("loss", report["loss"].get(stage), _interval(report, stage, "loss"))
+        for stage in stages
+    )
+    rows.append(("Loss", *losses))
+    rows.append((METRIC_TITLES["n"], *(count(int(report["n"][stage])) for stage in stages)))
+    return rows
+
+
+def metric_cell(metric: Metric, value: float | None, interval: Sequence[float] | None) -> str:
+    """Return a number of a task with its interval as text, e.g. ``8.31 (8.1 to 8.52)``."""
+    text = metric.text(value)
+    if value is None or interval is None or any(end is None for end in interval):
+        return text
+    low, high = interval
+    return f"{text} ({metric.between(low, high)})"
 
 
 def class_rows(report: Report, stage: str, names: Sequence[str]) -> list[Row]:

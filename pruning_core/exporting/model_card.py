@@ -8,17 +8,29 @@ from typing import Any, Final
 from pruning_core.errors import ExportError
 from pruning_core.exporting.document import Document, run_document
 from pruning_core.exporting.exporter import EXPORTERS
-from pruning_core.exporting.metric_table import HOW, STAGE_TITLES, measured_stages, metric_rows
+from pruning_core.exporting.metric_table import (
+    STAGE_TITLES,
+    how,
+    measured_stages,
+    metric_rows,
+    task_of,
+)
 from pruning_core.exporting.report.page import SAVINGS, summary
 from pruning_core.exporting.result import RunResult
 from pruning_core.exporting.writing import write_text
 from pruning_core.loading.dataset import DATASETS
 from pruning_core.loading.weights import save_weights
 from pruning_core.loading.weights_only import state_in_file
+from pruning_core.tasks import CLASSES
 
 CARD: Final = "README.md"
 CONFIG: Final = "config.json"
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+_HUB_TASKS: Final = {
+    "regression": "tabular-regression",
+    "segmentation": "image-segmentation",
+    "language_modelling": "text-generation",
+}
 _TAKEN_ALONG: Final = ("recipe", "index_map", "script", "numbers")
 
 
@@ -102,7 +114,7 @@ def card_of(document: Document, result: RunResult, source: str | None) -> str:
             f"## What it costs\n\nMeasured on {_plain(data['title'])} ({_plain(data['source'])}), "
             f"held-out test split.{about}\n\n"
             + _table(("", *(STAGE_TITLES[stage] for stage in stages)), metric_rows(document))
-            + f"\n\n{HOW}"
+            + f"\n\n{how(document)}"
         )
     else:
         parts.append("## What it costs\n\nNot measured: the run had no data.")
@@ -126,27 +138,40 @@ def _front_matter(document: Document, *, reads_images: bool) -> str:
     values: list[str] = ["library_name: pytorch", "tags:", "- pruning", "- safetensors"]
     if stages and data is not None:
         last = stages[-1]
+        task = task_of(document)
+        named = ("accuracy", "precision", "recall", "f1")
+        found = {metric: document[metric][last] for metric in named}
+        if not task.counts_classes:
+            values_of = document["details"][last]["values"]
+            found = {metric.key: values_of[metric.key] for metric in task.metrics}
         name = json.dumps(f"{document['model_title']}, pruned")
         values += [
-            *(["pipeline_tag: image-classification"] if reads_images else []),
+            *_pipeline_tag(task.key, reads_images=reads_images),
             "metrics:",
-            *(f"- {metric}" for metric in ("accuracy", "precision", "recall", "f1")),
+            *(f"- {metric}" for metric in found),
             "model-index:",
             f"- name: {name}",
             "  results:",
             "  - task:",
-            "      type: classification",
+            f"      type: {_HUB_TASKS.get(task.key, task.key)}",
             "    dataset:",
             f"      name: {json.dumps(data['title'])}",
             f"      type: {json.dumps(data['key'])}",
             "      split: test",
             "    metrics:",
         ]
-        for metric in ("accuracy", "precision", "recall", "f1"):
-            value = document[metric][last]
+        for metric, value in found.items():
             if value is not None:
                 values += [f"    - type: {metric}", f"      value: {value!r}"]
     return "\n".join(["---", *values, "---"])
+
+
+def _pipeline_tag(task: str, *, reads_images: bool) -> list[str]:
+    known = {"segmentation": "image-segmentation", "language_modelling": "text-generation"}
+    tag = known.get(task)
+    if task == CLASSES and reads_images:
+        tag = "image-classification"
+    return [f"pipeline_tag: {tag}"] if tag else []
 
 
 def _use(result: RunResult, source: str | None) -> str:

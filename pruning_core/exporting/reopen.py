@@ -16,9 +16,9 @@ from pruning_core.evaluation.evaluate import Evaluation, from_confusion
 from pruning_core.evaluation.intervals import Interval
 from pruning_core.evaluation.latency import Comparison, Timing
 from pruning_core.exporting.document import DOCUMENT_VERSION, METRICS, STAGES, Document, unpack_mask
+from pruning_core.exporting.metric_table import task_of
 from pruning_core.exporting.result import DataSummary, OnnxCheck, Quantised, RunResult
-from pruning_core.loading.dataset import load_dataset
-from pruning_core.loading.model import LoadedModel, load_model
+from pruning_core.loading.model import LoadedModel, data_for, load_model
 from pruning_core.loading.weights import read_weights
 from pruning_core.loading.weights_only import names_in_file
 from pruning_core.planning.mixed import sites_of
@@ -26,6 +26,8 @@ from pruning_core.planning.recipe import MAX_RECIPE_BYTES, Recipe
 from pruning_core.planning.resolve import Plan
 from pruning_core.preview import LayerCost, Preview, Totals
 from pruning_core.surgery.prune import Pruned, prune
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
 from pruning_core.tuning.finetune import EpochResult
@@ -161,6 +163,7 @@ def _result(
 ) -> RunResult:
     onnx, data = document["onnx"], document["data"]
     evaluations = {stage: _evaluation(document, stage) for stage in STAGES}
+    task = task_of(document).key
     return RunResult(
         recipe=recipe,
         model=replace(model, weights_sha256=document["model_sha256"]),
@@ -172,7 +175,7 @@ def _result(
         dense=evaluations["dense"],
         pruned=evaluations["pruned"],
         tuned=evaluations["tuned"],
-        epochs=tuple(_epoch(epoch) for epoch in document["epochs"]),
+        epochs=tuple(_epoch(epoch, task) for epoch in document["epochs"]),
         seconds=document["seconds"],
         environment=document["environment"],
         data=None if data is None else DataSummary(**{**data, "classes": tuple(data["classes"])}),
@@ -222,11 +225,23 @@ def _evaluation(document: Document, stage: str) -> Evaluation | None:
     if details is None:
         return None
     values = {name: document.get(name, {}).get(stage) for name in METRICS}
-    return _metrics(details, values)
+    return _metrics(details, values | {"task": document.get("task", CLASSES)})
 
 
 def _metrics(details: Mapping[str, Any], values: Mapping[str, Any]) -> Evaluation:
     """Return test metrics; those of older reports have no intervals but that of the accuracy."""
+    task = values.get("task", CLASSES)
+    if not TASKS[task].counts_classes:
+        return Evaluation(
+            **dict.fromkeys(("accuracy", "precision", "recall", "f1"), math.nan),
+            loss=_number(values["loss"]),
+            n=int(values["n"]),
+            per_class=(),
+            confusion=np.zeros((0, 0), np.int64),
+            intervals=_intervals(details),
+            task=task,
+            values={name: _number(value) for name, value in (details.get("values") or {}).items()},
+        )
     confusion = np.asarray(details["confusion"], dtype=np.int64)
     found = from_confusion(confusion, _number(values["loss"]))
     return replace(
@@ -248,8 +263,9 @@ def _intervals(stored: Mapping[str, Any]) -> dict[str, Interval]:
     }
 
 
-def _epoch(values: Mapping[str, Any]) -> EpochResult:
-    return EpochResult(**{name: _number(value) for name, value in values.items()})
+def _epoch(values: Mapping[str, Any], task: str) -> EpochResult:
+    found = {name.replace("score", "accuracy"): _number(x) for name, x in values.items()}
+    return EpochResult(**found, task=task)
 
 
 def _number(value: Any) -> Any:
@@ -290,7 +306,7 @@ def _samples(recipe: Recipe, model: LoadedModel) -> Tensor | None:
     key = recipe.data or model.data
     if key is None:
         return None
-    return load_dataset(key, source="bundled").calibration.batch(slice(0, _N_SAMPLES))[0]
+    return data_for(model, key, source="bundled").calibration.batch(slice(0, _N_SAMPLES))[0]
 
 
 def damaged(path: Path, error: Exception) -> ExportError:

@@ -11,14 +11,17 @@ from pathlib import Path
 from pruning_core import Recipe
 from pruning_core.runs.events import Evaluated, Finished
 from pruning_core.runs.pipeline import execute, write_run
+from pruning_core.tasks.registry import headline
 from pruning_core.tuning.finetune import EpochResult"""
 RUN: Final = """\
 recipe = Recipe.from_json(RECIPE)
 for event in execute(recipe, threads=THREADS):
     if isinstance(event, Evaluated):
-        print(f"{event.moment}: test accuracy {event.evaluation.accuracy:.2%}")
+        metric = headline(event.evaluation.task)
+        print(f"{event.moment}: test {metric.name} {metric.text(event.evaluation.headline)}")
     elif isinstance(event, EpochResult):
-        print(f"epoch {event.epoch}: validation accuracy {event.validation_accuracy:.2%}")
+        metric = headline(event.task)
+        print(f"epoch {event.epoch}: {metric.name} {metric.text(event.validation_accuracy)}")
     elif isinstance(event, Finished):
         result = event.result"""
 CHECK: Final = '''\

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from pruning_core.planning.recipe import Recipe
+from pruning_core.tasks import CLASSES
 
 if TYPE_CHECKING:
     from pruning_core.evaluation.evaluate import Evaluation
@@ -32,6 +33,7 @@ class DataSummary:
         n_test: Samples behind the reported accuracies.
         n_calibration: Samples the criterion saw; 0 when it reads weights only.
         classes: Names of the classes, in the order of the logits; may be empty.
+        task: Key of what was to be done with them.
     """
 
     key: str
@@ -42,6 +44,7 @@ class DataSummary:
     n_test: int
     n_calibration: int
     classes: tuple[str, ...] = ()
+    task: str = CLASSES
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,21 @@
 import json
 from typing import Annotated, Any, Final, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pruning_core.errors import ExportError
 from pruning_core.exporting.document import DOCUMENT_VERSION, Document
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS
 
 MAX_REPORT_BYTES: Final = 16_000_000
 
@@ -19,6 +30,15 @@ _Count = Annotated[int, Field(ge=0, le=10**15)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Interval = tuple[float | None, float | None]
 _Intervals = dict[_Name, _Interval]
+
+
+def _known(task: str) -> str:
+    if task not in TASKS:
+        raise ValueError("no such task is known")
+    return task
+
+
+_Task = Annotated[_Name, AfterValidator(_known)]
 
 
 class _Entry(BaseModel):
@@ -71,9 +91,19 @@ class _Class(_Entry):
     intervals: _Intervals = {}
 
 
-class _Detail(_Entry):
-    accuracy_interval: tuple[_Share, _Share]
+class _AsGiven(_Entry):
+    """An entry whose names depend on the task: what was not there is not written."""
+
+    @model_serializer(mode="wrap")
+    def _only_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found = write(self)
+        return {name: found[name] for name in found if name in self.model_fields_set}
+
+
+class _Detail(_AsGiven):
+    accuracy_interval: tuple[_Share, _Share] | None
     intervals: _Intervals = {}
+    values: dict[_Name, float | None] | None = None
     per_class: Annotated[list[_Class], Field(max_length=100_000)]
     confusion: Annotated[list[list[_Count]], Field(max_length=100_000)]
 
@@ -93,16 +123,18 @@ class _Details(_Entry):
     tuned: _Detail | None
 
 
-class _Epoch(_Entry):
+class _Epoch(_AsGiven):
     epoch: _Count
     n_epochs: _Count
     loss: float | None
-    accuracy: float | None
     validation_loss: float | None
-    validation_accuracy: float | None
     learning_rate: float | None
     seconds: float | None
     examples_per_second: float | None
+    accuracy: float | None = None
+    validation_accuracy: float | None = None
+    score: float | None = None
+    validation_score: float | None = None
 
 
 class _Data(_Entry):
@@ -114,6 +146,7 @@ class _Data(_Entry):
     n_test: _Count
     n_calibration: _Count
     classes: Annotated[list[_Name], Field(max_length=100_000)] = []
+    task: _Task = CLASSES
 
 
 class _Surgery(_Entry):
@@ -151,6 +184,7 @@ class _Report(_Entry):
     loss: _Numbers
     n: _Counts
     details: _Details
+    task: _Task = CLASSES
     interval_methods: dict[_Name, _Text]
     layers: Annotated[list[_Layer], Field(max_length=100_000)]
     rounds_kept: _Count

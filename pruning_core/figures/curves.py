@@ -9,15 +9,24 @@ from numpy.typing import NDArray
 from pruning_core.figures import numbers
 from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import Palette
+from pruning_core.tasks import ACCURACY, Metric
 
 _DASHES = ("dot", "dash", "dashdot")
 _CLOSEST_LABELS = 0.06
 
 
 def loss_curves(
-    training: NDArray[np.float64], validation: NDArray[np.float64], n_epochs: int, colours: Palette
+    training: NDArray[np.float64],
+    validation: NDArray[np.float64],
+    n_epochs: int,
+    colours: Palette,
+    *,
+    name: str = "cross-entropy",
 ) -> go.Figure:
-    """Draw training and validation loss of the epochs ``[E]`` that are done, of ``n_epochs``."""
+    """Draw training and validation loss of the epochs ``[E]`` that are done, of ``n_epochs``.
+
+    ``name`` says what the loss is.
+    """
     figure = _two_curves(training, validation, colours, hover="%{y:.4f}")
     finish(
         figure,
@@ -25,7 +34,7 @@ def loss_curves(
         Caption(_finding("loss", validation, "{:.3f}"), "Loss over epochs"),
         height=280,
         x=_epoch_axis(n_epochs),
-        y={"title": {"text": "loss (cross-entropy)"}, "rangemode": "tozero"},
+        y={"title": {"text": f"loss ({name})"}, "rangemode": "tozero"},
     )
     return _with_legend(figure)
 
@@ -37,6 +46,7 @@ def accuracy_curves(
     colours: Palette,
     *,
     levels: Mapping[str, float] | None = None,
+    metric: Metric = ACCURACY,
 ) -> go.Figure:
     """Draw training and validation accuracy (shares of one), with ``levels`` as labelled lines.
 
@@ -46,16 +56,21 @@ def accuracy_curves(
         n_epochs: Length of the axis.
         colours: Palette of the page.
         levels: Accuracies to compare with, e.g. ``{"dense": 0.91}``.
+        metric: What is drawn instead of the accuracy.
     """
-    figure = _two_curves(100 * training, 100 * validation, colours, hover="%{y:.2f} %")
-    _add_levels(figure, levels or {}, colours)
+    scale = metric.scaled(1.0)
+    figure = _two_curves(scale * training, scale * validation, colours, hover=metric.hover)
+    _add_levels(figure, levels or {}, colours, metric)
     finish(
         figure,
         colours,
-        Caption(_finding("accuracy", 100 * validation, "{:.1f} %"), "Accuracy over epochs"),
+        Caption(
+            _finding(metric.name, scale * validation, "{:.1f} %" if metric.unit else "{:.4g}"),
+            f"{metric.capital} over epochs",
+        ),
         height=280,
         x=_epoch_axis(n_epochs),
-        y={"title": {"text": "accuracy (%)"}},
+        y={"title": {"text": metric.axis}},
     )
     figure.update_layout(margin={"r": 90} if levels else {})
     return _with_legend(figure)
@@ -68,31 +83,40 @@ def _finding(name: str, validation: NDArray[np.float64], form: str) -> str:
     return f"Validation {name} {form.format(validation[-1])} after epoch {validation.size}"
 
 
-def _add_levels(figure: go.Figure, levels: Mapping[str, float], colours: Palette) -> None:
+def _add_levels(
+    figure: go.Figure, levels: Mapping[str, float], colours: Palette, metric: Metric
+) -> None:
     """Add lines to compare with, each with its name and value beside it."""
     for index, level in enumerate(levels.values()):
         figure.add_hline(
-            y=100 * level,
+            y=metric.scaled(level),
             line={"color": colours.muted, "width": 1.5, "dash": _DASHES[index % len(_DASHES)]},
         )
-    for names, level in _labels(levels):
+    spread = max(levels.values(), default=0.0) - min(levels.values(), default=0.0)
+    digits = 1 if metric.unit else 3
+    closest = _CLOSEST_LABELS if metric.unit else spread / 8
+    for names, level in _labels(levels, closest):
         figure.add_annotation(
-            text="<br>".join(f"{numbers.plotly_text(n)} {100 * levels[n]:.1f} %" for n in names),
+            text="<br>".join(
+                f"{numbers.plotly_text(n)} {metric.text(levels[n], digits)}" for n in names
+            ),
             align="left",
             x=1.01,
             xref="paper",
             xanchor="left",
-            y=100 * level,
+            y=metric.scaled(level),
             showarrow=False,
             font={"size": 11, "color": colours.text},
         )
 
 
-def _labels(levels: Mapping[str, float]) -> list[tuple[list[str], float]]:
+def _labels(
+    levels: Mapping[str, float], closest: float = _CLOSEST_LABELS
+) -> list[tuple[list[str], float]]:
     """Join the names of levels that lie too close for two labels, with the height of the label."""
     joined: list[tuple[list[str], float]] = []
     for name, level in sorted(levels.items(), key=lambda item: item[1]):
-        if joined and level - joined[-1][1] < _CLOSEST_LABELS:
+        if joined and level - joined[-1][1] < closest:
             names = [name, *joined[-1][0]]
             joined[-1] = (names, sum(levels[n] for n in names) / len(names))
         else:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pruning_core.figures.canvas import Caption, finish
 from pruning_core.figures.palette import Palette
+from pruning_core.tasks import ACCURACY, Metric
 
 _STYLES: Final = (
     ("solid", "circle"),
@@ -21,7 +22,11 @@ _STYLES: Final = (
 
 
 def group_curves(
-    accuracies: Mapping[str, NDArray[np.float64]], n_epochs: int, colours: Palette
+    accuracies: Mapping[str, NDArray[np.float64]],
+    n_epochs: int,
+    colours: Palette,
+    *,
+    metric: Metric = ACCURACY,
 ) -> go.Figure:
     """Draw the validation accuracy of each run over its epochs.
 
@@ -30,6 +35,7 @@ def group_curves(
             differ from run to run.
         n_epochs: Epochs of the longest run; the length of the axis.
         colours: Palette of the page.
+        metric: What is drawn instead of the accuracy.
     """
     figure = go.Figure()
     lines = (colours.kept, colours.pruned, colours.text, colours.muted, *colours.ticks)
@@ -38,18 +44,20 @@ def group_curves(
         colour = lines[place % len(lines)]
         figure.add_scatter(
             x=np.arange(1, values.size + 1),
-            y=100 * values,
+            y=metric.scaled(1.0) * values,
             name=label,
             mode="lines+markers",
             line={"color": colour, "dash": dash, "width": 2},
             marker={"symbol": symbol, "size": 7, "color": colour},
-            hovertemplate=f"epoch %{{x}}: %{{y:.2f}} %<extra>{label}</extra>",
+            hovertemplate=f"epoch %{{x}}: {metric.hover}<extra>{label}</extra>",
         )
     last = max(n_epochs, 1)
     finish(
         figure,
         colours,
-        Caption(_finding(accuracies), "Validation accuracy of each run over its epochs"),
+        Caption(
+            _finding(accuracies, metric), f"Validation {metric.name} of each run over its epochs"
+        ),
         height=340,
         x={
             "title": {"text": "epoch"},
@@ -57,7 +65,7 @@ def group_curves(
             "dtick": max(1, round(last / 10)),
             "tick0": 1,
         },
-        y={"title": {"text": "validation accuracy (%)"}},
+        y={"title": {"text": f"validation {metric.axis}"}},
     )
     return figure.update_layout(
         showlegend=True,
@@ -66,12 +74,12 @@ def group_curves(
     )
 
 
-def _finding(accuracies: Mapping[str, NDArray[np.float64]]) -> str:
+def _finding(accuracies: Mapping[str, NDArray[np.float64]], metric: Metric) -> str:
     """Say which run is ahead after the last epoch that all of them have finished."""
     shared = min((values.size for values in accuracies.values()), default=0)
     if not shared:
         return "Not every run has finished an epoch yet"
     latest = {label: values[shared - 1] for label, values in accuracies.items()}
-    best = max(latest.values())
+    best = max(latest.values(), key=metric.merit)
     ahead = [label for label, value in latest.items() if value == best]
-    return f"After epoch {shared}: {' and '.join(ahead)} ahead with {100 * best:.2f} %"
+    return f"After epoch {shared}: {' and '.join(ahead)} ahead with {metric.text(best)}"

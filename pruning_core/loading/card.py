@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pruning_core.errors import DataError
 from pruning_core.planning.recipe import Tuning
+from pruning_core.tasks import CLASSES
 
 MODELS_FOLDER: Final = Path(__file__).parent / "assets" / "models"
 
@@ -29,9 +30,11 @@ class ModelCard(BaseModel):
         training: Settings of the training; all of it started from the initial weights of ``seed``.
         seed: Decides the initial weights and every random draw of the training.
         epochs: Epochs trained; the weights are those after the last one.
-        accuracy: Share of correct answers on the test split, 0..1.
+        task: Key of what it does.
+        accuracy: Share of correct answers on the test split, 0..1, or what another task is judged
+            by.
         n_test: Examples of the test split.
-        validation_accuracy: Share of correct answers on the validation split, 0..1.
+        validation_accuracy: The same on the validation split.
         n_validation: Examples of the validation split.
         n_params: Number of parameters.
         first_layer: Name of the parameter that the first layer multiplies with, so that it can be
@@ -54,6 +57,7 @@ class ModelCard(BaseModel):
     training: Tuning
     seed: int
     epochs: int
+    task: str = CLASSES
     accuracy: Share
     n_test: int
     validation_accuracy: Share

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pruning_core.errors import DataError, PruningError
@@ -25,12 +27,16 @@ from pruning_core.loading.intake.store import check_size, folder, make_room, pub
 from pruning_core.loading.partition import divide
 from pruning_core.loading.permitted import may_run
 from pruning_core.loading.split import CALIBRATION_SAMPLES, Dataset, Split
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS, Task
 
 UPLOADED: Final = "upload:"
 PYTHON: Final = "python:"
+LANGUAGE: Final = "language_modelling"
 _KEY: Final = re.compile(r"upload:[0-9a-f]{16}")
 _SEED: Final = 2026
-_SUFFIXES: Final = (".npz", ".zip", ".csv", ".gz", ".idx", ".npy", "ubyte")
+_SUFFIXES: Final = (".npz", ".zip", ".csv", ".gz", ".idx", ".npy", "ubyte", ".txt", ".md")
+_TEXTS: Final = (".txt", ".md")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class DataCard:
         shares: Of training, validation and test; those the file divides itself are kept.
         sizes: Samples by split of the file.
         notes: What a reader should know.
+        task: Key of what is to be done with them.
     """
 
     title: str
@@ -60,6 +67,7 @@ class DataCard:
     shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
     sizes: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
+    task: str = CLASSES
 
 
 def is_own(key: str) -> bool:
@@ -67,10 +75,29 @@ def is_own(key: str) -> bool:
     return key.startswith((UPLOADED, PYTHON)) or key.lower().endswith(_SUFFIXES)
 
 
+def is_text(key: str) -> bool:
+    """Tell whether ``key`` names a file of text."""
+    return not key.startswith((UPLOADED, PYTHON)) and key.lower().endswith(_TEXTS)
+
+
+def own_task(key: str) -> str | None:
+    """Return the task of one's own data where that is known without reading them."""
+    if key.startswith(UPLOADED):
+        return _card(key).task
+    return LANGUAGE if is_text(key) else _named_task(key)[0]
+
+
+def _named_task(key: str) -> tuple[str | None, str]:
+    """Divide ``regression:prices.csv`` into the task, None where none is named, and the file."""
+    task, colon, rest = key.partition(":")
+    return (task, rest) if colon and task in TASKS else (None, key)
+
+
 def take_in_data(
     files: Mapping[str, Path],
     shape: tuple[int, ...] | None = None,
     *,
+    task: str | None = None,
     most_bytes: int | None = None,
 ) -> DataCard:
     """Read files of data in a limited process and return how they are going to be used.
@@ -78,6 +105,8 @@ def take_in_data(
     Args:
         files: Where each file lies, by the name it was given.
         shape: Shape of one input of the model they are for.
+        task: Key of what is to be done with them; None finds out: masks are for segmentation, texts
+            for language modelling, targets that are no whole numbers for regression.
         most_bytes: More than that is refused; None takes files of any size.
 
     Raises:
@@ -85,14 +114,14 @@ def take_in_data(
     """
     check_size(files, most_bytes)
     place = folder()
-    total = hashlib.sha256(repr(shape).encode())
+    total = hashlib.sha256(repr((shape, task) if task else shape).encode())
     for name in sorted(files):
         with files[name].open("rb") as stream:
             total.update(name.encode() + hashlib.file_digest(stream, "sha256").digest())
     values = f"data-{total.hexdigest()[:16]}.safetensors"
     with tempfile.TemporaryDirectory(dir=place, prefix=".new-") as room:
         target = Path(room) / values
-        found = SANDBOX.ask("data", files, target, {"shape": shape})
+        found = SANDBOX.ask("data", files, target, {"shape": shape, "task": task})
         publish(target, place / values)
     make_room(place, Path(values).stem)
     return DataCard(
@@ -105,14 +134,16 @@ def take_in_data(
         std=found["std"],
         sizes=found["sizes"],
         notes=(*found["warnings"], *found["notes"]),
+        task=found["task"],
     )
 
 
 def keep_card(card: DataCard) -> str:
     """Keep how a file is read, and return the name of the data set: ``upload:<digest>``."""
-    text = json.dumps(
-        {name: getattr(card, name) for name in card.__slots__}, sort_keys=True, ensure_ascii=False
-    )
+    values = {name: getattr(card, name) for name in card.__slots__}
+    if card.task == CLASSES:  # the names of older data stay what they are
+        del values["task"]
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
     identifier = hashlib.sha256(text.encode()).hexdigest()[:16]
     place = folder()
     with tempfile.TemporaryDirectory(dir=place, prefix=".new-") as room:
@@ -122,8 +153,11 @@ def keep_card(card: DataCard) -> str:
     return f"{UPLOADED}{identifier}"
 
 
-def load_own(key: str) -> Dataset:
+def load_own(key: str, shape: tuple[int, ...] | None = None) -> Dataset:
     """Return the data set of an upload, a function ``python:package.module:name``, or a file.
+
+    A file may have its task before it: ``regression:prices.csv``. ``shape`` is that of one input
+    of the model, where the file shall be cut for it.
 
     Raises:
         DataError: If there is none, it cannot be read, or it would run code that may not run.
@@ -132,10 +166,11 @@ def load_own(key: str) -> Dataset:
         return _dataset(key, _card(key))
     if key.startswith(PYTHON):
         return _of_function(key)
-    path = Path(key)
+    task, name = _named_task(key)
+    path = Path(name)
     if not path.is_file():
-        raise DataError(f"There is no data file '{shortened(key, 100)}'.")
-    return _dataset(key, take_in_data({path.name: path}))
+        raise DataError(f"There is no data file '{shortened(name, 100)}'.")
+    return _dataset(key, take_in_data({path.name: path}, shape, task=task))
 
 
 def _card(key: str) -> DataCard:
@@ -167,9 +202,10 @@ def _dataset(key: str, card: DataCard) -> Dataset:
         for part in ("", "train.", "test.")
         if f"{part}inputs" in tensors
     }
-    parts = _parts(splits, card.shares)
+    parts = _parts(splits, card.shares, TASKS[card.task])
+    task = TASKS[card.task].fitted(parts["train"][1])
     made = {
-        name: Split(inputs, labels, card.scale, card.mean, card.std)
+        name: Split(inputs, labels, card.scale, card.mean, card.std, task, tokens=task.reads_tokens)
         for name, (inputs, labels) in parts.items()
     }
     return Dataset(
@@ -189,8 +225,11 @@ def _dataset(key: str, card: DataCard) -> Dataset:
 Pair = tuple[Tensor, Tensor]
 
 
-def _parts(splits: Mapping[str, Pair], shares: Sequence[float]) -> dict[str, Pair]:
-    """Return train, validation and test, divided by the file or balanced over the classes."""
+def _parts(splits: Mapping[str, Pair], shares: Sequence[float], task: Task) -> dict[str, Pair]:
+    """Return train, validation and test, divided by the file or balanced over the classes.
+
+    Pieces of a text stay in their order, so that what is measured is not between what is learnt.
+    """
     own = {part: pair for part, pair in splits.items() if part != "test."} or splits
     if not own:
         raise DataError("The data have no training samples.")
@@ -198,11 +237,23 @@ def _parts(splits: Mapping[str, Pair], shares: Sequence[float]) -> dict[str, Pai
     test = None if own is splits else splits.get("test.")
     held = _held(len(labels), shares, has_test=test is not None)
     # What is measured on is taken first, so that it is balanced; training gets the rest.
-    places = divide(labels.numpy(), (*held, len(labels) - sum(held)), _SEED)
+    places = _places(labels, (*held, len(labels) - sum(held)), task)
     *others, train = ((inputs[place], labels[place]) for place in map(torch.from_numpy, places))
     if test is not None:
         others.append(test)
     return dict(zip(("train", "validation", "test"), (train, *others), strict=True))
+
+
+def _places(labels: Tensor, sizes: Sequence[int], task: Task) -> list[NDArray[np.int64]]:
+    """Return which samples each part gets; the last part is for training."""
+    n = len(labels)
+    if task.counts_classes:
+        return [*divide(labels.numpy(), sizes, _SEED)]
+    if not task.reads_tokens:
+        return [*divide(np.zeros(n, np.int64), sizes, _SEED)]
+    n_train = sizes[-1]
+    ends = np.cumsum([n_train, *sizes[:-1]])
+    return [*(np.arange(*pair) for pair in pairwise(ends)), np.arange(n_train)]
 
 
 def split_sizes(card: DataCard) -> tuple[int, int, int]:
@@ -248,26 +299,60 @@ def _of_function(key: str) -> Dataset:
     return _of_arrays(key, made)
 
 
+def _task_of_arrays(key: str, inputs: Tensor, labels: Tensor, named: str | None) -> Task:
+    """Return the task that is named, or else the one that the shape of the targets tells.
+
+    Raises:
+        UnknownNameError: If there is no task of that name.
+        DataError: If inputs and targets are of no task.
+    """
+    whole = not labels.is_floating_point()
+    tokens = not inputs.is_floating_point() and inputs.ndim == 2
+    if named is None:
+        named = CLASSES if whole else "regression"
+        if whole and labels.ndim == 3:
+            named = "segmentation"
+        elif whole and tokens and labels.shape == inputs.shape:
+            named = LANGUAGE
+    task = TASKS[named]
+    fits = {
+        CLASSES: labels.ndim == 1 and whole,
+        "regression": labels.ndim in (1, 2),
+        "segmentation": labels.ndim == 3 and whole and labels.shape[1:] == inputs.shape[-2:],
+        LANGUAGE: tokens and whole and labels.shape == inputs.shape,
+    }
+    if len(inputs) != len(labels) or not fits.get(named, True):
+        raise DataError(
+            f"'{shortened(key)}' returned inputs {list(inputs.shape)} and targets "
+            f"{list(labels.shape)} ({labels.dtype}), which are not those of {task.title.lower()}: "
+            f"{task.targets}"
+        )
+    return task
+
+
 def _of_arrays(key: str, made: object) -> Dataset:
     if not isinstance(made, tuple) or len(made) not in {2, 3}:
         raise DataError(
             f"'{shortened(key)}' returned a {type(made).__name__}; it must return a Dataset, or "
-            "inputs, labels and (if you like) names of classes."
+            "inputs, targets and (if you like) names of classes or the name of a task."
         )
     inputs = torch.as_tensor(np.asarray(made[0]) if not isinstance(made[0], Tensor) else made[0])
     labels = torch.as_tensor(np.asarray(made[1]) if not isinstance(made[1], Tensor) else made[1])
-    if len(inputs) != len(labels) or labels.ndim != 1 or labels.is_floating_point():
-        raise DataError(
-            f"'{shortened(key)}' returned inputs {list(inputs.shape)} and labels "
-            f"{list(labels.shape)} ({labels.dtype}); each input needs one whole number."
-        )
-    names = tuple(map(str, made[2])) if len(made) == 3 else ()
-    parts = _parts({"": (inputs, labels.long())}, (0.7, 0.15, 0.15))
-    splits = {name: Split(x, y, 1.0, 0.0, 1.0) for name, (x, y) in parts.items()}
+    named = made[2] if len(made) == 3 and isinstance(made[2], str) else None
+    task = _task_of_arrays(key, inputs, labels, named)
+    names = tuple(map(str, made[2])) if len(made) == 3 and named is None else ()
+    labels = labels.long() if task.has_classes else labels.float().reshape(len(labels), -1)
+    parts = _parts({"": (inputs, labels)}, (0.7, 0.15, 0.15), task)
+    task = task.fitted(parts["train"][1])
+    splits = {
+        name: Split(x, y, 1.0, 0.0, 1.0, task, task.reads_tokens) for name, (x, y) in parts.items()
+    }
+    if not names and task.has_classes and not task.reads_tokens:
+        names = tuple(str(number) for number in range(int(labels.max()) + 1))
     return Dataset(
         key=key,
         title=key.removeprefix(PYTHON),
-        classes=names or tuple(str(number) for number in range(int(labels.max()) + 1)),
+        classes=names,
         source="own function",
         licence="your own",
         train=splits["train"],

@@ -42,6 +42,17 @@ class LoadedModel:
         """The tensors of one sample, batch axis first."""
         return self.inputs.tensors
 
+    @property
+    def reads_tokens(self) -> bool:
+        """True where its input is whole numbers, which an embedding looks up."""
+        kind = self.inputs.tensors[0].dtype
+        return not (kind.is_floating_point or kind.is_complex or kind is torch.bool)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample of its first tensor."""
+        return tuple(self.inputs.tensors[0].shape[1:])
+
 
 class LoadModel(Protocol):
     """Loads one model."""

@@ -7,6 +7,10 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from pruning_core.errors import DataError
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import CLASSIFICATION, Task
+
 CALIBRATION_SAMPLES = 2_000
 
 Source = Literal["auto", "bundled"]
@@ -14,14 +18,17 @@ Source = Literal["auto", "bundled"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Labelled examples; a model sees ``(x / scale - mean) / std`` as float32.
+    """Examples with their targets; a model sees ``(x / scale - mean) / std`` as float32.
 
     Attributes:
         inputs: ``[N, ...]`` as stored (uint8 for images); treat it as read-only.
-        labels: ``[N]`` int64, ``0 <= label < number of classes``.
+        labels: The targets as the task says: of classes ``[N]`` int64,
+            ``0 <= label < number of classes``.
         scale: What the stored values are divided by, so that they lie in 0..1.
         mean: Mean of the scaled training values.
         std: Standard deviation of the scaled training values.
+        task: What is to be done with them.
+        tokens: True where inputs are numbers of tokens; they are handed over as int64.
     """
 
     inputs: Tensor
@@ -29,6 +36,8 @@ class Split:
     scale: float
     mean: float
     std: float
+    task: Task = CLASSIFICATION
+    tokens: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,15 +45,38 @@ class Split:
     def batch(
         self, indices: Tensor | slice, device: torch.device | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return normalised float32 inputs ``[B, ...]`` and int64 labels ``[B]`` at ``indices``.
+        """Return normalised float32 inputs ``[B, ...]`` and the targets at ``indices``.
 
-        They lie on ``device``; None means where the split does.
+        They lie on ``device``; None means where the split does. Classes are int64, and so are
+        tokens.
         """
         stored, labels = self.inputs[indices], self.labels[indices]
         if device is not None:
             stored, labels = stored.to(device), labels.to(device)
+        if self.task.has_classes:
+            labels = labels.long()
+        if self.tokens:
+            return stored.long(), labels
         inputs = stored.to(torch.float32, copy=True)
         return inputs.div_(self.scale).sub_(self.mean).div_(self.std), labels
+
+    def as_tokens(self) -> "Split":
+        """Return the same examples for a model that reads numbers of tokens.
+
+        Raises:
+            DataError: If the inputs are no whole numbers from 0.
+        """
+        if self.tokens:
+            return self
+        stored = self.inputs
+        if stored.is_floating_point() and bool((stored == stored.floor()).all()):
+            stored = stored.long()
+        if stored.is_floating_point() or (stored.numel() and int(stored.min()) < 0):
+            raise DataError(
+                "The model reads tokens, which are whole numbers from 0, and the samples hold "
+                "others. Choose the data the model was made for."
+            )
+        return replace(self, inputs=stored, tokens=True)
 
     def first(self, n: int | None) -> "Split":
         """Return the first ``n`` examples without copying them; None means all."""
@@ -58,7 +90,7 @@ class Dataset:
     Attributes:
         key: Its name in ``DATASETS``.
         title: Its name on the screen.
-        classes: Names of the classes, in the order of the labels.
+        classes: Names of the classes, in the order of the labels; empty where there are none.
         source: Which copy was read: ``bundled subset`` or ``full set``.
         licence: Licence and copyright holder, one line.
         train: What fine-tuning learns from.
@@ -79,6 +111,20 @@ class Dataset:
     test: Split
     calibration: Split
     input_shape: tuple[int, ...]
+
+    def as_tokens(self) -> "Dataset":
+        """Return the same data for a model that reads numbers of tokens.
+
+        Raises:
+            DataError: If the inputs are no whole numbers from 0.
+        """
+        names = ("train", "validation", "test", "calibration")
+        return replace(self, **{name: getattr(self, name).as_tokens() for name in names})
+
+    @property
+    def task(self) -> Task:
+        """What is to be done with the examples."""
+        return self.train.task
 
 
 class ReadDataset(Protocol):
@@ -102,9 +148,11 @@ class DatasetEntry:
         title: Its name on the screen.
         description: One or two sentences for the screen.
         load: Reads it.
+        task: Key of its task in ``TASKS``.
     """
 
     key: str
     title: str
     description: str
     load: ReadDataset
+    task: str = CLASSES

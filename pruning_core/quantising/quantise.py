@@ -11,9 +11,15 @@ import torch
 from torch import Tensor
 
 from pruning_core.errors import ExportError, MissingEvidenceError, PruningError, first_line
-from pruning_core.evaluation.evaluate import Evaluation, evaluate_calls, paired_interval
+from pruning_core.evaluation.evaluate import (
+    Evaluation,
+    evaluate_calls,
+    paired_interval,
+    statistics_of_calls,
+)
 from pruning_core.evaluation.latency import Comparison, comparison, measure_pairs
 from pruning_core.evaluation.stopping import ShouldStop, check_stop
+from pruning_core.evaluation.whatif import paired_change
 from pruning_core.exporting.calling import open_session, quiet, sample_batch
 from pruning_core.exporting.formats.onnx import write_onnx
 from pruning_core.exporting.result import Quantised, RunResult
@@ -22,6 +28,7 @@ from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Recipe
 from pruning_core.quantising.quantiser import QUANTISERS, Feed, Quantiser
 from pruning_core.steps import run_to_end
+from pruning_core.tasks.registry import Task
 
 BATCH_SIZES: Final = (1, 32)
 SECONDS: Final = 1.0
@@ -143,16 +150,18 @@ def _feeds(split: Split, name: str, batch_size: int) -> Iterator[Feed]:
 
 @dataclass(slots=True, eq=False)
 class _Caller:
-    """An ONNX file as a function from inputs to logits; it remembers its answers."""
+    """An ONNX file as a function from inputs to answers; it remembers what class it named."""
 
     session: Any
+    task: Task
     answers: list[Tensor] = field(default_factory=list)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the first output for one batch."""
         name = self.session.get_inputs()[0].name
         logits = torch.from_numpy(self.session.run(None, {name: inputs.numpy()})[0])
-        self.answers.append(logits.argmax(dim=1))
+        if self.task.counts_classes:
+            self.answers.append(logits.argmax(dim=1))
         return logits
 
 
@@ -177,10 +186,13 @@ def _measured(files: _Files, data: Dataset | None, should_stop: ShouldStop | Non
     """Return the test metrics of both files, their agreement and the change of accuracy."""
     if data is None:
         return None, None, None, None
-    callers = [_Caller(session) for session in files.sessions()]
+    callers = [_Caller(session, data.task) for session in files.sessions()]
     before, after = (
         evaluate_calls(call, data.test, should_stop=should_stop, full=True) for call in callers
     )
+    if not data.task.counts_classes:
+        found = [statistics_of_calls(call, data.test, should_stop=should_stop) for call in callers]
+        return before, after, None, paired_change(data.task, found[0], found[1])[1]
     first, second = (torch.cat(call.answers) for call in callers)
     was_right, is_right = first == data.test.labels, second == data.test.labels
     lost, won = int((was_right & ~is_right).sum()), int((~was_right & is_right).sum())

@@ -33,6 +33,7 @@ from pruning_core.runs.events import (
 from pruning_core.runs.log import Log
 from pruning_core.runs.pipeline import RunResult, execute, write_run
 from pruning_core.runs.store import FORK_FILE, Spec, Store
+from pruning_core.tasks.registry import TASKS
 from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 METRICS: Final = ("accuracy", "precision", "recall", "f1", "loss", "n")
@@ -162,10 +163,14 @@ class Attempt:
             case Previewed():
                 self._log.add("preview", **asdict(event))
             case Evaluated():
-                values = {name: getattr(event.evaluation, name) for name in METRICS}
-                self._log.add("evaluation", moment=event.moment, **values)
-                accuracy = event.evaluation.accuracy
-                self._store.set_accuracy(self._spec.id, self._number, event.moment, accuracy)
+                found = event.evaluation
+                values = {name: getattr(found, name) for name in METRICS}
+                if not TASKS[found.task].counts_classes:
+                    values = {"accuracy": found.headline, "loss": found.loss, "n": found.n}
+                self._log.add("evaluation", moment=event.moment, task=found.task, **values)
+                self._store.set_accuracy(
+                    self._spec.id, self._number, event.moment, found.headline, found.task
+                )
 
     def _enter(self, event: StageStarted) -> None:
         self._log.add("stage", stage=event.stage, title=event.title, round=event.round)

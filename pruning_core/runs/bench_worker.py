@@ -25,13 +25,13 @@ from pruning_core.encodings import stored_sizes
 from pruning_core.errors import DataError, PruningError, RunError
 from pruning_core.evaluation import latency, search, sensitivity, tradeoff, whatif
 from pruning_core.evaluation.baseline import baseline
-from pruning_core.evaluation.evaluate import right_answers
+from pruning_core.evaluation.evaluate import statistics_of
 from pruning_core.evaluation.stopping import StoppedError, check_stop
 from pruning_core.exporting.export import export
 from pruning_core.exporting.reopen import open_run
 from pruning_core.lessons import LESSONS
-from pruning_core.loading.dataset import Dataset, load_dataset
-from pruning_core.loading.model import LoadedModel, check_fits, load_model
+from pruning_core.loading.dataset import Dataset
+from pruning_core.loading.model import LoadedModel, data_for, load_model
 from pruning_core.loading.permitted import is_permitted
 from pruning_core.planning.plan import Plan
 from pruning_core.planning.recipe import Recipe
@@ -76,7 +76,7 @@ class Subject:
         )
         self.network: Network = trace(self.model.module, self.model.inputs)
         self._scores: tuple[str, Scores] | None = None
-        self._dense: dict[tuple[str, int], NDArray[np.bool_]] = {}
+        self._dense: dict[tuple[str, int], NDArray[np.float64]] = {}
         self._samples: dict[str, int] = {}
 
     def scores(self, recipe: Recipe) -> Scores:
@@ -101,15 +101,13 @@ class Subject:
             raise DataError(
                 "No data set is known for this model, so its accuracy cannot be measured here."
             )
-        data = load_dataset(key)
-        check_fits(self.model, data.input_shape, data.key)
-        return data
+        return data_for(self.model, key)
 
-    def dense(self, data: Dataset, n: int) -> NDArray[np.bool_]:
-        """Return ``[n]`` which validation examples the dense model names correctly."""
+    def dense(self, data: Dataset, n: int) -> NDArray[np.float64]:
+        """Return ``[n, K]`` statistics of the dense model's answers to validation examples."""
         known = self._dense.get((data.key, n))
         if known is None:
-            known = right_answers(self.model.module, data.validation.first(n))
+            known = statistics_of(self.model.module, data.validation.first(n))
             self._dense[data.key, n] = known
         return known
 
@@ -260,12 +258,18 @@ class Bench:
                     should_stop=self._is_cancelled,
                 )
             ]
-            return round(-100 * last[0].difference, 6)
+            return round(last[0].points_lost, 6)
 
         steps = search.largest_within_drop(
-            recipe, subject.network, subject.scores(recipe), lost, question["limit"]
+            recipe,
+            subject.network,
+            subject.scores(recipe),
+            lost,
+            question["limit"],
+            data.task.metrics[0],
         )
-        return self._searched(steps, report, "points lost", 14) | {"n": n}
+        metric = data.task.metrics[0]
+        return self._searched(steps, report, f"{metric.loss_unit} lost", 14) | {"n": n}
 
     def _time(self, question: Mapping[str, Any], recipe: Recipe, report: Report) -> Answer:
         subject = self._subject(recipe)
@@ -357,7 +361,8 @@ class Bench:
             )
 
         def told(trial: tradeoff.Trial) -> str:
-            return f"plan {trial.number + 1}: accuracy {100 * trial.accuracy:.1f} %"
+            metric = self._subject(recipe).data(recipe).task.metrics[0]
+            return f"plan {trial.number + 1}: {metric.name} {metric.text(trial.accuracy, 1)}"
 
         return self._in_parts(question["id"], steps, told, report)
 

@@ -18,6 +18,7 @@ from pruning_core.runs.events import (
     RoundFinished,
     Shrunk,
 )
+from pruning_core.tasks.registry import headline
 from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 _TOTALS = {
@@ -100,7 +101,8 @@ class EventFiles:
             case Previewed():
                 self._add_totals(event)
             case Evaluated():
-                self._scalar(f"test accuracy/{event.moment}", event.evaluation.accuracy)
+                metric = headline(event.evaluation.task)
+                self._scalar(f"test {metric.name}/{event.moment}", event.evaluation.headline)
                 self._scalar(f"test loss/{event.moment}", event.evaluation.loss)
             case Shrunk():
                 self._epoch = event.epoch
@@ -116,8 +118,9 @@ class EventFiles:
         self._epoch = event.epoch
         self._scalar("loss/training", event.loss)
         self._scalar("loss/validation", event.validation_loss)
-        self._scalar("accuracy/training", event.accuracy)
-        self._scalar("accuracy/validation", event.validation_accuracy)
+        name = headline(event.task).name
+        self._scalar(f"{name}/training", event.accuracy)
+        self._scalar(f"{name}/validation", event.validation_accuracy)
         self._scalar("epoch/learning rate", event.learning_rate)
         self._scalar("epoch/examples per second", event.examples_per_second)
         self._writer.flush()

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from pruning_core.tasks import CLASSES
+
 if TYPE_CHECKING:
     from pruning_core.evaluation.evaluate import Evaluation
     from pruning_core.exporting.result import RunResult
@@ -29,7 +31,7 @@ STAGES: Final[Mapping[str, str]] = {
     "recalibrate": "recalibrating batch normalisation",
     "pruned": "testing the pruned network",
     "tune": "fine-tuning",
-    "validate": "holding the accuracy against the dense network's",
+    "validate": "measuring what was lost against the dense network's",
     "tuned": "testing the fine-tuned network",
     "quantise": "quantising to int8 and measuring it",
     "export": "writing the files",
@@ -129,9 +131,11 @@ class RoundFinished:
         round: 1-based.
         n_rounds: Rounds of the whole run.
         removed: Share of the dense network's units (or weights) removed so far, 0 to 1.
-        validation_accuracy: After the round, 0 to 1; None where it was not measured.
+        validation_accuracy: After the round, 0 to 1, or the headline metric of another task; None
+            where it was not measured.
         held: False when it fell more than the recipe allows, which ends the rounds, or takes this
             one back where they are adaptive.
+        task: Key of what was measured.
     """
 
     round: int
@@ -139,6 +143,7 @@ class RoundFinished:
     removed: float
     validation_accuracy: float | None
     held: bool = True
+    task: str = CLASSES
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import IO, BinaryIO, Final
 
 from pruning_core.errors import ExportError, PruningError, RunError
 from pruning_core.exporting.document import Document, plain
+from pruning_core.exporting.metric_table import headlines, task_of
 from pruning_core.exporting.reopen import open_run
 from pruning_core.exporting.schema import MAX_REPORT_BYTES, checked_report
 from pruning_core.loading.intake.archives import DAMAGED, check_directory, check_entry
@@ -71,7 +72,8 @@ def import_run(
         _check_weights(folder, document, allow_python)
         recipe = Recipe.from_json((folder / "recipe.json").read_bytes())
         label = f"{IMPORTED} {' '.join(PurePosixPath(name).stem.split())[:60]}".strip()
-        return store.adopt(recipe, folder, label=label, accuracy=document["accuracy"])
+        reached, task = headlines(document), task_of(document).key
+        return store.adopt(recipe, folder, label=label, accuracy=reached, task=task)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -27,7 +27,7 @@ from pruning_core.exporting.result import DataSummary, RunResult
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.loading.dataset import Dataset, load_dataset
 from pruning_core.loading.initial import fresh_module, initial_module
-from pruning_core.loading.model import LoadedModel, check_fits, load_model
+from pruning_core.loading.model import LoadedModel, fitted, load_model
 from pruning_core.modes import copied
 from pruning_core.planning.recipe import Recipe, Sparse, Tuning
 from pruning_core.planning.resolve import Plan, resolve
@@ -63,6 +63,8 @@ from pruning_core.scoring.criterion import CRITERIA
 from pruning_core.scoring.score import score
 from pruning_core.surgery.prune import Pruned, prune
 from pruning_core.surgery.rewind import put_weights
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import CLASSIFICATION
 from pruning_core.team import ALONE, Team
 from pruning_core.tracing.network import Network
 from pruning_core.tracing.trace import trace
@@ -240,12 +242,13 @@ def _load(run: _Run, *, allow_python: bool) -> Iterator[Event]:
         )
         key = recipe.data or run.model.data
         if run.data is None and key is not None:
-            run.data = load_dataset(key)
+            run.data = load_dataset(key, input_shape=run.model.input_shape)
         if run.data is not None:
-            check_fits(run.model, run.data.input_shape, run.data.key)
+            run.data = fitted(run.model, run.data)
         check_frozen(run.model.module, recipe.tuning.freeze)
         if recipe.tuning.distillation is not None:
-            run.teacher = Teacher(run.model.module, recipe.tuning.distillation)
+            task = run.data.task if run.data else CLASSIFICATION
+            run.teacher = Teacher(run.model.module, recipe.tuning.distillation, task)
         check_quantisation(recipe, run.data)
         _check_is_same(run)
         run.present = run.model
@@ -329,10 +332,11 @@ def _train_early(run: _Run, data: Dataset) -> Iterator[Event]:
         )
         with closing(results):
             last = next(itertools.islice(results, n_epochs - 1, None))
+    metric = data.task.metrics[0]
     yield Note(
         f"Weights are rewound to those after epoch {n_epochs} of {card.epochs} of the model's own "
-        f"training, done again on the {data.source}: {100 * last.validation_accuracy:.2f} % "
-        "validation accuracy."
+        f"training, done again on the {data.source}: validation {metric.name} "
+        f"{metric.text(last.validation_accuracy)}."
     )
 
 
@@ -571,7 +575,8 @@ def _judge(run: _Run, number: int) -> Iterator[Event]:
             accuracy = _validated(run, run.surgery.module, run.data)
         # Accuracies are whole numbers of samples, so a drop of exactly the limit must not be lost
         # to rounding.
-        run.verdicts.append(100 * (run.dense_validation - accuracy) <= limit + 1e-9)
+        lost = run.data.task.metrics[0].lost(run.dense_validation, accuracy)
+        run.verdicts.append(lost <= limit + 1e-9)
         if not run.fell:
             run.held, run.held_pruned = run.surgery, run.pruned
     else:
@@ -592,7 +597,7 @@ def _is_over(run: _Run, number: int) -> bool:
 def _validated(run: _Run, module: nn.Module, data: Dataset) -> float:
     with placed(module, run.device):
         return run.team.first(
-            lambda: evaluate(module, data.validation, should_stop=run.should_stop).accuracy
+            lambda: evaluate(module, data.validation, should_stop=run.should_stop).headline
         )
 
 
@@ -620,9 +625,12 @@ def _hand_out_held(run: _Run, number: int) -> Iterator[Event]:
         run.plans = run.plans[:n_held]
         run.surgery, run.pruned = run.held, run.held_pruned
         handed = f"Round {n_held} is handed out, the last that held it"
+    metric = run.data.task.metrics[0] if run.data else CLASSIFICATION.metrics[0]
+    unit = "percentage points" if metric.loss_unit == "points" else metric.loss_unit
+    side = "below" if metric.higher_is_better else "above"
     sentence = (
-        f"After round {number} of {run.n_rounds} the validation accuracy was more than {limit:g} "
-        f"percentage points below the dense network's. {handed}."
+        f"After round {number} of {run.n_rounds} the validation {metric.name} was more than "
+        f"{limit:g} {unit} {side} the dense network's. {handed}."
     )
     _remark(run, sentence)
     yield Note(sentence)
@@ -704,6 +712,7 @@ def _round_finished(run: _Run, number: int, accuracy: float | None) -> RoundFini
         removed=1 - n_kept / n_units if n_units else 0.0,
         validation_accuracy=accuracy,
         held=not run.fell,
+        task=run.data.task.key if run.data else CLASSES,
     )
 
 
@@ -795,4 +804,5 @@ def _data_summary(recipe: Recipe, data: Dataset | None) -> DataSummary | None:
         n_test=len(data.test),
         n_calibration=n_seen if reads else 0,
         classes=tuple(data.classes),
+        task=data.task.key,
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pruning_core.errors import DataError
 from pruning_core.evaluation import sensitivity
-from pruning_core.evaluation.evaluate import right_answers
+from pruning_core.evaluation.evaluate import headline_of, statistics_of
 from pruning_core.evaluation.sensitivity import Curves, Point
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.evaluation.whatif import WhatIf, what_if
@@ -20,6 +20,7 @@ from pruning_core.planning.recipe import Recipe
 from pruning_core.runs.atomic import exclusive, write_bytes
 from pruning_core.runs.board import Board
 from pruning_core.runs.setup import Setup
+from pruning_core.tasks import CLASSES
 
 EXAMPLES: Final = 500
 """That are measured for each point, unless fewer are quick enough."""
@@ -37,10 +38,12 @@ class Scan:
 
     Attributes:
         points: Measured so far.
-        dense: Accuracy of the dense model on the same examples, 0..1.
+        dense: Accuracy of the dense model on the same examples, 0..1, or the headline metric of
+            another task.
         n: Examples measured, the first of the validation split.
         source: Which copy of the data they are from.
         finished: Whether every point was measured.
+        task: Key of what was measured.
     """
 
     points: tuple[Point, ...]
@@ -48,6 +51,7 @@ class Scan:
     n: int
     source: str
     finished: bool
+    task: str = CLASSES
 
     @property
     def curves(self) -> Curves:
@@ -80,7 +84,8 @@ def read(path: Path) -> Scan | None:
     head, *rest = lines
     points = tuple(Point(**line) for line in rest if "site" in line)
     finished = any("finished" in line for line in rest)
-    return Scan(points, head["dense"], head["n"], head["source"], finished)
+    task = head.get("task", CLASSES)
+    return Scan(points, head["dense"], head["n"], head["source"], finished, task)
 
 
 def _line(text: str) -> dict[str, Any]:
@@ -177,14 +182,15 @@ class _Examples:
         self._is = setup
         self._sample = setup.data.validation.first(n)
         self._should_stop = should_stop
-        self._dense = right_answers(setup.model.module, self._sample, should_stop=should_stop)
+        self._dense = statistics_of(setup.model.module, self._sample, should_stop=should_stop)
 
     def head(self) -> dict[str, Any]:
         """Return the first line of the file."""
         return {
-            "dense": float(self._dense.mean()),
+            "dense": headline_of(self._sample.task, self._dense),
             "n": len(self._sample),
             "source": self._is.data.source,
+            "task": self._sample.task.key,
             "model": self._is.recipe.model,
         }
 

@@ -34,13 +34,14 @@ from pruning_core.loading.intake.store import IN_USE
 from pruning_core.planning.recipe import Recipe
 from pruning_core.runs import atomic
 from pruning_core.runs.events import Moment
+from pruning_core.tasks import CLASSES
 
 State = Literal[
     "queued", "running", "pausing", "paused", "cancelling", "cancelled", "done", "failed"
 ]
 
 MOMENTS: Final[tuple[Moment, ...]] = ("dense", "pruned", "tuned")
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 QUEUE_LIMIT: Final = 20
 _LEAST_BYTES: Final = 100_000
 FORK_FILE: Final = "fork.ckpt"
@@ -75,6 +76,7 @@ ALTER TABLE runs ADD COLUMN dense REAL;
 ALTER TABLE runs ADD COLUMN pruned REAL;
 ALTER TABLE runs ADD COLUMN tuned REAL
 """,
+    4: f"ALTER TABLE runs ADD COLUMN task TEXT NOT NULL DEFAULT '{CLASSES}'",
 }
 """What each later version of the schema added; the first is ``_SCHEMA``."""
 
@@ -105,9 +107,11 @@ class Record:
         parent: The run it was forked from; empty otherwise.
         parent_epoch: After which epoch of that run.
         paused_attempt: The attempt that was last paused; 0 before any was.
-        dense: Test accuracy of the dense network, share of one; None where it was not measured.
+        dense: Test accuracy of the dense network, share of one, or what another task is judged by;
+            None where it was not measured.
         pruned: The same right after pruning.
         tuned: The same after fine-tuning.
+        task: Key of what was measured.
     """
 
     id: str
@@ -134,6 +138,7 @@ class Record:
     dense: float | None
     pruned: float | None
     tuned: float | None
+    task: str = CLASSES
 
     @property
     def is_finished(self) -> bool:
@@ -362,6 +367,7 @@ class Store:
         *,
         label: str,
         accuracy: Mapping[str, float | None],
+        task: str = CLASSES,
     ) -> Record:
         """List a run that was carried out elsewhere as done, and take its files.
 
@@ -369,7 +375,8 @@ class Store:
             recipe: What was done.
             export: The folder of its files; it is moved. On the same disk as the state folder.
             label: See :class:`Record`.
-            accuracy: Test accuracy at each moment, share of one.
+            accuracy: Test accuracy at each moment, share of one, or what another task is judged by.
+            task: Key of what was measured.
 
         Raises:
             RunError: If the disk refuses.
@@ -379,7 +386,7 @@ class Store:
         folder = self.folder(spec.id)
         result = {"version": SCHEMA_VERSION, "state": "done", "error": "", "finished": now}
         result |= {"stage": "done", "epoch": epochs_of(recipe), "attempt": 0, "started": None}
-        result |= {moment: accuracy.get(moment) for moment in MOMENTS}
+        result |= {moment: accuracy.get(moment) for moment in MOMENTS} | {"task": task}
         try:
             folder.mkdir(mode=0o700)
             export.rename(folder / "export")
@@ -486,9 +493,14 @@ class Store:
             epoch,
         )
 
-    def set_accuracy(self, run_id: str, attempt: int, moment: Moment, accuracy: float) -> bool:
-        """Record a test accuracy, a share of one; False when this attempt was given up."""
-        return self._change(run_id, attempt, f"{moment} = ?", accuracy)
+    def set_accuracy(
+        self, run_id: str, attempt: int, moment: Moment, accuracy: float, task: str = CLASSES
+    ) -> bool:
+        """Record a test accuracy, a share of one, or what another task is judged by.
+
+        False when this attempt was given up.
+        """
+        return self._change(run_id, attempt, f"{moment} = ?, task = ?", accuracy, task)
 
     def is_cancelling(self, run_id: str, attempt: int) -> bool:
         """Tell whether the worker of this attempt should stop: asked to, or given up."""
@@ -523,6 +535,7 @@ class Store:
             "dense": record.dense,
             "pruned": record.pruned,
             "tuned": record.tuned,
+            "task": record.task,
         }
         path = self.folder(run_id) / "result.json"
         atomic.write_bytes(path, (json.dumps(result, indent=2) + "\n").encode())
@@ -793,10 +806,10 @@ def _restore(connection: sqlite3.Connection, path: Path) -> int:
         if result["state"] in FINISHED:
             names = ("state", "error", "finished", "stage", "epoch", "attempt", "started")
             values = [*(result[name] for name in names), *map(result.get, MOMENTS)]
+            columns = (*names, *MOMENTS, "task")
             connection.execute(
-                f"UPDATE runs SET {', '.join(f'{name} = ?' for name in (*names, *MOMENTS))} "
-                "WHERE id = ?",
-                (*values, spec.id),
+                f"UPDATE runs SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
+                (*values, result.get("task", CLASSES), spec.id),
             )
     except (OSError, ValueError, KeyError, TypeError, sqlite3.IntegrityError):
         pass  # no result: it was not finished, and stays queued

@@ -10,14 +10,14 @@ import json
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from torch import nn
 
 from pruning_core.errors import DataError, RunError
 from pruning_core.evaluation import latency
 from pruning_core.evaluation.asking import Asking
-from pruning_core.evaluation.evaluate import right_answers
+from pruning_core.evaluation.evaluate import headline_of, statistics_of
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.evaluation.tradeoff import Cost, Trial, knobs, varied
 from pruning_core.evaluation.whatif import what_if
@@ -30,6 +30,7 @@ from pruning_core.runs.setup import Setup
 from pruning_core.runs.storages import open_study
 from pruning_core.steps import run_to_end
 from pruning_core.surgery.prune import prune
+from pruning_core.tasks import CLASSES, Metric
 
 if TYPE_CHECKING:
     import optuna
@@ -49,12 +50,14 @@ class Study:
         dense: The dense model, as a trial with no ratios.
         n: Examples measured, the first of the validation split.
         source: Which copy of the data they are from.
+        task: Key of what was measured.
     """
 
     trials: tuple[Trial, ...]
     dense: Trial
     n: int
     source: str
+    task: str = CLASSES
 
 
 def name_of(recipe: Recipe, weights_sha256: str, data: str, cost: Cost) -> str:
@@ -80,7 +83,8 @@ def read(path: Path) -> Study | None:
     except (OSError, ValueError):
         return None
     trials = tuple(Trial(**trial) for trial in found["trials"])
-    return Study(trials, Trial(**found["dense"]), found["n"], found["source"])
+    dense, task = Trial(**found["dense"]), found.get("task", CLASSES)
+    return Study(trials, dense, found["n"], found["source"], task)
 
 
 def default_storage() -> str:
@@ -119,7 +123,8 @@ def carry_out(
         StoppedError: If ``should_stop`` says so; what was measured is kept.
     """
     worker = _Worker(setup, cost, n, should_stop)
-    study = _opened(storage or default_storage(), worker.name, setup.recipe.seed)
+    metric = setup.data.task.metrics[0]
+    study = _opened(storage or default_storage(), worker.name, setup.recipe.seed, metric)
     while (done := len(_finished(study))) < n_trials:
         worker.step(study)
         yield min(1.0, (done + 1) / n_trials), worker.publish(study)[-1]
@@ -143,7 +148,7 @@ class _Worker:
             raise DataError(f"The data set '{data.key}' has no validation examples to measure.")
         self.name = name_of(setup.recipe, setup.model.weights_sha256, data.key, cost)
         self._known_dense: Trial | None = None
-        self._right = right_answers(setup.model.module, self._sample, should_stop=should_stop)
+        self._statistics = statistics_of(setup.model.module, self._sample, should_stop=should_stop)
 
     def step(self, study: "optuna.Study") -> None:
         """Measure one more plan: of the global ranking at first, then of the sampler."""
@@ -165,6 +170,7 @@ class _Worker:
             content = {
                 "n": len(self._sample),
                 "source": self._is.data.source,
+                "task": self._is.data.task.key,
                 "dense": asdict(self._dense()),
                 "trials": [asdict(trial) for trial in trials],
             }
@@ -180,7 +186,7 @@ class _Worker:
             plan,
             self._is.data,
             n=len(self._sample),
-            dense=self._right,
+            dense=self._statistics,
             should_stop=self._should_stop,
         )
         milliseconds = None
@@ -209,7 +215,7 @@ class _Worker:
             self._known_dense = Trial(
                 -1,
                 {},
-                float(self._right.mean()),
+                headline_of(self._sample.task, self._statistics),
                 before.params,
                 before.nonzero,
                 before.macs,
@@ -227,7 +233,7 @@ class _Worker:
         return run_to_end(steps).pruned.median_ms
 
 
-def _opened(storage: str, name: str, seed: int) -> "optuna.Study":
+def _opened(storage: str, name: str, seed: int, metric: Metric) -> "optuna.Study":
     """Open the study, or make it.
 
     Raises:
@@ -235,7 +241,8 @@ def _opened(storage: str, name: str, seed: int) -> "optuna.Study":
     """
     import optuna
 
-    study = open_study(storage, name, ["maximize", "minimize"])
+    better: Literal["maximize", "minimize"] = "maximize" if metric.higher_is_better else "minimize"
+    study = open_study(storage, name, [better, "minimize"])
     # Workers that start with the same seed would ask for the same plans.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.get_trials(deepcopy=False)))
     return study

@@ -13,6 +13,8 @@ from pruning_core.preview import Totals
 from pruning_core.runs.events import STAGES, Moment, RoundFinished, Shrunk
 from pruning_core.runs.log import Entry, read_log
 from pruning_core.runs.store import WORKING, Record, Store, read_spec
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import headline
 from pruning_core.tuning.finetune import BatchProgress, EpochResult
 
 LOG_LINES: Final = 200
@@ -22,14 +24,18 @@ Numbered = TypeVar("Numbered", EpochResult, Shrunk)
 
 @dataclass(frozen=True, slots=True)
 class TestMetrics:
-    """Test metrics at one moment of a run; all but ``loss`` (nats) and ``n`` are shares, 0 to 1."""
+    """Test metrics at one moment of a run; all but ``loss`` (nats) and ``n`` are shares, 0 to 1.
+
+    ``accuracy`` is what the task is judged by; those of classes alone are None for other tasks.
+    """
 
     accuracy: float
-    precision: float
-    recall: float
-    f1: float
     loss: float
     n: int
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    task: str = CLASSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +158,7 @@ def read_run(run_id: str, *, store: Store | None = None) -> RunView:
 def _made(kind: type[T], entries: Sequence[Entry]) -> list[T]:
     """Return the entries as instances of the dataclass whose fields they hold."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return [kind(**{name: entry[name] for name in names}) for entry in entries]
+    return [kind(**{name: entry[name] for name in names if name in entry}) for entry in entries]
 
 
 def _shrunk(entries: Sequence[Entry]) -> list[Shrunk]:
@@ -260,14 +266,17 @@ def _loaded_text(entry: Entry) -> str:
 
 
 def _epoch_text(entry: Entry) -> str:
+    metric = headline(entry.get("task", CLASSES))
     return (
         f"epoch {entry['epoch']} of {entry['n_epochs']}: loss {entry['loss']:.4f}, "
-        f"validation accuracy {entry['validation_accuracy']:.2%}"
+        f"validation {metric.name} {metric.text(entry['validation_accuracy'])}"
     )
 
 
 def _evaluation_text(entry: Entry) -> str:
-    return f"test accuracy, {entry['moment']}: {entry['accuracy']:.2%} (n {entry['n']:,})"
+    metric = headline(entry.get("task", CLASSES))
+    value = metric.text(entry["accuracy"])
+    return f"test {metric.name}, {entry['moment']}: {value} (n {entry['n']:,})"
 
 
 def _preview_text(entry: Entry) -> str:

@@ -10,6 +10,7 @@ from pruning_core.errors import PruningError, UnsupportedModelError, first_line
 from pruning_core.scoring.loss import task_loss
 from pruning_core.scoring.material import Material
 from pruning_core.switches import decomposed_operators
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 
 Gradients = dict[str, Tensor | None]
 Named = Mapping[str, Tensor]
@@ -23,7 +24,7 @@ def batch_gradients(material: Material) -> Iterator[Gradients]:
     module = material.network.module
     for inputs, labels in material.batches():
         parameters = leaves(module)
-        loss = loss_of(module, parameters, inputs, labels)
+        loss = loss_of(module, parameters, inputs, labels, task=material.task)
         found = differentiated(loss, parameters)
         yield dict(zip(parameters, found, strict=True))
 
@@ -71,6 +72,7 @@ def loss_of(
     inputs: Tensor,
     labels: Tensor,
     temperature: float = 1.0,
+    task: Task = CLASSIFICATION,
 ) -> Tensor:
     """Return the mean loss of one batch under other ``parameters``.
 
@@ -79,7 +81,7 @@ def loss_of(
     """
     with torch.enable_grad():
         output = torch.func.functional_call(module, dict(parameters), (inputs,))
-        return task_loss(output, labels, temperature)
+        return task_loss(output, labels, temperature, task)
 
 
 def differentiated(scalar: Tensor, parameters: Named) -> list[Tensor | None]:
@@ -116,7 +118,7 @@ def _mean_over_samples(
     n_samples = 0
     for inputs, labels in material.batches():
         parameters = leaves(module)
-        loss = loss_of(module, parameters, inputs, labels, temperature)
+        loss = loss_of(module, parameters, inputs, labels, temperature, material.task)
         for name, found in zip(parameters, derivative(loss, parameters), strict=True):
             if found is not None:
                 totals[name].add_(found, alpha=len(inputs))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pruning_core.granularities import Granularity, Site
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 from pruning_core.tracing.network import Network
 
 Batch = tuple[Tensor, Tensor]
@@ -20,7 +21,8 @@ class Material:
         granularity: How it is divided into units.
         sites: What is rated, in execution order.
         reduction: How the slices of a unit become one score, as in the recipe.
-        batches: Starts the calibration data from the beginning: inputs ``[B, ...]`` and labels.
+        batches: Starts the calibration data from the beginning: inputs ``[B, ...]`` and targets.
+        task: What the targets are of.
     """
 
     network: Network
@@ -28,3 +30,4 @@ class Material:
     sites: tuple[Site, ...]
     reduction: str
     batches: Callable[[], Iterator[Batch]]
+    task: Task = CLASSIFICATION

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from pruning_core.scoring.gradients import no_gradient
 from pruning_core.scoring.loss import task_loss
 from pruning_core.scoring.material import Batch
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 from pruning_core.tracing.analysis import Analysis, stored_tensor
 from pruning_core.tracing.labels import LabelArray, Labelled
 from pruning_core.tracing.network import Network
@@ -100,7 +101,9 @@ def see_activations(read_by: Reader, batches: Iterable[Batch], see: See) -> None
             run(inputs)
 
 
-def see_gradients(read_by: Reader, batch: Batch, see: SeeGradient) -> None:
+def see_gradients(
+    read_by: Reader, batch: Batch, see: SeeGradient, task: Task = CLASSIFICATION
+) -> None:
     """Run a batch forward and backward, and show activation and gradient of every reading.
 
     The gradients are those of the sum of the samples' losses, so that each sample has its own.
@@ -118,7 +121,7 @@ def see_gradients(read_by: Reader, batch: Batch, see: SeeGradient) -> None:
         return apply(activation, lambda a, g: see(read, a, g, axis))
 
     with read_by.watching(watched) as run, torch.enable_grad():
-        loss = task_loss(run(inputs), labels) * len(inputs)
+        loss = task_loss(run(inputs), labels, task=task) * len(inputs)
     try:
         torch.autograd.backward(loss)
     except RuntimeError as error:

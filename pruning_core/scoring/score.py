@@ -13,8 +13,8 @@ from torch import Tensor
 from pruning_core.errors import InvalidRecipeError, MissingEvidenceError, UnsupportedModelError
 from pruning_core.granularities import GRANULARITIES, Combine, Elements, Granularity
 from pruning_core.granularities.unit import slices
-from pruning_core.loading.dataset import Split, load_dataset
-from pruning_core.loading.model import LoadedModel, check_fits
+from pruning_core.loading.dataset import Split
+from pruning_core.loading.model import LoadedModel, check_answers, check_fits, data_for
 from pruning_core.modes import evaluating, restored
 from pruning_core.planning.recipe import Recipe
 from pruning_core.scoring import criteria as _criteria  # noqa: F401  (registers all criteria)
@@ -36,6 +36,7 @@ from pruning_core.scoring.normalise import comparable
 from pruning_core.scoring.ranking import GlobalRanking, SiteRanking, ranked
 from pruning_core.scoring.reading import Read, reader, see_activations
 from pruning_core.switches import reproducible
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 from pruning_core.tracing.network import Network
 
 
@@ -122,8 +123,8 @@ def score(
     if not sites:
         return Scores(criterion.key, granularity.key, {})
 
-    data = _calibration(model, recipe, criterion, calibration)
-    material = Material(network, granularity, sites, recipe.reduction, data)
+    data, task = _calibration(model, recipe, criterion, calibration)
+    material = Material(network, granularity, sites, recipe.reduction, data, task)
     with reproducible(), evaluating(network.module), restored(network.module):
         raw = _raw(material, criterion, recipe.seed)
     by_site, unrated = {}, set()
@@ -210,10 +211,13 @@ def _raw(material: Material, criterion: Criterion, seed: int) -> list[Tensor | N
 
 def _calibration(
     model: LoadedModel, recipe: Recipe, criterion: Criterion, given: Split | None
-) -> Callable[[], Iterator[Batch]]:
-    """Return what starts the examples that the recipe asks for; none when none are needed."""
+) -> tuple[Callable[[], Iterator[Batch]], Task]:
+    """Return what starts the examples that the recipe asks for, and their task.
+
+    There are no examples when none are needed.
+    """
     if not criterion.needs_data:
-        return lambda: iter(())
+        return lambda: iter(()), CLASSIFICATION
     key = recipe.data or model.data
     if given is None:
         if key is None:
@@ -221,11 +225,13 @@ def _calibration(
                 f"The criterion '{criterion.key}' needs data, and none belong to the model "
                 f"'{model.identity}'. Name a data set, or choose l1, l2 or random."
             )
-        given = load_dataset(key, source="bundled").calibration
-    check_fits(model, tuple(given.inputs.shape[1:]), key or "calibration")
+        given = data_for(model, key, source="bundled").calibration
+    check_fits(model, tuple(given.inputs.shape[1:]), key or "calibration", given.task)
+    given = given.as_tokens() if model.reads_tokens else given
+    check_answers(model, given)
     examples, size = given.first(recipe.calibration.samples), recipe.calibration.batch_size
     starts = range(0, len(examples), size)
-    return lambda: (examples.batch(slice(start, start + size)) for start in starts)
+    return lambda: (examples.batch(slice(start, start + size)) for start in starts), given.task
 
 
 def _reduced(

@@ -16,6 +16,7 @@ from pruning_core.evaluation.stopping import ShouldStop, check_stop
 from pruning_core.loading.split import Split
 from pruning_core.modes import evaluating
 from pruning_core.planning.recipe import Distillation
+from pruning_core.tasks.registry import CLASSIFICATION, Task
 
 Kept = Mapping[str, tuple[NDArray[np.int64] | None, ...]]
 MAX_CACHED: Final = 64_000_000
@@ -35,25 +36,6 @@ def check_features(module: nn.Module, names: Sequence[str]) -> None:
             raise UnknownNameError("layer to match", name, known)
 
 
-def softened_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return ``T^2 KL(teacher || student)`` of the softened answers, the mean over the batch.
-
-    Hinton et al. 2015, arXiv:1503.02531; the factor keeps the size of the gradients.
-
-    Args:
-        student: Logits ``[B, classes]``.
-        teacher: Logits ``[B, classes]``.
-        temperature: What both are divided by before the softmax.
-    """
-    divergence = functional.kl_div(
-        functional.log_softmax(student / temperature, dim=1),
-        functional.log_softmax(teacher / temperature, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    return divergence * temperature**2
-
-
 class Teacher:
     """The dense network, asked for its answers to the batches of a training.
 
@@ -61,8 +43,10 @@ class Teacher:
     answers each sample once.
     """
 
-    def __init__(self, module: nn.Module, settings: Distillation) -> None:
-        """Let ``module`` teach; it is not changed, and must lie where the student does.
+    def __init__(
+        self, module: nn.Module, settings: Distillation, task: Task = CLASSIFICATION
+    ) -> None:
+        """Let ``module`` teach ``task``; it is not changed, and must lie where the student does.
 
         Raises:
             UnknownNameError: If a layer to match does not exist.
@@ -70,6 +54,7 @@ class Teacher:
         check_features(module, settings.features)
         self._module = module
         self._settings = settings
+        self._task = task
         self._known: Tensor | None = None
 
     def prepare(self, samples: Split, *, same_inputs: bool, should_stop: ShouldStop | None) -> None:
@@ -86,9 +71,9 @@ class Teacher:
         with evaluating(self._module), torch.no_grad():
             for start in range(0, len(samples), _BATCH):
                 check_stop(should_stop)
-                inputs, _ = samples.batch(slice(start, start + _BATCH), device)
-                found.append(self._module(inputs).float().cpu())
-                if found[0].shape[1] * len(samples) > MAX_CACHED:
+                inputs, targets = samples.batch(slice(start, start + _BATCH), device)
+                found.append(self._task.ask(self._module, inputs, targets).float().cpu())
+                if found[0][0].numel() * len(samples) > MAX_CACHED:
                     return
         self._known = torch.cat(found)
 
@@ -97,12 +82,12 @@ class Teacher:
 
         Args:
             student: Of this batch.
-            hard: The loss of the labels.
-            logits: The student's ``[B, classes]``, float32.
+            hard: The loss of the targets.
+            logits: The student's answers, of classes ``[B, classes]``, float32.
         """
         alpha = self._settings.alpha
         answers, wanted = self._answers(student)
-        soft = softened_loss(logits, answers, self._settings.temperature)
+        soft = self._task.imitation(logits, answers, self._settings.temperature)
         loss = (1 - alpha) * hard + alpha * soft
         for name in self._settings.features:
             if name not in student.features or name not in wanted:
@@ -114,7 +99,7 @@ class Teacher:
 
     @contextmanager
     def lesson(
-        self, student: nn.Module, kept: Kept, indices: Tensor, inputs: Tensor
+        self, student: nn.Module, kept: Kept, indices: Tensor, inputs: Tensor, targets: Tensor
     ) -> Iterator["Lesson"]:
         """Watch the layers to match of ``student`` inside the block.
 
@@ -123,9 +108,10 @@ class Teacher:
             kept: Which indices of each dense tensor it kept.
             indices: ``[B]`` of the samples.
             inputs: ``[B, ...]`` as the student sees them.
+            targets: Of the task.
         """
         with _watched(student, self._settings.features, "pruned") as features:
-            yield Lesson(student, kept, indices, inputs, features)
+            yield Lesson(student, kept, indices, (inputs, targets), features)
 
     def _answers(self, student: "Lesson") -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the logits, and the outputs of the layers to match."""
@@ -136,7 +122,8 @@ class Teacher:
             torch.no_grad(),
             _watched(self._module, self._settings.features, "dense") as features,
         ):
-            return self._module(student.inputs).float(), features
+            answers = self._task.ask(self._module, student.inputs, student.targets)
+            return answers.float(), features
 
 
 class Lesson:
@@ -145,6 +132,7 @@ class Lesson:
     Attributes:
         indices: ``[B]`` of the samples.
         inputs: ``[B, ...]`` as the student sees them.
+        targets: Of the task.
         features: What the layers to match returned, by name, once the student ran.
     """
 
@@ -153,14 +141,14 @@ class Lesson:
         student: nn.Module,
         kept: Kept,
         indices: Tensor,
-        inputs: Tensor,
+        batch: tuple[Tensor, Tensor],
         features: Mapping[str, Tensor],
     ) -> None:
         """Begin; ``features`` fills when the student runs."""
         self._student = student
         self._kept = kept
         self.indices = indices
-        self.inputs = inputs
+        self.inputs, self.targets = batch
         self.features = features
 
     def indices_of(self, name: str) -> list[NDArray[np.int64]]:

@@ -9,19 +9,19 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pruning_core.devices import CPU, check_precision, device_of
 from pruning_core.errors import RunError
 from pruning_core.evaluation.evaluate import evaluate
-from pruning_core.evaluation.logits import logits_of
 from pruning_core.evaluation.stopping import ShouldStop, check_stop
 from pruning_core.loading.split import Dataset
 from pruning_core.planning.recipe import Tuning
 from pruning_core.surgery.optimiser import carry_over
 from pruning_core.surgery.prune import Pruned
+from pruning_core.tasks import CLASSES
 from pruning_core.team import ALONE, LEAST_SHARE, Team
 from pruning_core.tuning.augmentations import AUGMENTATIONS
 from pruning_core.tuning.averaging import WeightAverage
@@ -70,12 +70,14 @@ class EpochResult:
         epoch: From 1, over all rounds.
         n_epochs: Epochs of all rounds.
         loss: Mean of what was minimised, in nats, measured while the weights changed.
-        accuracy: Share of right answers on the training samples, 0..1, likewise.
-        validation_loss: Mean cross-entropy on the validation split after the epoch.
-        validation_accuracy: Share of right answers there, 0..1.
+        accuracy: Share of right answers on the training samples, 0..1, likewise; of other tasks
+            than classification the metric they are judged by.
+        validation_loss: Mean loss of the task (cross-entropy) on the validation split afterwards.
+        validation_accuracy: Share of right answers there, 0..1, or that metric.
         learning_rate: Rate of the epoch's last step.
         seconds: Wall-clock time of training and validation, without the time the caller took.
         examples_per_second: Training samples per second of training time.
+        task: Key of what was trained.
     """
 
     epoch: int
@@ -87,6 +89,7 @@ class EpochResult:
     learning_rate: float
     seconds: float
     examples_per_second: float
+    task: str = CLASSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ class _Tally:
     """Sums over one epoch."""
 
     loss: float = 0.0
-    right: int = 0
+    statistics: float | np.ndarray[tuple[int, ...], np.dtype[np.float64]] = 0.0
     n: int = 0
     seconds: float = 0.0
     rate: float = 0.0
@@ -144,7 +147,8 @@ class FineTuner:
         """Prepare the run and zero the masked weights; the caller owns ``module``.
 
         Args:
-            module: A classifier that returns logits ``[B, classes]``; trained in place.
+            module: It answers what the task of the data asks, e.g. logits ``[B, classes]``;
+                trained in place.
             data: Trained on ``train``, measured on ``validation``.
             settings: Optimiser, learning rate, epochs and so on.
             seed: Decides the order of samples, flips and dropout.
@@ -175,8 +179,9 @@ class FineTuner:
         self._masks = kept_bits(module, masks)
         self._optimiser = make_optimiser(self._trained.values(), settings)
         self._starts = batch_starts(len(self._train), settings.batch_size)
+        self._task = self._train.task
         hands_on = rounds.is_last or not rounds.gradual
-        self._watch = Watch(settings, is_asked=hands_on)
+        self._watch = Watch(settings, is_asked=hands_on, metric=self._task.metrics[0])
         self._epoch = 0
         self._in_epoch = False
         self._zero_removed()
@@ -395,17 +400,18 @@ class FineTuner:
         self._zero_removed()
         if self._average is not None:
             self._average.update()
-        value, right = loss.item(), int((logits.detach().argmax(dim=1) == labels).sum())
+        value = loss.item()
+        statistics = self._task.statistics(logits.detach(), labels).sum(dim=0).cpu().tolist()
         if self._team.size > 1:
-            summed, all_right = self._team.sums(value, right)
-            value, right = summed / self._team.size, int(all_right)
+            summed, *statistics = self._team.sums(value, *statistics)
+            value = summed / self._team.size
         if not math.isfinite(value):
             raise RunError(
                 f"Training failed in epoch {epoch}: the loss is {value}. Choose a lower learning "
                 "rate or prune less."
             )
         tally.loss += value * n_samples
-        tally.right += right
+        tally.statistics = tally.statistics + np.array(statistics)
         tally.n += n_samples
         return value
 
@@ -444,17 +450,16 @@ class FineTuner:
         if self._teacher is None:
             logits = self._logits(inputs, labels)
             return logits, self._loss(logits, labels)
-        with self._teacher.lesson(self._module, self._lineage, indices, inputs) as lesson:
+        with self._teacher.lesson(self._module, self._lineage, indices, inputs, labels) as lesson:
             logits = self._logits(inputs, labels)
             return logits, self._teacher.loss(lesson, self._loss(logits, labels), logits)
 
     def _logits(self, inputs: Tensor, labels: Tensor) -> Tensor:
         with self._precision():
-            return logits_of(self._trainee, inputs, labels).float()
+            return self._task.ask(self._trainee, inputs, labels).float()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        smoothing = self._settings.label_smoothing
-        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        return self._task.loss(logits, labels, smoothing=self._settings.label_smoothing)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._settings.precision == "float32":
@@ -485,16 +490,18 @@ class FineTuner:
             lambda: evaluate(self._module, self._validation, should_stop=should_stop)
         )
         last = self._rounds.n_epochs_done + self._settings.epochs
+        reached = self._task.values(np.asarray(tally.statistics))[self._task.metrics[0].key]
         return EpochResult(
             epoch=epoch,
             n_epochs=self._rounds.n_epochs_before + (self._rounds.n_epochs_total or last),
             loss=tally.loss / tally.n,
-            accuracy=tally.right / tally.n,
+            accuracy=float(reached),
             validation_loss=validation.loss,
-            validation_accuracy=validation.accuracy,
+            validation_accuracy=validation.headline,
             learning_rate=tally.rate,
             seconds=tally.seconds + time.perf_counter() - began,
             examples_per_second=tally.n / tally.seconds,
+            task=self._task.key,
         )
 
     def _zero_removed(self) -> None:
@@ -531,7 +538,7 @@ def finetune(
     """Train ``module`` in place and yield its progress; see :class:`FineTuner`.
 
     Args:
-        module: A classifier that returns logits ``[B, classes]``.
+        module: It answers what the task of the data asks, e.g. logits ``[B, classes]``.
         data: Trained on ``train``, measured on ``validation``.
         settings: Optimiser, learning rate, epochs and so on.
         seed: Decides every random draw.

@@ -1,6 +1,7 @@
 """What a training needs before its first step: samples, trainable parameters, masks, batches."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from pruning_core.errors import DataError, RunError, UnknownNameError
 from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Tuning
+from pruning_core.tasks.registry import Task
 from pruning_core.team import LEAST_SHARE
 from pruning_core.tuning.augmentation import check_images
 from pruning_core.tuning.augmentations import check_augmentations
@@ -24,13 +26,32 @@ def training_samples(split: Split, settings: Tuning, seed: int) -> Split:
         check_images(split.inputs, "Horizontal flips")
     if settings.augmentations:
         check_images(split.inputs, f"Augmentations ({', '.join(settings.augmentations)})")
+    check_task(split.task, settings)
     if len(split) < 2:
         raise DataError("Training needs at least two samples.")
     n = settings.train_samples
     if n is None or n >= len(split):
         return split
     chosen = torch.randperm(len(split), generator=generator(seed, "samples"))[:n]
-    return Split(split.inputs[chosen], split.labels[chosen], split.scale, split.mean, split.std)
+    return replace(split, inputs=split.inputs[chosen], labels=split.labels[chosen])
+
+
+def check_task(task: Task, settings: Tuning) -> None:
+    """Refuse settings that mean nothing for a task.
+
+    Raises:
+        RunError: With the setting to leave out.
+    """
+    if settings.label_smoothing and not task.has_classes:
+        raise RunError(
+            f"Label smoothing spreads a class over the others, and {task.title.lower()} has no "
+            "classes. Set tuning.label_smoothing to 0."
+        )
+    if task.moves_with_pixels and (settings.horizontal_flip or settings.augmentations):
+        raise RunError(
+            "Flips and augmentations change the images and not their masks, so they cannot be used "
+            f"for {task.title.lower()}. Leave them out."
+        )
 
 
 def trained_parameters(

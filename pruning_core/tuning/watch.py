@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pruning_core.planning.recipe import Tuning
+from pruning_core.tasks import ACCURACY, Metric
 
 
 class Watch:
@@ -18,9 +19,19 @@ class Watch:
         gave_up: True when the last ``patience`` epochs brought no improvement.
     """
 
-    def __init__(self, settings: Tuning, *, is_asked: bool = True) -> None:
-        """Begin a round of ``settings``; one that is not asked goes on and hands its end on."""
+    def __init__(
+        self,
+        settings: Tuning,
+        *,
+        is_asked: bool = True,
+        metric: Metric = ACCURACY,
+    ) -> None:
+        """Begin a round of ``settings``; one that is not asked goes on and hands its end on.
+
+        ``metric`` is what the task is judged by; the settings call it accuracy.
+        """
         self._is_asked = is_asked
+        self._metric = metric
         self._settings = settings
         self._mark: float | None = None
         self._waited = 0
@@ -38,7 +49,7 @@ class Watch:
         self, epoch: int, loss: float, accuracy: float, weights: Callable[[], dict[str, Tensor]]
     ) -> None:
         """Take the validation results of ``epoch`` into account; ``weights`` copies them."""
-        value = accuracy if self._settings.watched == "accuracy" else -loss
+        value = -loss if self._settings.watched == "loss" else self._metric.merit(accuracy)
         value = -math.inf if math.isnan(value) else value
         self._epoch = epoch
         if self._mark is None or value > self._mark + self._settings.min_delta:
@@ -54,7 +65,8 @@ class Watch:
     def remarks(self) -> tuple[str, ...]:
         """Sentences on an early end, and on which epoch's weights are handed on."""
         found = []
-        name = f"validation {self._settings.watched}"
+        watches_loss = self._settings.watched == "loss"
+        name = f"validation {'loss' if watches_loss else self._metric.name}"
         if self.gave_up:
             found.append(
                 f"Fine-tuning stopped after epoch {self._epoch}: the {name} had not improved for "
@@ -63,7 +75,7 @@ class Watch:
         if self.best_weights is not None and self._best is not None:
             value, epoch = self._best
             shown = (
-                f"{100 * value:.2f} %" if self._settings.watched == "accuracy" else f"{-value:.4f}"
+                f"{-value:.4f}" if watches_loss else self._metric.text(self._metric.merit(value))
             )
             found.append(
                 f"The weights of epoch {epoch} are kept: its {name} was the best, {shown}."

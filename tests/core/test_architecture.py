@@ -25,6 +25,7 @@ LAYERS = (
         "folders",
         "helpers",
     ),
+    ("tasks",),
     ("loading",),
     ("streaming",),
     ("tracing",),

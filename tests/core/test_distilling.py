@@ -15,7 +15,8 @@ from pruning_core.loading.model import initial_module, load_model
 from pruning_core.planning.recipe import Distillation, Ratio, Recipe, Schedule, Tuning
 from pruning_core.runs.checkpoint import Checkpoint
 from pruning_core.runs.pipeline import execute
-from pruning_core.tuning.distilling import Teacher, softened_loss
+from pruning_core.tasks.registry import CLASSIFICATION
+from pruning_core.tuning.distilling import Teacher
 from pruning_core.tuning.draws import generator
 from pruning_core.tuning.finetune import BatchProgress, FineTuner
 from tests.core.far_device import FAR, FarDevice
@@ -41,7 +42,7 @@ def test_the_softened_loss_is_torchs_divergence_times_the_square(temperature):
         (teacher / temperature).softmax(1),
         reduction="batchmean",
     )
-    found = softened_loss(student, teacher, temperature)
+    found = CLASSIFICATION.imitation(student, teacher, temperature)
     assert found.item() == pytest.approx(temperature**2 * divergence.item())
     by_hand = sum(
         p * torch.log(p / q)
@@ -51,7 +52,8 @@ def test_the_softened_loss_is_torchs_divergence_times_the_square(temperature):
         )
     )
     assert found.item() == pytest.approx(temperature**2 * by_hand.item() / 7)
-    assert softened_loss(teacher, teacher, temperature).item() == pytest.approx(0, abs=1e-12)
+    same = CLASSIFICATION.imitation(teacher, teacher, temperature)
+    assert same.item() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("augmented", [False, True])

@@ -153,7 +153,7 @@ def test_a_table_has_named_classes_and_a_sequence_takes_the_shape_of_the_model(t
     [
         ("a,b,label\n1,2,x\n3,oops,y\n", "Line 3 holds 'oops'"),
         ("a,b,label\n1,2,x\n3,y\n", "Line 3 has 2 columns"),
-        ("1,2,0.5\n3,4,0.25\n", "no whole numbers"),
+        ("1,2,0.5\n3,4,nan\n", "1 targets are NaN"),
     ],
 )
 def test_a_wrong_table_names_its_line(tmp_path, text, says):

@@ -169,7 +169,7 @@ def test_a_newer_schema_is_refused_and_left_alone(store: Store) -> None:
     with sqlite3.connect(store.root / "jobs.sqlite3") as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(RunError, match=r"newer version \(schema 7; this program knows 3\)"):
+    with pytest.raises(RunError, match=r"newer version \(schema 7; this program knows 4\)"):
         Store(store.root)
 
 
@@ -317,7 +317,15 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> N
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as connection:
         for index in ("runs_by_recipe", "runs_by_group"):
             connection.execute(f"DROP INDEX {index}")
-        for column in ("group_id", "label", "parent", "parent_epoch", "paused_attempt", *MOMENTS):
+        for column in (
+            "group_id",
+            "label",
+            "parent",
+            "parent_epoch",
+            "paused_attempt",
+            *MOMENTS,
+            "task",
+        ):
             connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()

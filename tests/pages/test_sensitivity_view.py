@@ -42,9 +42,10 @@ def test_what_was_measured_is_drawn_and_is_in_the_table_of_layers(app, component
     assert {trace["name"] for trace in curves["data"]} == {"fc1", "fc2"}
     assert table["layout"]["title"]["text"].startswith("20 plans measured")
     rows = {row["name"]: row for row in component(app, "layers")["rows"]}
-    ratios, accuracies = rows["fc1"]["sensitivity"]
-    assert ratios[0] == 0
+    ratios, accuracies, lost = rows["fc1"]["sensitivity"]
+    assert ratios[0] == lost[0] == 0
     assert len(ratios) == len(accuracies) == 11
+    assert lost == pytest.approx([100 * (accuracies[0] - value) for value in accuracies])
     assert not [button for button in app.button if "scan" in button.label.lower()]
 
 

@@ -124,18 +124,20 @@ function sparkline(instance, row) {
   const now = row.removed / row.total;
   svg("line", { x1: x(now), x2: x(now), y1: 0, y2: 22, class: "present" }, drawing);
   svg("polyline", { points: points.join(" "), class: "curve" }, drawing);
-  const said = ratios.map((ratio, i) => `${formatPercent(accuracies[i])} at ${formatPercent(ratio)}`);
-  const title = "Measured accuracy with only this layer pruned: " + said.join(", ");
+  const { name, percent } = instance.data.metric ?? { name: "accuracy", percent: true };
+  const shown = (value) => (percent ? formatPercent(value) : value.toPrecision(4));
+  const said = ratios.map((ratio, i) => `${shown(accuracies[i])} at ${formatPercent(ratio)}`);
+  const title = `Measured ${name} with only this layer pruned: ` + said.join(", ");
   drawing.setAttribute("aria-label", title);
   svg("title", {}, drawing).textContent = title;
   return drawing;
 }
 
-// The largest measured ratio that costs at most one point of accuracy.
+// The largest measured ratio that costs at most one point of accuracy (one percent of perplexity).
 function safeRatio(row) {
   if (!row.sensitivity) return -1;
-  const [ratios, accuracies] = row.sensitivity;
-  const safe = ratios.filter((_, i) => accuracies[0] - accuracies[i] <= 0.01);
+  const [ratios, values, lost = values.map((value) => 100 * (values[0] - value))] = row.sensitivity;
+  const safe = ratios.filter((_, i) => lost[i] <= 1 + 1e-9);
   return Math.max(0, ...safe);
 }
 
@@ -191,7 +193,7 @@ const COLUMNS = [
     file: { threshold: (row) => (isSite(row) ? row.threshold_text || row.threshold : "") } },
   quantity("params"), quantity("nonzero"), quantity("macs"), quantity("n_bytes"),
   { key: "sensitivity", title: "Sensitivity", width: 104, measured: true, sort: safeRatio,
-    help: "Measured: accuracy against the ratio, with only this layer pruned",
+    help: "Measured: accuracy (or what the task is judged by) against the ratio, with only this layer pruned",
     stamp: (row) => `${row.sensitivity} ${row.removed}`,
     show: (row, instance) => (row.sensitivity ? sparkline(instance, row) : element("span", "none", "—")),
     file: { ratio_within_one_point: (row) => (row.sensitivity ? safeRatio(row) : "") } },

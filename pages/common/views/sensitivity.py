@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 import streamlit as st
 
 from pages.common import cache, charts, edits, measuring, scanning, state
-from pages.common.format import markdown, percent, plural
+from pages.common.format import judged, markdown, percent, plural
 from pages.common.glossary_links import explained
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pruning_core.planning.recipe import Recipe
     from pruning_core.preview import Preview
     from pruning_core.runs.scans import Scan
+    from pruning_core.tasks import Metric
 
 TITLE: Final = "Sensitivity"
 _ROWS: Final = 48
@@ -32,34 +33,35 @@ def show(plan: "Plan", counted: "Preview", selected: str) -> None:  # noqa: ARG0
     curves = scan.curves
     _use(scan)
     from pruning_core.figures.sensitivity import sensitivity_curves, sensitivity_table
+    from pruning_core.tasks.registry import headline
 
+    metric = headline(scan.task)
     left, right = st.columns(2, gap="medium")
     rows = [(n, r, a) for n, curve in curves.items() for r, a in zip(*curve, strict=True)]
     table = {
         "layer": [name for name, _, _ in rows],
         "share pruned": [ratio for _, ratio, _ in rows],
-        "accuracy": [accuracy for _, _, accuracy in rows],
+        metric.name: [accuracy for _, _, accuracy in rows],
     }
     with left:
         charts.show(
-            sensitivity_curves(curves, selected, charts.colours()),
+            sensitivity_curves(curves, selected, charts.colours(), metric=metric),
             key="sensitivity_curves",
             table=table,
         )
     names = _window([name for name in cache.sites(recipe) if name in curves], selected)
     with right:
         charts.show(
-            sensitivity_table(curves, names, selected, charts.colours()),
+            sensitivity_table(curves, names, selected, charts.colours(), metric=metric),
             key="sensitivity_table",
             table=table,
             on_click=lambda row: state.select_layer(names[row]),
         )
-    low, high = _interval(scan)
     st.caption(
         f":gray-badge[MEASURED] on the first {scan.n:,} validation examples "
         f"({markdown(scan.source)}), right after pruning; the dense model has "
-        f"{percent(scan.dense)} (95 %: {percent(low)} to {percent(high)}). What layers lose alone "
-        "does not add up: use it to rank them, and read the accuracy of a whole plan in the strip."
+        f"{_dense(scan, metric)}. What layers lose alone does not add up: use it to rank them, and "
+        f"read the {metric.name} of a whole plan in the strip."
     )
 
 
@@ -70,9 +72,10 @@ def _progress(recipe: "Recipe", scan: "Scan | None") -> None:
     if scan is not None and scan.finished:
         return
     units = plural(next(iter(cache.sites(recipe).values())).kind)
+    name = cache.metric(recipe).name
     st.markdown(
         f"**How much can each layer lose?** Each layer is pruned alone, from 10 to 95 % of its "
-        f"{units} in the order of the present criterion, and the accuracy is measured. It goes on "
+        f"{units} in the order of the present criterion, and the {name} is measured. It goes on "
         "beside your work and is kept."
         if scan is None
         else f"The scan was stopped after {len(scan.points)} measurements."
@@ -91,11 +94,13 @@ def _progress(recipe: "Recipe", scan: "Scan | None") -> None:
 def _use(scan: "Scan") -> None:
     """Draw the control that turns the scan into ratios of the layers."""
     from pruning_core.evaluation.sensitivity import tolerated
+    from pruning_core.tasks.registry import headline
 
+    metric = headline(scan.task)
     drop = float(st.session_state.setdefault(_DROP, 1.0))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.number_input(
-            "Each layer alone may lose (points)",
+            f"Each layer alone may lose ({metric.loss_unit})",
             min_value=0.0,
             max_value=100.0,
             step=0.5,
@@ -106,7 +111,7 @@ def _use(scan: "Scan") -> None:
                 "tolerated_drop", drop, lambda value: st.session_state.update({_DROP: value})
             ),
         )
-        ratios = tolerated(scan.curves, drop / 100)
+        ratios = tolerated(scan.curves, drop / 100, metric)
         n = sum(ratio > 0 for ratio in ratios.values())
         st.button(
             "Set the ratios",
@@ -130,7 +135,13 @@ def _window(names: list[str], selected: str) -> list[str]:
     return names[first : first + _ROWS]
 
 
-def _interval(scan: "Scan") -> tuple[float, float]:
+def _dense(scan: "Scan", metric: "Metric") -> str:
+    """Write what the dense model has; with Wilson's interval where answers are right or wrong."""
     from pruning_core.evaluation.evaluate import wilson_interval
+    from pruning_core.tasks.registry import TASKS
 
-    return wilson_interval(scan.dense, scan.n)
+    text = judged(metric, scan.dense)
+    if not TASKS[scan.task].counts_classes:
+        return f"{metric.name} {text}"
+    low, high = wilson_interval(scan.dense, scan.n)
+    return f"{text} (95 %: {percent(low)} to {percent(high)})"

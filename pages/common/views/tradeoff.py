@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, get_args
 import streamlit as st
 
 from pages.common import cache, charts, measuring, state, studying
-from pages.common.format import markdown, percent
+from pages.common.format import judged, markdown, percent
 from pages.common.glossary_links import explained
 
 if TYPE_CHECKING:
@@ -56,13 +56,15 @@ def _settings(recipe: "Recipe") -> "tuple[Cost, int]":
     wanted = st.session_state.get(_COST, usual)
     cost = next((name for name in costs if name == wanted), usual)
     n_trials = int(st.session_state.setdefault(_TRIALS, 60))
+    metric = cache.metric(recipe)
     st.markdown(
-        "**What is the best accuracy for each cost?** Optuna chooses a share to remove for every "
-        "layer that is not pinned; each plan is counted exactly, and measured on validation data."
+        f"**What is the best {metric.name} for each cost?** Optuna chooses a share to remove for "
+        "every layer that is not pinned; each plan is counted exactly, and measured on validation "
+        "data."
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
-            "Accuracy against",
+            f"{metric.capital} against",
             costs,
             format_func=lambda name: COSTS[name],
             width=220,
@@ -87,11 +89,13 @@ def _found(study: "Study", cost: "Cost") -> None:
     """Draw the plans, and the one that is looked at."""
     from pruning_core.evaluation.tradeoff import COSTS, front
     from pruning_core.figures.tradeoff import tradeoff
+    from pruning_core.tasks.registry import headline
 
-    best = front(study.trials, cost)
+    metric = headline(study.task)
+    best = front(study.trials, cost, metric)
     numbers = [trial.number for trial in study.trials]
     wanted = st.session_state.get(_CHOSEN)
-    near = [trial for trial in best if trial.accuracy >= study.dense.accuracy - 0.01]
+    near = [trial for trial in best if metric.lost(study.dense.accuracy, trial.accuracy) <= 1]
     chosen = wanted if wanted in numbers else (near or best)[0].number
     trial = study.trials[numbers.index(chosen)]
     left, right = st.columns([3, 2], gap="medium")
@@ -104,11 +108,12 @@ def _found(study: "Study", cost: "Cost") -> None:
                 charts.colours(),
                 cost=COSTS[cost],
                 chosen=numbers.index(chosen),
+                metric=metric,
             ),
             key="study",
             table={
                 "plan": [one.number + 1 for one in study.trials],
-                "accuracy": [one.accuracy for one in study.trials],
+                metric.name: [one.accuracy for one in study.trials],
                 COSTS[cost]: [one.cost(cost) for one in study.trials],
                 "not beaten": [one in best for one in study.trials],
             },
@@ -127,6 +132,7 @@ def _found(study: "Study", cost: "Cost") -> None:
 def _looked_at(trial: "Trial", best: list[int], study: "Study", cost: "Cost") -> None:
     """Draw one plan and the button that takes it over."""
     from pruning_core.evaluation.tradeoff import COSTS, varied
+    from pruning_core.tasks.registry import headline
 
     st.selectbox(
         "Plan to look at",
@@ -141,9 +147,10 @@ def _looked_at(trial: "Trial", best: list[int], study: "Study", cost: "Cost") ->
         ),
     )
     before, after = study.dense.cost(cost), trial.cost(cost)
-    points = 100 * (trial.accuracy - study.dense.accuracy)
+    metric = headline(study.task)
     st.markdown(
-        f"**{percent(trial.accuracy)}** accuracy ({points:+.1f} points), "
+        f"**{judged(metric, trial.accuracy)}** {metric.name} "
+        f"({metric.change(study.dense.accuracy, trial.accuracy)}), "
         f"**{percent(after / before)}** of the {COSTS[cost]} left."
     )
     st.button(
@@ -168,6 +175,9 @@ def _looked_at(trial: "Trial", best: list[int], study: "Study", cost: "Cost") ->
 
 
 def _title(study: "Study", number: int, cost: "Cost") -> str:
+    from pruning_core.tasks.registry import headline
+
     trial = next(one for one in study.trials if one.number == number)
     share = trial.cost(cost) / study.dense.cost(cost)
-    return f"{percent(trial.accuracy)} with {percent(share)} left (plan {number + 1})"
+    value = judged(headline(study.task), trial.accuracy)
+    return f"{value} with {percent(share)} left (plan {number + 1})"

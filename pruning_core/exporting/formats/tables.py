@@ -8,6 +8,7 @@ from typing import Any
 
 from pruning_core.exporting.document import METRICS, STAGES, Document, run_document
 from pruning_core.exporting.exporter import exporter
+from pruning_core.exporting.metric_table import task_of
 from pruning_core.exporting.result import RunResult
 from pruning_core.exporting.spreadsheet import csv_text
 from pruning_core.exporting.writing import whole_file
@@ -62,15 +63,20 @@ def _measured(document: Document) -> Iterator[tuple[str, str]]:
     metrics: list[tuple[Any, ...]] = []
     for stage in stages:
         intervals = document["details"][stage].get("intervals") or {}
-        for metric in METRICS:
+        values = {metric: document[metric][stage] for metric in METRICS}
+        values = document["details"][stage].get("values", {}) | values
+        for metric, value in values.items():
             low, high = intervals.get(metric) or (None, None)
-            metrics.append((stage, metric, document[metric][stage], low, high))
+            if value is not None or task_of(document).counts_classes:
+                metrics.append((stage, metric, value, low, high))
     if metrics:
         header = ("moment", "metric", "value", "low_95", "high_95")
         yield "metrics", csv_text(header, metrics)
     names = (document["data"] or {}).get("classes") or []
     for stage in stages:
         details = document["details"][stage]
+        if not details["per_class"]:
+            continue
         classes = [_class(names, item["label"]) for item in details["per_class"]]
         header = ("class", "n", "precision", "recall", "f1")
         rows = [

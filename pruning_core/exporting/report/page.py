@@ -9,16 +9,20 @@ from pruning_core.exporting.int8_table import HEADER as INT8_HEADER
 from pruning_core.exporting.int8_table import int8_rows, int8_sentences
 from pruning_core.exporting.metric_table import (
     CLASS_HEADER,
-    HOW,
     STAGE_TITLES,
     class_rows,
+    headlines,
+    how,
+    measured_stages,
     metric_rows,
+    task_of,
 )
 from pruning_core.exporting.report.charts import Bar, Line, bar_chart, line_chart
 from pruning_core.exporting.report.style import CSS
 from pruning_core.exporting.wording import count, duration, percent, ratio
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.planning.recipe import Recipe
+from pruning_core.tasks import ACCURACY, Metric
 
 SAVINGS: Final = (
     ("params", "Parameters"),
@@ -72,21 +76,25 @@ def render(document: Document, recipe: Recipe) -> str:
     )
 
 
-def in_words(recipe: Recipe) -> str:
+def in_words(recipe: Recipe, metric: Metric = ACCURACY) -> str:
     """Say how the target is reached: ``in 5 rounds, with weights rewound``."""
     schedule = recipe.schedule
     how = "in one shot" if schedule.rounds == 1 else f"in {schedule.rounds} rounds"
     if schedule.gradual and schedule.rounds > 1:
         how = f"gradually, in {schedule.rounds} steps of one training"
     if schedule.first_step is not None:
-        how = f"in at most {schedule.rounds} rounds whose steps followed the validation accuracy"
+        how = (
+            f"in at most {schedule.rounds} rounds whose steps followed the validation {metric.name}"
+        )
     if schedule.weights == "reinitialise":
         how += ", with fresh random weights"
     elif schedule.weights == "rewind":
         epoch = schedule.rewind_epoch
         how += f", with weights rewound to {f'epoch {epoch}' if epoch else 'before training'}"
     if schedule.max_drop is not None:
-        how += f", as far as validation accuracy fell by at most {schedule.max_drop:g} points"
+        way = "fell" if metric.higher_is_better else "rose"
+        how += f", as far as validation {metric.name} {way} by at most {schedule.max_drop:g} "
+        how += metric.loss_unit
     return how
 
 
@@ -94,7 +102,7 @@ def summary(document: Document, recipe: Recipe) -> str:
     """Say in two or three sentences what was asked for, what it saved and what it cost."""
     granularities = [GRANULARITIES[part.granularity] for part in recipe.parts.values()]
     what = " and ".join(granularity.title.lower() for granularity in granularities)
-    how = in_words(recipe)
+    way = in_words(recipe, task_of(document).metrics[0])
     n_epochs = len(document["epochs"])
     tuned = f" and fine-tuned for {n_epochs} epochs" if n_epochs else ""
     removes = any(granularity.removes for granularity in granularities)
@@ -102,16 +110,16 @@ def summary(document: Document, recipe: Recipe) -> str:
     before, after = document[key]["before"], document[key]["after"]
     text = (
         f"{document['model']} was pruned by {what} with the criterion "
-        f"'{recipe.rated_by}' ({recipe.scope}), {how}{tuned}. It went from {count(before)} to "
+        f"'{recipe.rated_by}' ({recipe.scope}), {way}{tuned}. It went from {count(before)} to "
         f"{count(after)} {noun} ({ratio(before, after)} smaller)."
     )
-    accuracy = document["accuracy"]
-    last = next((s for s in reversed(STAGES) if accuracy[s] is not None), None)
-    if last is None:
+    stages, reached = measured_stages(document), headlines(document)
+    if not stages:
         return text + " No accuracy was measured, because the run had no data."
+    metric, last = task_of(document).metrics[0], stages[-1]
     return (
-        f"{text} Test accuracy went from {percent(accuracy['dense'])} to "
-        f"{percent(accuracy[last])} (n = {count(document['n'][last])})."
+        f"{text} Test {metric.name} went from {metric.text(reached['dense'])} to "
+        f"{metric.text(reached[last])} (n = {count(document['n'][last])})."
     )
 
 
@@ -138,7 +146,7 @@ def _savings(document: Document) -> str:
 
 
 def _quality(document: Document) -> str:
-    stages = [stage for stage in STAGES if document["accuracy"][stage] is not None]
+    stages = measured_stages(document)
     if not stages:
         return _section("What it costs", "<p>Not measured: the run had no data.</p>")
     data = document["data"] or {}
@@ -147,7 +155,7 @@ def _quality(document: Document) -> str:
         f"What it costs {_MEASURED}",
         _table(("", *(STAGE_TITLES[stage] for stage in stages)), metric_rows(document))
         + f"<p class='note'>Measured on {escape(where)}. Nothing was chosen on these samples. "
-        f"{HOW}</p>",
+        f"{escape(how(document))}</p>",
     )
 
 
@@ -162,7 +170,7 @@ def _int8(document: Document) -> str:
 
 def _curves(document: Document) -> str:
     drawn = [
-        f"<figure><figcaption>{name} ({unit})</figcaption>{drawing}</figure>"
+        f"<figure><figcaption>{name}{f' ({unit})' if unit else ''}</figcaption>{drawing}</figure>"
         for name, unit, drawing in _curve_figures(document)
     ]
     if not document["epochs"]:
@@ -174,9 +182,12 @@ def _curve_figures(document: Document) -> list[tuple[str, str, str]]:
     """Return title, unit and drawing of each curve over the epochs; none without epochs."""
     epochs = document["epochs"]
     found = []
+    task = task_of(document)
+    metric = task.metrics[0]
+    own = "accuracy" if task.counts_classes else "score"
     for name, key, scale, unit in (
-        ("Accuracy", "accuracy", 100.0, "%"),
-        ("Loss", "loss", 1.0, "cross-entropy"),
+        (_capital(metric.name), own, metric.scaled(1.0), "%" if metric.unit else ""),
+        ("Loss", "loss", 1.0, task.loss_name),
     ):
         lines = [
             Line("training", "first", _scaled(epochs, key, scale)),
@@ -187,10 +198,15 @@ def _curve_figures(document: Document) -> list[tuple[str, str, str]]:
         end = lines[1].values[-1]
         spoken = "not finite" if end is None else f"{end:.4g}"
         alt = (
-            f"{name} over {len(epochs)} epochs of fine-tuning; validation ends at {spoken} {unit}."
+            f"{name} over {len(epochs)} epochs of fine-tuning; validation ends at "
+            f"{f'{spoken} {unit}'.strip()}."
         )
         found.append((name, unit, line_chart(lines, alt=alt, start=epochs[0]["epoch"])))
     return found
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def figures_of(document: Document) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Data of strangers (NPZ, IDX, a zip of class folders, CSV) as inputs and labels, nothing more.
+"""Data of strangers (NPZ, IDX, zips of images, CSV, text) as inputs and targets, nothing more.
 
 Runs in the limited child. Whatever announces more than it holds, or unpacks to more than is
 allowed, is refused before it is unpacked.
@@ -25,7 +25,11 @@ from PIL import Image, UnidentifiedImageError
 
 from pruning_core.loading.intake.archives import Archive
 from pruning_core.loading.intake.contents import RefusedFileError, Stored, shortened
+from pruning_core.loading.intake.targets import as_targets, kind_of
+from pruning_core.loading.intake.texts import read_text
 from pruning_core.loading.intake.writing import write_safetensors
+from pruning_core.tasks import CLASSES
+from pruning_core.tasks.registry import TASKS
 
 MOST_BYTES: Final = 600_000_000
 """Of everything after unpacking."""
@@ -41,56 +45,123 @@ _BLOCK: Final = 1 << 20
 """Values that are in memory as float64 at a time."""
 _MOST_ROWS: Final = 2_000_000
 _IMAGES: Final = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
+_MASKS: Final = frozenset({"masks", "mask", "labels", "annotations"})
+_PAIRS: Final = tuple({"images", mask} for mask in _MASKS)
+"""Folders of a zip with a mask for each image."""
 _TRAINING: Final = ("train", "training")
 _TESTING: Final = ("test", "t10k", "testing", "val", "valid", "validation")
 _INPUTS: Final = ("x", "inputs", "images", "data", "input", "features", "sequences", "samples")
-_LABELS: Final = ("y", "labels", "targets", "label", "target", "classes")
+_LABELS: Final = ("y", "labels", "targets", "label", "target", "classes", "masks", "mask")
 
 Array = NDArray[Any]
 
 
 @dataclass(slots=True)
 class Found:
-    """What was found: arrays by split (empty name: not divided), and the names of the classes."""
+    """What was found.
+
+    Attributes:
+        splits: Inputs and targets by split (empty name: not divided).
+        classes: Names of the classes.
+        notes: What a reader should know.
+        task: Key of what is to be done, where the kind of file decides it.
+    """
 
     splits: dict[str, tuple[Array, Array]]
     classes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    task: str | None = None
 
 
 def read_data(
-    paths: Mapping[str, Path], target: Path, shape: tuple[int, ...] | None = None
+    paths: Mapping[str, Path],
+    target: Path,
+    shape: tuple[int, ...] | None = None,
+    task: str | None = None,
 ) -> dict[str, Any]:
-    """Write inputs and labels to ``target`` and return a summary as plain data.
+    """Write inputs and targets to ``target`` and return a summary as plain data.
 
     Args:
         paths: Where each file lies, by the name it was given.
         target: A safetensors file to write.
         shape: Shape of one input of the model they are for; None takes them as they are.
+        task: Key of what is to be done with them; None finds out.
 
     Raises:
         RefusedFileError: If they are not opened.
     """
     found = _read(paths, shape)
-    summary: dict[str, Any] = {"warnings": [], "sizes": {}}
+    given = {split: np.asarray(targets) for split, (_, targets) in found.splits.items()}
+    named = found.task or task or kind_of(given)
+    if task not in {None, named}:
+        raise RefusedFileError(
+            f"The file holds data for {TASKS[named].title.lower()}, not for "
+            f"{TASKS[str(task)].title.lower()}."
+        )
+    summary: dict[str, Any] = {"warnings": [], "sizes": {}, "task": named}
     tensors: dict[str, torch.Tensor] = {}
-    numbered, names = _numbered_together(
-        {split: labels for split, (_, labels) in found.splits.items()}, found.classes
-    )
+    numbered: Mapping[str, Array]
+    if named == CLASSES:
+        numbered, names = _numbered_together(given, found.classes)
+    else:
+        numbered, notes = as_targets(given, named)
+        names, found.notes = (), [*found.notes, *notes]
+        if task is None and found.task is None:
+            found.notes.append(f"These are data for {TASKS[named].title.lower()}.")
     classes = found.classes or names
     for split, (inputs, _) in found.splits.items():
-        numbers = numbered[split]
-        shaped = _shaped(np.asarray(inputs), shape)
-        if len(shaped) != len(numbers):
-            raise RefusedFileError(
-                f"There are {len(shaped):,} inputs and {len(numbers):,} labels; each input needs "
-                "one."
-            )
-        if not len(shaped) or not math.prod(shaped.shape[1:]):
-            raise RefusedFileError("The data hold no samples.")
-        tensors[f"{split}inputs"] = _as_tensor(shaped)
-        tensors[f"{split}labels"] = torch.from_numpy(numbers)
-        summary["sizes"][split or "all"] = len(numbers)
+        inputs = np.asarray(inputs)
+        shaped = inputs if TASKS[named].reads_tokens else _shaped(inputs, shape)
+        tensors |= _paired(split, shaped, numbered[split])
+        summary["sizes"][split or "all"] = len(numbered[split])
+    _check_masks(tensors, named)
+    if named == CLASSES:
+        classes = _named_classes(tensors, classes, summary)
+    elif TASKS[named].moves_with_pixels:
+        classes = _mask_classes(tensors, classes)
+    summary["warnings"] += _value_warnings(tensors)
+    summary["scale"], summary["mean"], summary["std"] = 1.0, 0.0, 1.0
+    if not TASKS[named].reads_tokens:
+        summary["scale"], summary["mean"], summary["std"] = _statistics(tensors)
+    stored = [
+        Stored(name, tensor.dtype, tuple(tensor.shape), lambda tensor=tensor: tensor)  # type: ignore[misc]
+        for name, tensor in tensors.items()
+    ]
+    write_safetensors(stored, target)
+    first = next(t for name, t in tensors.items() if name.endswith("inputs"))
+    summary["classes"] = list(classes)
+    summary["shape"] = list(first.shape[1:])
+    summary["dtype"] = str(first.dtype).removeprefix("torch.")
+    summary["notes"] = found.notes[:10]
+    return summary
+
+
+def _paired(split: str, inputs: Array, targets: Array) -> dict[str, torch.Tensor]:
+    """Return the tensors of a split by name.
+
+    Raises:
+        RefusedFileError: If not every input has its target.
+    """
+    if len(inputs) != len(targets):
+        raise RefusedFileError(
+            f"There are {len(inputs):,} inputs and {len(targets):,} labels; each input needs one."
+        )
+    if not len(inputs) or not math.prod(inputs.shape[1:]):
+        raise RefusedFileError("The data hold no samples.")
+    return {
+        f"{split}inputs": _as_tensor(inputs),
+        f"{split}labels": torch.from_numpy(np.ascontiguousarray(targets)),
+    }
+
+
+def _named_classes(
+    tensors: Mapping[str, torch.Tensor], classes: tuple[str, ...], summary: dict[str, Any]
+) -> tuple[str, ...]:
+    """Return a name for each class, and warn where there is one alone.
+
+    Raises:
+        RefusedFileError: If the labels number no classes.
+    """
     everything = torch.cat([t for name, t in tensors.items() if name.endswith("labels")])
     n_classes = max(len(classes), int(everything.max()) + 1)
     n_used = len(np.unique(everything.numpy()))
@@ -101,19 +172,32 @@ def read_data(
         )
     if n_used == 1:
         summary["warnings"].append("All samples have the same class: nothing can be told apart.")
-    summary["warnings"] += _value_warnings(tensors)
-    summary["scale"], summary["mean"], summary["std"] = _statistics(tensors)
-    stored = [
-        Stored(name, tensor.dtype, tuple(tensor.shape), lambda tensor=tensor: tensor)  # type: ignore[misc]
-        for name, tensor in tensors.items()
-    ]
-    write_safetensors(stored, target)
-    first = next(t for name, t in tensors.items() if name.endswith("inputs"))
-    summary["classes"] = list(classes) or [str(number) for number in range(n_classes)]
-    summary["shape"] = list(first.shape[1:])
-    summary["dtype"] = str(first.dtype).removeprefix("torch.")
-    summary["notes"] = found.notes[:10]
-    return summary
+    return classes or tuple(str(number) for number in range(n_classes))
+
+
+def _check_masks(tensors: Mapping[str, torch.Tensor], task: str) -> None:
+    """Refuse masks that are not as large as their images.
+
+    Raises:
+        RefusedFileError: With both sizes.
+    """
+    if not TASKS[task].moves_with_pixels:
+        return
+    for name, masks in tensors.items():
+        if not name.endswith("labels"):
+            continue
+        images = tensors[name.removesuffix("labels") + "inputs"]
+        if images.ndim != 4 or images.shape[-2:] != masks.shape[1:]:
+            raise RefusedFileError(
+                f"The masks have {list(masks.shape[1:])} pixels, the images the shape "
+                f"{list(images.shape[1:])}; each image needs a mask of its height and width."
+            )
+
+
+def _mask_classes(tensors: Mapping[str, torch.Tensor], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a name for each class of the masks."""
+    most = max(int(t.max()) for name, t in tensors.items() if name.endswith("labels"))
+    return classes or tuple(str(number) for number in range(max(0, most) + 1))
 
 
 def _read(paths: Mapping[str, Path], shape: tuple[int, ...] | None) -> Found:
@@ -132,13 +216,16 @@ def _read(paths: Mapping[str, Path], shape: tuple[int, ...] | None) -> Found:
                 return _folders(path, shape)
             case ".csv" | ".tsv":
                 return _table(path)
+            case ".txt" | ".md":
+                inputs, targets, notes = read_text(path, shape)
+                return Found({"": (inputs, targets)}, (), notes, "language_modelling")
     if kinds <= {".gz", ".idx", "", ".idx3-ubyte", ".idx1-ubyte"} or all(
         "ubyte" in name for name in paths
     ):
         return _idx(paths)
     raise RefusedFileError(
         f"'{shortened(next(iter(paths)), 60)}' is no data that can be read. Give one .npz, .zip of "
-        "class folders or .csv, or the .gz files of images and labels (IDX)."
+        "class folders, .csv or .txt, or the .gz files of images and labels (IDX)."
     )
 
 
@@ -300,6 +387,8 @@ def _folders(path: Path, shape: tuple[int, ...] | None) -> Found:
     archive = Archive(path, most_entries=_MOST_ENTRIES, most_bytes=MOST_BYTES)
     _check_ratio(archive)
     placed = list(_placed(archive.members.values()))
+    if {folder.lower() for _, folder, _ in placed} in _PAIRS:
+        return _pairs(archive, placed, shape)
     classes = tuple(sorted({name for _, name, _ in placed}))
     if len(classes) < 2:
         raise RefusedFileError(
@@ -327,6 +416,63 @@ def _folders(path: Path, shape: tuple[int, ...] | None) -> Found:
     if set(splits) != {"train.", "test."} and set(splits) != {""}:
         splits = {"": (arrays, labels)}
     return Found(splits, tuple(map(shortened, classes)), notes)
+
+
+def _pairs(
+    archive: Archive, placed: Sequence[tuple[str, str, ZipInfo]], shape: tuple[int, ...] | None
+) -> Found:
+    """Read images and their masks, which go together by the names of their files."""
+    images: dict[str, ZipInfo] = {}
+    masks: dict[str, ZipInfo] = {}
+    for _, folder, entry in placed:
+        side = masks if folder.lower() in _MASKS else images
+        side[PurePosixPath(entry.filename.replace("\\", "/")).stem] = entry
+    alone = sorted(set(images) ^ set(masks))
+    if alone:
+        raise RefusedFileError(
+            f"'{shortened(alone[0], 60)}' has an image or a mask, not both. Give each image a mask "
+            "of the same name, e.g. images/1.png and masks/1.png."
+        )
+    names = sorted(images)
+    pictures = [_picture(archive, images[name]) for name in names]
+    size, mode = _common(pictures, shape)
+    drawn = [_picture(archive, masks[name]) for name in names]
+    for name, picture, mask in zip(names, pictures, drawn, strict=True):
+        if mask.mode not in {"1", "L", "P"}:
+            raise RefusedFileError(
+                f"The mask '{shortened(name, 60)}' is of the mode {mask.mode}; a mask has one "
+                "number from 0 to 255 for each pixel, its class (grey or palette PNG)."
+            )
+        if mask.size != picture.size:
+            raise RefusedFileError(
+                f"The mask '{shortened(name, 60)}' has {mask.width} x {mask.height} pixels, its "
+                f"image {picture.width} x {picture.height}."
+            )
+    depth = 3 if mode == "RGB" else 1
+    if len(names) * size[0] * size[1] * (depth + 2) > MOST_BYTES:
+        raise RefusedFileError(
+            f"Images and masks would take more than {MOST_BYTES / 1e6:,.0f} MB. Make them smaller, "
+            "or give fewer."
+        )
+    other = sum(picture.size != size for picture in pictures)
+    notes = []
+    if other:
+        notes.append(f"{other:,} of {len(pictures):,} images were scaled to {size[0]} x {size[1]}.")
+    inputs = np.stack([_pixels(picture, size, mode) for picture in pictures])
+    return Found(
+        {"": (inputs, np.stack([_classes_of(mask, size) for mask in drawn]))},
+        (),
+        notes,
+        "segmentation",
+    )
+
+
+def _classes_of(mask: Image.Image, size: tuple[int, int]) -> Array:
+    """Return the numbers of a mask ``[H, W]``; scaling takes the nearest and mixes none."""
+    numbers = Image.fromarray(np.asarray(mask).astype(np.uint8))
+    if numbers.size != size:
+        numbers = numbers.resize(size, Image.Resampling.NEAREST)
+    return np.asarray(numbers, np.uint8)
 
 
 def _placed(entries: Iterator[ZipInfo] | Any) -> Iterator[tuple[str, str, ZipInfo]]:
@@ -525,8 +671,8 @@ def _numbered(flat: Array, classes: tuple[str, ...]) -> tuple[NDArray[np.int64],
     if flat.dtype.kind == "f":
         if not np.isfinite(flat).all() or not np.array_equal(flat, np.floor(flat)):
             raise RefusedFileError(
-                "The labels are no whole numbers. Number the classes from 0; values to be "
-                "predicted (regression) are not read yet."
+                "The labels are no whole numbers. Number the classes from 0, or say that they "
+                "are values to predict (regression)."
             )
     elif flat.dtype.kind not in "iub":
         raise RefusedFileError(
@@ -572,6 +718,8 @@ def _shaped(inputs: Array, shape: tuple[int, ...] | None) -> Array:
 def _as_tensor(inputs: Array) -> torch.Tensor:
     if inputs.dtype == np.uint8:
         return torch.from_numpy(np.array(inputs))
+    if inputs.dtype.kind in "iu" and abs(inputs).max() < 2**24:  # maybe numbers of tokens
+        return torch.from_numpy(np.array(inputs, np.int32))
     return torch.from_numpy(np.array(inputs, np.float32))
 
 

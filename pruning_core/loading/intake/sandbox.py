@@ -220,10 +220,12 @@ def _weights(paths: Mapping[str, Path], target: Path) -> dict[str, Any]:
     return read_upload(paths, target)
 
 
-def _data(paths: Mapping[str, Path], target: Path, shape: list[int] | None) -> dict[str, Any]:
+def _data(
+    paths: Mapping[str, Path], target: Path, shape: list[int] | None, task: str | None = None
+) -> dict[str, Any]:
     from pruning_core.loading.intake.data_files import read_data
 
-    return read_data(paths, target, tuple(shape) if shape else None)
+    return read_data(paths, target, tuple(shape) if shape else None, task)
 
 
 _TASKS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"weights": _weights, "data": _data}

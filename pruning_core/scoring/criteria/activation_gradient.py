@@ -6,6 +6,7 @@ from torch import Tensor
 from pruning_core.scoring.criterion import CRITERIA, Criterion, Evidence, PerUnit, Rates
 from pruning_core.scoring.material import Batch, Material
 from pruning_core.scoring.reading import Read, Reader, batch_axes, reader, see_gradients
+from pruning_core.tasks.registry import Task
 
 
 def mean_loss_change(material: Material) -> list[Tensor | None]:
@@ -24,13 +25,15 @@ def mean_loss_change(material: Material) -> list[Tensor | None]:
             axes = batch_axes(read_by, inputs)
         size = len(inputs) if axes else 1
         for batch in zip(torch.split(inputs, size), torch.split(labels, size), strict=True):
-            total += _of_batch(read_by, batch, axes or {}, len(total))
+            total += _of_batch(read_by, batch, axes or {}, len(total), material.task)
         n_samples += len(inputs)
     by_site = torch.split(total / n_samples, sizes)
     return [None if scores.isnan().any() else scores for scores in by_site]
 
 
-def _of_batch(read_by: Reader, batch: Batch, axes: dict[Read, int], n_units: int) -> Tensor:
+def _of_batch(
+    read_by: Reader, batch: Batch, axes: dict[Read, int], n_units: int, task: Task
+) -> Tensor:
     """Return ``[n_units]`` sums over the samples; NaN for units that nothing reads."""
     products = torch.zeros(n_units, len(batch[1]), dtype=torch.float64)
     counts = torch.zeros(n_units, 1, dtype=torch.float64)
@@ -43,7 +46,7 @@ def _of_batch(read_by: Reader, batch: Batch, axes: dict[Read, int], n_units: int
         n_each = activation.numel() / by_sample.numel()
         counts.index_add_(0, units, torch.full_like(of_units[:, :1], n_each))
 
-    see_gradients(read_by, batch, see)
+    see_gradients(read_by, batch, see, task)
     return (products.abs() / counts).sum(dim=1)
 
 

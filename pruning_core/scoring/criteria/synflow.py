@@ -13,8 +13,8 @@ from pruning_core.scoring.criterion import (
     Rates,
 )
 from pruning_core.scoring.gradients import differentiated, leaves
-from pruning_core.scoring.loss import logits_in
 from pruning_core.scoring.material import Material
+from pruning_core.tasks.output import tensor_in
 from pruning_core.tracing.network import Network
 
 
@@ -54,7 +54,7 @@ def _output(network: Network, parameters: dict[str, Tensor]) -> Tensor:
             f"The model does not run in double precision on an input of ones: {first_line(error)} "
             "Choose another criterion than 'synflow'."
         ) from error
-    logits = logits_in(output)
+    logits = tensor_in(output)
     if logits is None:
         raise UnsupportedModelError(
             "The model returns no floating-point tensor, so nothing flows through it. Choose "

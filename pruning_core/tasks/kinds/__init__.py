@@ -1,0 +1,1 @@
+"""The tasks, one file each; a file in this folder registers itself in ``TASKS``."""
