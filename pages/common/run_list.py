@@ -78,6 +78,6 @@ def _measured(records: tuple[Record, ...], moment: Moment) -> list[object]:
 
     metrics = [headline(record.task) for record in records]
     return [
-        None if value is None else f"{metric.name} {judged(metric, value, 2)}"
+        None if value is None else f"{judged(metric, value, 2)} {metric.name}"
         for metric, value in zip(metrics, values, strict=True)
     ]

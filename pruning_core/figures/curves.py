@@ -92,9 +92,9 @@ def _add_levels(
             y=metric.scaled(level),
             line={"color": colours.muted, "width": 1.5, "dash": _DASHES[index % len(_DASHES)]},
         )
-    spread = max(levels.values(), default=0.0) - min(levels.values(), default=0.0)
+    largest = max(map(abs, levels.values()), default=0.0)
     digits = 1 if metric.unit else 3
-    closest = _CLOSEST_LABELS if metric.unit else spread / 8
+    closest = _CLOSEST_LABELS if metric.unit else _CLOSEST_LABELS * largest
     for names, level in _labels(levels, closest):
         figure.add_annotation(
             text="<br>".join(
