@@ -109,6 +109,7 @@ def draw(  # noqa: PLR0913
             prose(label),
             list(range(control.n)),
             selection_mode="multi",
+            wrap=True,
             key=key,
             disabled=disabled,
             on_change=write,

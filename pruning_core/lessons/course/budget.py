@@ -165,7 +165,10 @@ def _board(scene: Scene) -> Picture:
         Series(words(f"pictures.board.{when}"), [one[when] for _, one in rows], look=look)
         for when, look in (("before", 1), ("after", 0))
     ]
-    found = pictures.bars(scene, "board", [name for name, _ in rows], series)
+    values = [one[when] for _, one in rows for when in ("before", "after")]
+    most = max(1.0, *values)
+    span = (min(0.0, *values) - (0.1 * most if min(values) < 0 else 0.0), 1.18 * most)
+    found = pictures.bars(scene, "board", [name for name, _ in rows], series, x_range=span)
     table = {
         **found.table,
         words("pictures.size.x"): [one["size"] for _, one in rows],
