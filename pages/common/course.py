@@ -84,10 +84,15 @@ def open_lesson(key: str) -> None:
 
 
 def write_address() -> None:
-    """Make the address say what is shown, so that a reload finds it again."""
+    """Make the address say what is shown, so that a reload finds it again.
+
+    Only a browser that named a lesson can go back to the contents: after the way from another page
+    its next request may still be one from before this address.
+    """
+    named = "lesson" in st.query_params
     st.session_state[_LESSON] = lesson_name()
     st.session_state[_LANGUAGE] = language()
-    st.session_state[SHOWN] = True
+    st.session_state[SHOWN] = named
     wanted = {"lesson": lesson_name(), "lang": language()}
     for name, value in wanted.items():
         if value and st.query_params.get(name) != value:

@@ -238,16 +238,17 @@ def _accuracies(view: "RunView") -> None:
     unknown = "not measured" if view.record.is_finished else "not yet"
     for column, (moment, title) in zip(columns, _MOMENTS.items(), strict=True):
         found = known.get(moment)
-        change = None
+        change, is_plain = None, True
         if found is not None and dense is not None:
             points = metric.change(dense.accuracy, found.accuracy, 2)
             change = f"n = {found.n:,}" if moment == "dense" else points
+            is_plain = found.accuracy == dense.accuracy
         column.metric(
             f"{title}, test {metric.name}",
             unknown if found is None else judged(metric, found.accuracy, 2),
             change,
-            delta_color="off" if moment == "dense" else _good_is_up(metric),
-            delta_arrow="off" if moment == "dense" else "auto",
+            delta_color="off" if is_plain else _good_is_up(metric),
+            delta_arrow="off" if is_plain else "auto",
             help=f"MEASURED on {found.n:,} held-out test examples" if found else None,
         )
 
