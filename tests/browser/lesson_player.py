@@ -187,11 +187,15 @@ class Player:
 
     def _tick(self, box, wanted):
         """Choose some of the numbers that lie side by side."""
+        chosen = box.locator("button[aria-pressed=true]")
+        reach(self.page, box)
         for done, number in enumerate(wanted, start=1):
             option = box.get_by_role("button", name=str(number), exact=True)
-            reach(self.page, option)
+            for _ in range(box.get_by_role("button").count()):
+                if option.evaluate(_FOCUSED):
+                    break
+                self.page.keyboard.press("ArrowRight")
             self.page.keyboard.press(" ")
-            chosen = box.locator("[data-testid=stBaseButton-pillsActive]")
             until(chosen.count, lambda count, done=done: count == done)
             settle(self.page)
 
