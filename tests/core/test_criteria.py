@@ -702,7 +702,7 @@ def test_the_loss_of_a_sequence_is_the_mean_over_its_tokens() -> None:
     [
         (randn(6), LABELS, r"returns \(6,\) for labels \(6,\)"),
         (randn(6, 2), LABELS.float(), r"labels \(6,\) of torch.float32; a loss is known for"),
-        (LABELS, LABELS, "returns Tensor for labels"),
+        (LABELS, LABELS, r"returns \(6,\) for labels \(6,\) of torch.int64"),
         (randn(6, 2, 3), LABELS, r"returns \(6, 2, 3\)"),
         (randn(6, 1), LABELS, "tells 1 classes apart, but the data has the label 1"),
     ],
