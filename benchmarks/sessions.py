@@ -43,13 +43,13 @@ class Visitor:
 
     Attributes:
         link: The WebSocket.
-        fields: Ids of the number fields on the page, by label.
+        fields: Ids of the number fields on the page, and of the fragments they are in, by label.
         n_bytes: Received so far.
         errors: Messages that the page showed in red.
     """
 
     link: ClientConnection
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, tuple[str, str]] = field(default_factory=dict)
     n_bytes: int = 0
     errors: list[str] = field(default_factory=list)
     _script: str = ""
@@ -73,7 +73,8 @@ class Visitor:
         message.rerun_script.query_string = _PLAN[1]
         message.rerun_script.page_script_hash = self._script
         state = message.rerun_script.widget_states.widgets.add()
-        state.id, state.double_value = self.fields[label], value
+        state.id, message.rerun_script.fragment_id = self.fields[label]
+        state.double_value = value
         await self.link.send(message.SerializeToString())
         before = self._nonzero
         await self._answered()
@@ -95,17 +96,17 @@ class Visitor:
                 if kind == "navigation":
                     self._script = message.navigation.page_script_hash
                 elif kind == "delta":
-                    self._look(message.delta.new_element)
+                    self._look(message.delta.new_element, message.delta.fragment_id)
                 elif kind == "script_finished" and message.script_finished in {
                     ForwardMsg.FINISHED_SUCCESSFULLY,
                     ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY,
                 }:
                     return
 
-    def _look(self, element: Any) -> None:
+    def _look(self, element: Any, fragment: str) -> None:
         kind = element.WhichOneof("type")
         if kind == "number_input":
-            self.fields[element.number_input.label] = element.number_input.id
+            self.fields[element.number_input.label] = (element.number_input.id, fragment)
         elif kind == "bidi_component" and element.bidi_component.component_name.endswith("strip"):
             items = json.loads(element.bidi_component.json)["items"]
             self._nonzero = next(x["after"] for x in items if x["key"] == "nonzero")
