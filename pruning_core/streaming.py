@@ -24,6 +24,8 @@ _BLOCK: Final = 1 << 22
 _HALF: Final = 16
 _UPPER: Final = 1 << 15
 _LOWER: Final = 1 << _HALF
+N_FINITE: Final = 0x7F80
+"""Bins of a survey before this one hold finite magnitudes; from it on, infinity and NaN."""
 Bits = NDArray[np.uint32]
 Counts = NDArray[np.int64]
 Scope = Literal["global", "local"]
@@ -106,6 +108,17 @@ def survey(stored: Stored) -> Survey:
 def bin_edges() -> NDArray[np.float32]:
     """Return ``[32768]`` the lowest magnitude of each bin of a survey."""
     return (np.arange(_UPPER, dtype=np.uint32) << _HALF).view(np.float32)
+
+
+def edge_near(counts: Counts, ratio: float) -> int:
+    """Return the bin whose lowest magnitude, as a threshold, removes the share nearest to a ratio.
+
+    Args:
+        counts: ``[N_FINITE]`` of one survey or the sum of several; not all zero.
+        ratio: Wanted share, from 0 to 1.
+    """
+    before = np.cumsum(counts) - counts
+    return int(np.argmin(np.abs(before / counts.sum() - ratio)))
 
 
 def pieces(stored: Stored) -> Iterator[tuple[int, int, NDArray[np.float32]]]:

@@ -96,7 +96,7 @@ def _n(stored: "Stored") -> int:
 def _look(stamp: tuple[str, int, int], stored: "Stored") -> None:
     """Draw one tensor: its heatmap, pooled, and how its magnitudes are spread."""
     from pruning_core.figures.histogram import merge_bins
-    from pruning_core.streaming import bin_edges
+    from pruning_core.streaming import N_FINITE, bin_edges
 
     with st.spinner(f"Reading {size(stored.n_bytes)}…"):
         raster = _raster(stamp, stored.name, stored)
@@ -106,13 +106,13 @@ def _look(stamp: tuple[str, int, int], stored: "Stored") -> None:
         data = raster_data(raster, None, layer=stored.name, value="|w|", title=raster.title)
         mount_heatmap(key="large_heatmap", data=data | {"height": 300})
     with right:
-        counts = np.zeros(_finite(), np.int64)
-        inside = seen.bins < _finite()
+        counts = np.zeros(N_FINITE, np.int64)
+        inside = seen.bins < N_FINITE
         counts[seen.bins[inside]] = seen.counts[inside]
         if not counts.any():
             st.warning("The matrix holds no number.")
             return
-        edges = bin_edges()[: _finite()]
+        edges = bin_edges()[:N_FINITE]
         bins = merge_bins(edges, counts)
         middle = int(np.searchsorted(np.cumsum(counts), (counts.sum() + 1) // 2))
         title = (
@@ -138,11 +138,6 @@ def _look(stamp: tuple[str, int, int], stored: "Stored") -> None:
         )
     if seen.n_bad:
         st.warning(f"{seen.n_bad:,} of the values are NaN or infinite, which have no rank.")
-
-
-def _finite() -> int:
-    """Return how many bins hold finite magnitudes."""
-    return 0x7F80
 
 
 def _above(edges: "NDArray[np.float32]", number: int) -> float:
@@ -185,20 +180,19 @@ def _read_on(stamp: tuple[str, int, int], tensors: "Sequence[Stored]") -> None:
 
 def _cut(stamp: tuple[str, int, int], tensors: "Sequence[Stored]") -> None:
     """Draw the threshold, what it takes of each tensor, and how to write the file."""
-    from pruning_core.streaming import bin_edges
+    from pruning_core.streaming import N_FINITE, bin_edges, edge_near
 
     seen = [_seen(stamp, stored.name, stored) for stored in tensors]
     bad = [stored.name for stored, each in zip(tensors, seen, strict=True) if each.n_bad]
     if bad:
         st.warning(f"'{markdown(bad[0])}' holds NaN or infinite values, which have no rank.")
         return
-    counts = np.zeros(_finite(), np.int64)
+    counts = np.zeros(N_FINITE, np.int64)
     for each in seen:
         counts[each.bins] += each.counts
     total = int(counts.sum())
     wanted = st.slider("Remove about (%)", 0.0, 99.9, 50.0, 0.1, key="large_share")
-    shares = np.concatenate([[0], np.cumsum(counts)])[:-1] / total
-    edge = int(np.argmin(np.abs(shares - wanted / 100)))
+    edge = edge_near(counts, wanted / 100)
     threshold = float(bin_edges()[edge])
     gone = [each.below(edge) for each in seen]
     st.markdown(

@@ -154,3 +154,14 @@ def test_the_command_looks_cuts_and_compares(tmp_path, capsys, monkeypatch):
     assert main(["weights", str(path), "--threshold", "0.5", "--out", str(out)]) == 0
     for name, tensor in read_weights(out).items():
         assert tensor.ndim < 2 or not bool(((tensor.abs() < 0.5) & (tensor != 0)).any()), name
+
+
+def test_the_edge_near_a_ratio_removes_the_share_next_to_it() -> None:
+    counts = np.array([2, 0, 5, 3], np.int64)  # thresholds at the edges remove 0, 2, 2, 7 of 10
+    assert [streaming.edge_near(counts, ratio) for ratio in (0, 0.15, 0.4, 0.6, 1)] == [
+        0,
+        1,
+        1,
+        3,
+        3,
+    ]
