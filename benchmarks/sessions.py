@@ -108,7 +108,7 @@ class Visitor:
         if kind == "number_input":
             self.fields[element.number_input.label] = (element.number_input.id, fragment)
         elif kind == "bidi_component" and element.bidi_component.component_name.endswith("strip"):
-            items = json.loads(element.bidi_component.json)["items"]
+            items = json.loads(element.bidi_component.bytes)["items"]
             self._nonzero = next(x["after"] for x in items if x["key"] == "nonzero")
         elif kind == "alert" and element.alert.format == element.alert.ERROR:
             self.errors.append(element.alert.body)

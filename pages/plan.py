@@ -6,7 +6,7 @@ they are, see ``state.attempt``.
 
 import streamlit as st
 
-from pages.common import cache, controls, layers, shell, state, strip, views
+from pages.common import cache, controls, layers, shell, state, strip, toolbar, views
 from pages.common.format import markdown
 
 
@@ -14,7 +14,7 @@ from pages.common.format import markdown
 def savings() -> None:
     """Draw the savings strip."""
     strip.show()
-    state.note_drawn()
+    state.drawn()
 
 
 @st.fragment(key="layers")
@@ -48,11 +48,13 @@ def view() -> None:
 
 shell.enter()
 savings()
+drawn = ["strip", toolbar.PART]
+amount: tuple[str, ...] = ()
 if not state.is_left_out("controls"):
-    controls.show(cache.plan(state.recipe()))
-drawn = ["strip", "toolbar"]
+    controls.show()
+    amount = controls.PARTS
 for part, draw in (("layers", table), ("view", view)):
     if not state.is_left_out(part):
         draw()
         drawn.append(part)
-state.can_redraw(tuple(drawn))
+state.can_redraw(tuple(drawn), amount)

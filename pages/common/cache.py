@@ -7,10 +7,15 @@ and read-only. PyTorch is imported by the first call that needs it, not by the p
 import gc
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Hashable
+from inspect import signature
+from threading import Condition
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 import streamlit as st
+from cachetools import LRUCache, cached
+from cachetools.keys import hashkey
 
 from pruning_core.errors import PruningError
 from pruning_core.planning.recipe import Recipe
@@ -38,6 +43,27 @@ if TYPE_CHECKING:
     from pruning_core.tasks.registry import Task
     from pruning_core.tracing.coupling import Path
     from pruning_core.tracing.network import Network
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _kept(entries: int) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Keep the last results of a function for all sessions; equal calls at once wait for one.
+
+    Arguments that are called ``_like_this`` come last and do not count: the others decide. For what
+    shows that it works ``st.cache_resource`` is there; asking it takes a hundred times longer.
+    """
+
+    def wrap(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        n_counting = sum(not name.startswith("_") for name in signature(function).parameters)
+
+        def key(*values: Hashable, **named: Hashable) -> Hashable:
+            return hashkey(*values[:n_counting], **named)
+
+        return cached(LRUCache(entries), key=key, condition=Condition())(function)
+
+    return wrap
 
 
 @st.cache_resource(show_spinner=False)
@@ -83,7 +109,7 @@ def card(identity: str) -> "ModelCard | None":
     return next((found for found in cards() if found.identity == identity), None)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@_kept(16)
 def first_weights(identity: str) -> "tuple[str, NDArray[np.float32]]":
     """Return name and magnitudes ``[out, in]`` of the first layer's weights.
 
@@ -100,7 +126,7 @@ def first_weights(identity: str) -> "tuple[str, NDArray[np.float32]]":
     return traced.weights[0], layer_matrix(traced, traced.weights[0], single_weights=True).values
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@_kept(16)
 def model(identity: str) -> "LoadedModel":
     """Return a model; code is run only for the models of whoever started the server."""
     from pages.common.starter import offer
@@ -111,7 +137,7 @@ def model(identity: str) -> "LoadedModel":
     return load_model(identity, input_shape=shape, allow_python=is_permitted(identity))
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@_kept(16)
 def network(identity: str) -> "Network":
     """Return what tracing the model found out."""
     from pruning_core.tracing.trace import trace
@@ -125,7 +151,7 @@ def scores(recipe: Recipe) -> "Scores":
     return _scores(recipe.model, recipe.score_settings, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=32)
+@_kept(32)
 def _scores(identity: str, settings: str, _recipe: Recipe) -> "Scores":  # noqa: ARG001
     from pruning_core.scoring.score import score
 
@@ -137,7 +163,7 @@ def plan(recipe: Recipe) -> "Plan":
     return _plan(recipe.fingerprint, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@_kept(64)
 def _plan(fingerprint: str, _recipe: Recipe) -> "Plan":  # noqa: ARG001
     from pruning_core.planning.resolve import resolve
 
@@ -149,7 +175,7 @@ def plan_fingerprint(recipe: Recipe) -> str:
     return _plan_fingerprint(recipe.fingerprint, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=256)
+@_kept(256)
 def _plan_fingerprint(fingerprint: str, _recipe: Recipe) -> str:  # noqa: ARG001
     return plan(_recipe).fingerprint
 
@@ -170,7 +196,7 @@ def preview(recipe: Recipe) -> "Preview":
     return _preview(recipe.fingerprint, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@_kept(64)
 def _preview(fingerprint: str, _recipe: Recipe) -> "Preview":  # noqa: ARG001
     from pruning_core.preview import preview as preview_plan
 
@@ -182,7 +208,7 @@ def track(recipe: Recipe, site: str) -> "Track":
     return _track(recipe.fingerprint, site, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=32)
+@_kept(32)
 def _track(fingerprint: str, site: str, _recipe: Recipe) -> "Track":  # noqa: ARG001
     from pruning_core.preview import tracks
 
@@ -194,7 +220,7 @@ def bins(recipe: Recipe, site: str) -> "Bins":
     return _bins(recipe.model, recipe.score_settings, site, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@_kept(64)
 def _bins(identity: str, settings: str, site: str, _recipe: Recipe) -> "Bins":  # noqa: ARG001
     from pruning_core.figures.histogram import bin_scores
 
@@ -206,7 +232,7 @@ def cumulative(recipe: Recipe, site: str) -> "Cumulative":
     return _cumulative(recipe.model, recipe.score_settings, site, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@_kept(64)
 def _cumulative(identity: str, settings: str, site: str, _recipe: Recipe) -> "Cumulative":  # noqa: ARG001
     from pruning_core.figures.histogram import accumulate
 
@@ -218,7 +244,7 @@ def savings_in_turn(recipe: Recipe) -> "Savings | None":
     return _savings_in_turn(recipe.fingerprint, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@_kept(16)
 def _savings_in_turn(fingerprint: str, _recipe: Recipe) -> "Savings | None":  # noqa: ARG001
     from pruning_core.savings import in_turn
 
@@ -230,7 +256,7 @@ def listed(recipe: Recipe, site: str, order: "UnitOrder", page: int) -> "NDArray
     return _listed(recipe.model, recipe.score_settings, site, order, page, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=32)
+@_kept(32)
 def _listed(
     identity: str,  # noqa: ARG001
     settings: str,  # noqa: ARG001
@@ -249,7 +275,7 @@ def explanation(recipe: Recipe, site: str, unit: int) -> "Explanation":
     return _explanation(recipe.fingerprint, site, unit, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@_kept(64)
 def _explanation(fingerprint: str, site: str, unit: int, _recipe: Recipe) -> "Explanation":  # noqa: ARG001
     from pruning_core.planning.explain import explain
 
@@ -278,7 +304,7 @@ def _portrait(
     return draw(network(identity), parameter, _look, rated)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@_kept(16)
 def largest(identity: str, *, kernels: bool) -> float:
     """Return the largest magnitude of all weights of a model, or of all kernels' L1 norms."""
     from pruning_core.figures.portrait import largest as largest_of
@@ -286,7 +312,7 @@ def largest(identity: str, *, kernels: bool) -> float:
     return largest_of(network(identity), kernels=kernels)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@_kept(64)
 def couplings(identity: str, group: str) -> "dict[tuple[str, int], Path]":
     """Return why each tensor axis of a group shrinks with the layer that makes its units."""
     from pruning_core.tracing.coupling import coupling_paths
@@ -316,7 +342,7 @@ def ribbons(recipe: Recipe) -> "tuple[Ribbon, ...]":
     return _ribbons(recipe.fingerprint, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@_kept(16)
 def _ribbons(fingerprint: str, _recipe: Recipe) -> "tuple[Ribbon, ...]":  # noqa: ARG001
     from pruning_core.figures.ribbons import ribbons_of
 
@@ -387,7 +413,7 @@ def disagreements(
     return _disagreements(recipe.fingerprint, criteria, pair, site, recipe)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@_kept(16)
 def _disagreements(
     fingerprint: str,  # noqa: ARG001
     criteria: tuple[str, ...],
@@ -472,7 +498,7 @@ def metric(recipe: "Recipe") -> "Metric":
     return task(recipe).metrics[0]
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@_kept(64)
 def _task(key: str | None) -> "Task":
     from pruning_core.loading.dataset import task_of
     from pruning_core.tasks.registry import CLASSIFICATION

@@ -22,25 +22,27 @@ def show() -> None:
         "must be one that is offered here."
     )
     number = st.session_state.setdefault(_ROUND, 0)
-    key = f"{_KEY}_{number}"
     form.file_uploader(
         "Zip file of a run",
         type=["zip"],
-        key=key,
+        key=f"{_KEY}_{number}",
         max_upload_size=_MOST_MB,
-        on_change=lambda: state.attempt(lambda: _take(key)),
+        on_change=lambda: state.attempt(lambda: _take(number)),
     )
 
 
-def _take(key: str) -> None:
-    """List the uploaded run and make it the second of the two side by side."""
+def _take(number: int) -> None:
+    """List the uploaded run and make it the second of the two side by side.
+
+    A browser that has not drawn the new field yet sends the value of the old one again.
+    """
     from pages.common.comparing import key_of, listed
     from pruning_core.comparing.variant import final
     from pruning_core.loading.permitted import is_permitted
     from pruning_core.runs.importing import import_run
 
-    upload = st.session_state.get(key)
-    if upload is None:
+    upload = st.session_state.get(f"{_KEY}_{number}")
+    if upload is None or number != st.session_state[_ROUND]:
         return
     st.session_state[_ROUND] += 1  # a new field, so that the same file can be tried again
     record = import_run(upload, upload.name, check=state.openable, allow_python=is_permitted)

@@ -13,6 +13,8 @@ from pruning_core.planning.recipe import Budget, Count, Ratio, Recipe, Target, T
 if TYPE_CHECKING:
     from pruning_core.planning.plan import Plan
 
+PARTS: Final = ("amount", searching.PART)
+"""The parts that show the global amount."""
 _KINDS: Final[Mapping[str, str]] = {
     "ratio": "Ratio",
     "count": "Count",
@@ -53,11 +55,11 @@ _BUDGETS: Final[Mapping[str, str]] = {
 }
 
 
-def show(plan: "Plan") -> None:
+def show() -> None:
     """Draw the settings that hold for the whole model.
 
-    Single layers may change while these controls are not drawn anew, so what a control writes is
-    made from the plan of that moment.
+    Single layers and the amount may change while these controls are not drawn anew, so what a
+    control writes is made from the plan of that moment.
     """
     recipe = state.recipe()
     with st.container(border=True, key="controls"):
@@ -68,14 +70,21 @@ def show(plan: "Plan") -> None:
             _more(recipe)
             _recipe_file()
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            _kind(recipe)
-            _amount(recipe, plan)
-            st.space("stretch")
+            _how_much()
             st.page_link(
                 "pages/run.py", label="Prune and fine-tune", icon=":material/arrow_forward:"
             )
         searching.news()
         _about(recipe)
+
+
+@st.fragment(key=PARTS[0])
+def _how_much() -> None:
+    """Draw the global amount."""
+    recipe = state.recipe()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _kind(recipe)
+        _amount(recipe)
 
 
 def others(plan: "Plan") -> None:
@@ -285,13 +294,13 @@ def _kind(recipe: Recipe) -> None:
 
 
 def _change_kind(kind: str) -> None:
-    if searching.choose(kind):
-        st.rerun()  # other fields, though the recipe is the same
-    recipe = state.recipe()
-    state.set_recipe(edits.with_kind(recipe, kind, cache.plan(recipe), cache.preview(recipe)))
+    if not searching.choose(kind):
+        recipe = state.recipe()
+        state.set_recipe(edits.with_kind(recipe, kind, cache.plan(recipe), cache.preview(recipe)))
+    st.rerun()  # other fields, even where the recipe is the same
 
 
-def _amount(recipe: Recipe, plan: "Plan") -> None:
+def _amount(recipe: Recipe) -> None:
     handle = searching.chosen(recipe)
     if handle in searching.HANDLES:
         searching.amount(handle)
@@ -305,7 +314,7 @@ def _amount(recipe: Recipe, plan: "Plan") -> None:
             kind = target.kind
             _share(label, target.value, lambda x: Budget(kind=kind, value=x), 0.1, 100.0)
         case Count():
-            most = sum(mask.size for mask in plan.part(recipe.granularity).values())
+            most = sum(mask.size for mask in cache.plan(recipe).part(recipe.granularity).values())
             st.number_input(
                 "Number to remove" + (" from each layer" if recipe.scope == "local" else ""),
                 min_value=0,

@@ -11,7 +11,7 @@ from pruning_core.runs.plans import Plans
 
 LONGEST: Final = 1800  # longer addresses are cut by mail programs and chats
 _INLINE: Final = "z."
-_KEPT: Final = "k."
+KEPT: Final = "k."
 
 
 def encode(recipe: Recipe) -> str:
@@ -19,7 +19,7 @@ def encode(recipe: Recipe) -> str:
     if recipe == Recipe(model=recipe.model):
         return ""
     word = inline(recipe)
-    return word if len(word) <= LONGEST else _KEPT + Plans().keep(recipe)
+    return word if len(word) <= LONGEST else KEPT + Plans().keep(recipe)
 
 
 def inline(recipe: Recipe) -> str:
@@ -38,8 +38,8 @@ def decode(word: str) -> Recipe:
     Raises:
         PruningError: If it is damaged, or kept on another server.
     """
-    if word.startswith(_KEPT):
-        return Plans().find(word.removeprefix(_KEPT))
+    if word.startswith(KEPT):
+        return Plans().find(word.removeprefix(KEPT))
     try:
         text = word.removeprefix(_INLINE)
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

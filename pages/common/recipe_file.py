@@ -7,10 +7,11 @@ from pruning_core.planning.recipe import Recipe
 
 
 def download(label: str) -> None:
-    """Draw the button that downloads the current recipe."""
+    """Draw the button that downloads the recipe as it is when the button is pressed."""
+    drawn = state.drawn()
     st.download_button(
         label,
-        state.recipe().to_json(),
+        lambda: "" if drawn.recipe is None else drawn.recipe.to_json(),
         file_name="recipe.json",
         mime="application/json",
         on_click="ignore",

@@ -168,6 +168,7 @@ def start(handle: str) -> None:
     st.session_state[_RUNNING] = question
     st.session_state.pop(_ENDED, None)
     measuring.bench().ask(question)
+    st.rerun()  # the strip asks for the news
 
 
 def cancel() -> None:

@@ -34,6 +34,8 @@ _STYLE: Final = """<style>
 [data-testid="stNumberInputClearButton"] { display: none; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-toolbar) { position: absolute; }
 .st-key-toolbar { position: fixed; top: 0.6rem; right: 3.6rem; z-index: 999991; width: auto; }
+.st-key-toolbar > [data-testid="stLayoutWrapper"] { flex: none; width: auto; }
+.st-key-toolbar, .st-key-toolbar [data-testid="stHorizontalBlock"] { flex-wrap: nowrap; }
 .st-key-toolbar kbd { display: none; }
 [data-testid="stElementContainer"]:has(> .stHtml) { position: absolute; }
 .st-key-controls [data-testid="stButtonGroup"] button { min-height: 2.5rem; }
@@ -79,7 +81,7 @@ def enter() -> None:
     state.open_session()
     state.begin_page()
     if not state.is_reduced() and state.page() not in _WITHOUT_PLAN:
-        st.fragment(toolbar.show, key="toolbar")()
+        toolbar.show()
     message = state.take_message()
     if message:
         st.error(markdown(message))

@@ -43,7 +43,9 @@ _PARTS: Final = "_parts"
 _DRAWN: Final = "_drawn_recipe"
 _REDUCED: Final = "_reduced"
 _HAS_MESSAGE: Final = "_has_message"
-_OF_LAYERS: Final = ("layers", "pins", "picks")
+_OF_LAYERS: Final = frozenset({"layers", "pins", "picks"})
+_OF_AMOUNT: Final = frozenset({"target"})
+_NO_PARTS: Final[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
 _LONGEST: Final = 512
 _LONGEST_COMPARED: Final = 1200
 _NAME: Final = re.compile(r"\w[\w.-]*")  # never a folder
@@ -58,6 +60,17 @@ class History:
 
     past: list[Recipe] = field(default_factory=list)
     future: list[Recipe] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Drawn:
+    """The recipe that is on the page; it can be read outside of a run of the page.
+
+    Attributes:
+        recipe: None before anything was drawn.
+    """
+
+    recipe: Recipe | None = None
 
 
 class Bound(TypedDict):
@@ -387,40 +400,51 @@ def bound(
 def attempt(action: Callable[[], None]) -> None:
     """Carry out ``action``, for use in callbacks: an error becomes a message on the page.
 
-    Where the page can, only what shows single layers is drawn anew unless the action changed more.
+    Where the page can, only what shows single layers, or the global amount too, is drawn anew
+    unless the action changed more.
     """
     before = recipe()
     try:
         action()
     except Exception as error:  # the next run of the page shows it
         st.session_state[_MESSAGE] = problems.sentence(error)
-    parts: tuple[str, ...] = st.session_state.get(_PARTS, ())
+    parts, amount = st.session_state.get(_PARTS, _NO_PARTS)
     speaks = st.session_state.get(_MESSAGE) or st.session_state.get(_HAS_MESSAGE)
-    unchanged = {name: getattr(before, name) for name in _OF_LAYERS}
-    same = before is recipe() or recipe().replace(**unchanged) == before
+    changed = before.changed(recipe())
+    if not changed <= _OF_LAYERS:
+        parts = (*parts, *amount) if parts and changed <= _OF_LAYERS | _OF_AMOUNT else ()
     # Said in any case: a widget in a part of the page would draw that part alone.
-    st.rerun(parts if parts and same and not speaks else "app")
+    st.rerun(parts if parts and not speaks else "app")
 
 
-def can_redraw(parts: tuple[str, ...]) -> None:
-    """Say that the page is drawn to its end, and has these fragments to draw anew alone."""
-    st.session_state[_PARTS] = parts
+def can_redraw(parts: tuple[str, ...], amount: tuple[str, ...]) -> None:
+    """Say that the page is drawn to its end, and has fragments to draw anew alone.
+
+    Args:
+        parts: Those that show single layers.
+        amount: Those that show the global amount besides. What the page draws outside of all these
+            may depend on neither.
+    """
+    st.session_state[_PARTS] = (parts, amount)
 
 
-def note_drawn() -> None:
-    """Say that the savings of the current recipe are on the page."""
-    st.session_state[_DRAWN] = recipe()
+def drawn() -> Drawn:
+    """Say that the current recipe is being drawn, and return where that can be read."""
+    found: Drawn = st.session_state.setdefault(_DRAWN, Drawn())
+    found.recipe = recipe()
+    return found
 
 
 def keep_in_step() -> None:
     """Draw the whole page anew when this part alone is drawn for another recipe than the rest."""
-    if st.session_state.get(_DRAWN) != recipe():
+    found: Drawn | None = st.session_state.get(_DRAWN)
+    if found is None or found.recipe != recipe():
         st.rerun()
 
 
 def begin_page() -> None:
     """Say that a page is drawn from its beginning."""
-    st.session_state[_PARTS] = ()
+    st.session_state[_PARTS] = _NO_PARTS
 
 
 def take_message() -> str:

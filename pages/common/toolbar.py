@@ -19,11 +19,24 @@ _DENSE: Final = "The dense model"
 _PREVIOUS: Final = "One step back"
 
 
+PART: Final = "steps"
+"""The part that changes with the plan."""
+
+
 def show() -> None:
     """Draw the tools; they act on the recipe of the session."""
     with st.container(key="toolbar", horizontal=True, gap="small"):
-        steps = state.history()
-        undone, redone = len(steps.past), len(steps.future)
+        _steps()
+        _snapshots()
+        _link()
+
+
+@st.fragment(key=PART)
+def _steps() -> None:
+    """Draw what goes back and forth between plans, and compares them."""
+    steps = state.history()
+    undone, redone = len(steps.past), len(steps.future)
+    with st.container(horizontal=True, gap="small", width="content"):
         st.button(
             "Undo",
             icon=":material/undo:",
@@ -42,7 +55,6 @@ def show() -> None:
             help=f"Ctrl+Shift+Z. {redone} {plural('step', redone)} can be done again.",
             on_click=lambda: state.attempt(state.redo),
         )
-        _snapshots()
         if st.button(
             "Differences",
             icon=":material/compare_arrows:",
@@ -50,9 +62,9 @@ def show() -> None:
             help="What differs from a snapshot, the step before, or the dense model.",
         ):
             _comparison()
-        _link()
 
 
+@st.fragment
 def _snapshots() -> None:
     # Its content is always there: one that the server opens closes when an answer comes just then.
     with st.popover(
@@ -77,13 +89,10 @@ def _snapshots() -> None:
             st.caption("No snapshot of this model yet. They are kept when the server stops.")
         for index, snapshot in enumerate(saved):
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-                is_present = snapshot.recipe == state.recipe()
-                mark = " (present plan)" if is_present else ""
-                st.markdown(f"**{markdown(snapshot.name)}**{mark}", width="stretch")
+                st.markdown(f"**{markdown(snapshot.name)}**", width="stretch")
                 st.button(
                     "Open",
                     key=f"open_snapshot_{index}",
-                    disabled=is_present,
                     on_click=lambda wanted=snapshot.recipe: state.attempt(
                         lambda: state.set_recipe(wanted)
                     ),
@@ -97,7 +106,9 @@ def _snapshots() -> None:
 
 
 def _save(name: str) -> None:
+    """Keep the plan, and show it in the list."""
     Plans().save(name, state.recipe())
+    st.rerun()
 
 
 def _link() -> None:
@@ -107,19 +118,12 @@ def _link() -> None:
         type="tertiary",
         help="The address of this page opens the same model, plan, layer and view.",
     ):
-        recipe = state.recipe()
-        word = link.encode(recipe)
-        if word and word != link.inline(recipe):
-            st.markdown(
-                "The address of this page opens this plan **on this server**: it is too long for "
-                f"an address that works everywhere ({len(link.inline(recipe)):,} characters). To "
-                "hand it on, send the recipe file."
-            )
-        else:
-            st.markdown(
-                "The address of this page holds the whole plan: model, every setting, seed, "
-                "selected layer and view. Copy it from the address line of the browser."
-            )
+        st.markdown(
+            "The address of this page holds the whole plan: model, every setting, seed, selected "
+            "layer and view. Copy it from the address line of the browser. A plan of more than "
+            f"{link.LONGEST:,} characters opens **on this server** only: its address says "
+            f"`plan={link.KEPT}…`. To hand such a plan on, send the recipe file."
+        )
         recipe_file.download("Recipe as a file")
 
 

@@ -375,7 +375,14 @@ class Recipe(Part):
         """Compare the entries alone: what is remembered beside them (:attr:`parts`) leads back."""
         if not isinstance(other, Recipe):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in type(self).model_fields)
+        return not self.changed(other)
+
+    def changed(self, other: "Recipe") -> frozenset[str]:
+        """Return the names of the entries that ``other`` has other values of."""
+        if self is other:
+            return frozenset()
+        names = type(self).model_fields
+        return frozenset(name for name in names if getattr(self, name) != getattr(other, name))
 
     __hash__ = None  # type: ignore[assignment]
 

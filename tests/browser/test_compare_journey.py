@@ -55,7 +55,7 @@ def test_a_run_is_imported_compared_and_found_again_by_its_link(page, cold_serve
     lost = int(metric.get_by_test_id("stMetricValue").inner_text())
     assert lost > 0
     pictures = page.get_by_test_id("stImage").first.locator("img")
-    assert pictures.count() == min(lost, 24)
+    until(pictures.count, lambda n: n == min(lost, 24))
     page.get_by_role("button", name="Swap").click()
     won = page.get_by_test_id("stMetric").filter(has_text="Wrong in A, right in B")
     until(lambda: won.get_by_test_id("stMetricValue").inner_text(), lambda text: text == str(lost))

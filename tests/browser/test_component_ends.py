@@ -11,7 +11,8 @@ pytestmark = pytest.mark.browser
 
 # Streamlit 1.67 does this when data comes twice in a row: the end of the first call after another
 # began, though the element stays where it is.
-TWO_CALLS = """async ([text, html, data]) => {
+TWO_CALLS = """async ([text, html, values]) => {
+  const data = new TextEncoder().encode(JSON.stringify(values));
   document.body.innerHTML = `<div id="host">${html}</div>`;
   const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
   const mount = (await import(url)).default;

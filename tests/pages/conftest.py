@@ -39,7 +39,7 @@ def component():
             if element.proto.component_name == f"pruning_studio_{name}"
         ]
         assert len(found) == 1, f"{len(found)} components called {name}"
-        data = json.loads(found[0].json)
+        data = json.loads(found[0].bytes)
         if name == "layers":
             data["rows"] = [row for row in rows_of(data) if row["role"] == "site"]
         return data

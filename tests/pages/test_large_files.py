@@ -31,7 +31,7 @@ def test_a_file_too_large_for_plans_is_looked_at_and_cut_exactly(app, path):
     app.run()
     assert not app.exception
     assert not app.error
-    drawn = [json.loads(element.proto.json) for element in app.get("bidi_component")]
+    drawn = [json.loads(element.proto.bytes) for element in app.get("bidi_component")]
     alts = [data.get("alt", "") for data in drawn]
     assert any(text.startswith("Heatmap of |w| in layer a.weight, 40 by 30") for text in alts)
     assert any(text.startswith("Histogram of the magnitudes of a.weight") for text in alts)

@@ -4,13 +4,15 @@ Each mounts a function with ``key``, ``data`` and callbacks. Foreign names reach
 and are set as text there, never as HTML.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import orjson
 import streamlit as st
-from streamlit.components.v2.types import ComponentRenderer
 
 _HERE: Final = Path(__file__).parent
+_WRITTEN: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 _STRIP_HTML: Final = """<div class="strip" role="group"
   aria-label="Savings of the plan"></div>"""
@@ -111,12 +113,20 @@ def script(*parts: str) -> str:
     return "\n".join((_HERE / f"{part}.js").read_text(encoding="utf-8") for part in names)
 
 
-def _component(name: str, html: str, *parts: str) -> ComponentRenderer:
-    """Register the component whose script, in parts, and style are files beside this one."""
+def _component(name: str, html: str, *parts: str) -> Callable[..., None]:
+    """Register the component whose script, in parts, and style are files beside this one.
+
+    Data travel as bytes: Streamlit writes JSON twice, and looks for tables in it before.
+    """
     style = (_HERE / f"{name}.css").read_text(encoding="utf-8")
-    return st.components.v2.component(
+    renderer = st.components.v2.component(
         f"pruning_studio_{name}", html=html, css=style, js=script(*parts, name)
     )
+
+    def mount(*, key: str, data: Mapping[str, Any], **callbacks: Any) -> None:
+        renderer(key=key, data=orjson.dumps(data, option=_WRITTEN), **callbacks)
+
+    return mount
 
 
 mount_heads: Final = _component("heads", _HEADS_HTML)

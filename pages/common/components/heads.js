@@ -122,7 +122,8 @@ function drawScale(instance) {
   root.querySelector(".ramp").style.background = `linear-gradient(to right, ${stops})`;
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data: bytes, parentElement, setTriggerValue }) {
+  const data = unpacked(bytes);
   const root = parentElement.querySelector(".heads");
   let instance = instances.get(root);
   if (!instance) {

@@ -552,7 +552,8 @@ function drawKernel(instance) {
     `${found.text}. Red is positive, blue negative, full colour is ${formatScore(most, 3)}.`;
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data: bytes, parentElement, setTriggerValue }) {
+  const data = unpacked(bytes);
   const root = parentElement.querySelector(".heatmap");
   let instance = instances.get(root);
   const isNew = !instance;

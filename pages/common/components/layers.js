@@ -815,7 +815,8 @@ function open(root) {
   return instance;
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data: bytes, parentElement, setTriggerValue }) {
+  const data = unpacked(bytes);
   const root = parentElement.querySelector(".layers");
   let instance = instances.get(root);
   const isNew = !instance;

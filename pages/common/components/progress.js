@@ -11,7 +11,8 @@ function read(place) {
   }
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data: bytes, parentElement, setTriggerValue }) {
+  const data = unpacked(bytes);
   const root = parentElement.querySelector(".progress");
   const place = "pruning-studio:course:" + data.learner;
   const kept = read(place);

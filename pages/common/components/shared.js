@@ -40,6 +40,8 @@ function element(tag, className = "", text = undefined) {
   if (text !== undefined) made.textContent = text;
   return made;
 }
+// Data come as the bytes of JSON, see _component in __init__.py.
+const unpacked = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
 // Streamlit 1.67 calls what a component returned also when newer data came before its first call was
 // through. So a component ends only when it has left the page.
 function whenGone(root, end) {

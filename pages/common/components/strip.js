@@ -122,7 +122,8 @@ function keepAsking(instance, waits) {
   instance.timer = setTimeout(ask, FIRST_MS);
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data: bytes, parentElement, setTriggerValue }) {
+  const data = unpacked(bytes);
   const root = parentElement.querySelector(".strip");
   let instance = instances.get(root);
   if (!instance) {

@@ -347,7 +347,8 @@ function refresh(instance) {
   if (focused) instance.handle.focus({ preventScroll: true });
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data: bytes, parentElement, setTriggerValue }) {
+  const data = unpacked(bytes);
   const root = parentElement.querySelector(".threshold");
   let instance = instances.get(root);
   if (!instance) {

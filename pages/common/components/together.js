@@ -55,7 +55,8 @@ function draw(instance) {
     ? "" : `${found.length} of ${data.rows.length} layers`;
 }
 
-export default function ({ data, parentElement }) {
+export default function ({ data: bytes, parentElement }) {
+  const data = unpacked(bytes);
   const root = parentElement.querySelector(".together");
   let instance = instances.get(root);
   if (!instance) {

@@ -272,7 +272,8 @@ function legend(instance) {
   }));
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data: bytes, parentElement, setTriggerValue }) {
+  const data = unpacked(bytes);
   const root = parentElement.querySelector(".units");
   let instance = instances.get(root);
   if (!instance) {
