@@ -121,7 +121,7 @@ class Load:
     Attributes:
         seconds: Of each click.
         late: Clicks that were due while the page was still busy with the one before.
-        each: Bytes of memory for each visitor but the first.
+        each: Bytes of memory for each visitor but the first, on arrival or after the clicks.
         errors: Messages in red.
         cpu: Processor seconds of the server a click.
     """
@@ -136,10 +136,11 @@ class Load:
 async def crowd(server: Server, n_visitors: int, n_clicks: int) -> Load:
     """Let visitors arrive one by one, then click, each every two seconds."""
     visitors = [await Visitor.arrive(server)]
-    await visitors[0].set(_FIELD, 1.0)
-    first = _private(server.pid)
+    for percent in range(1, 100):  # fill the caches that all share
+        await visitors[0].set(_FIELD, float(percent))
+    first = await _settled(server.pid)
     visitors += [await Visitor.arrive(server) for _ in range(n_visitors - 1)]
-    each = (_private(server.pid) - first) / max(1, n_visitors - 1)
+    each = (await _settled(server.pid) - first) / max(1, n_visitors - 1)
     cpu = server.cpu_seconds()
     values = iter(random.Random(0).sample(range(100, 9_900), n_visitors * n_clicks))
     start = time.monotonic() + 1.0
@@ -153,12 +154,13 @@ async def crowd(server: Server, n_visitors: int, n_clicks: int) -> Load:
     ]
     found = await asyncio.gather(*tasks)
     cpu = (server.cpu_seconds() - cpu) / (n_visitors * n_clicks)
+    worked = (await _settled(server.pid) - first) / max(1, n_visitors - 1)
     for visitor in visitors:
         await visitor.leave()
     return Load(
         [seconds for own, _ in found for seconds in own],
         sum(late for _, late in found),
-        each,
+        max(each, worked),
         [error for visitor in visitors for error in visitor.errors],
         cpu,
     )
