@@ -9,6 +9,7 @@ import streamlit as st
 from pages.common import measured, measuring, state
 from pages.common.format import count, milliseconds, percent, size
 from pruning_core.errors import RunError
+from pruning_core.exporting.titles import request_of
 from pruning_core.runs.bench import Outcome, Question
 from pruning_core.runs.store import Record, Store, read_spec
 
@@ -43,7 +44,7 @@ class Listed:
     @property
     def what(self) -> str:
         """What was done, without the name of the model."""
-        title = self.record.title.removeprefix(f"{self.recipe.model}, ")
+        title = request_of(self.recipe)
         return f"{self.record.label}: {title}" if self.record.label else title
 
 

@@ -205,7 +205,9 @@ def locked(network: "Network") -> None:
         )
         st.warning(f"Operators without a rule, so the units they touch stay: {met}.")
     fixed = [
-        layer.name for layer in network.layers if layer.n_params and not _makes(layer, network)
+        layer.name or "(model)"
+        for layer in network.layers
+        if layer.n_params and not _makes(layer, network)
     ]
     if fixed:
         st.caption(

@@ -11,6 +11,7 @@ import numpy as np
 
 from pruning_core.evaluation.evaluate import INTERVAL_METHODS
 from pruning_core.exporting.result import Quantised, RunResult
+from pruning_core.exporting.titles import model_name
 from pruning_core.tasks import CLASSES
 from pruning_core.tasks.registry import TASKS
 
@@ -48,10 +49,11 @@ def run_document(result: RunResult) -> Document:
     before, after = result.preview.before, result.counted
     evaluations = {stage: getattr(result, stage) for stage in STAGES}
     task = CLASSES if result.data is None else result.data.task
+    card = result.model.card
     document = {
         "version": DOCUMENT_VERSION,
         "model": result.model.identity,
-        "model_title": result.model.card.title if result.model.card else result.model.identity,
+        "model_title": card.title if card else model_name(result.model.identity),
         "model_sha256": result.model.weights_sha256,
         "recipe_fingerprint": result.recipe.fingerprint,
         "mask_fingerprint": result.plan.fingerprint,

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pruning_core.errors import PruningError, RunError
+from pruning_core.exporting.titles import title_of
 from pruning_core.folders import state_folder
 from pruning_core.loading.intake.store import IN_USE
 from pruning_core.planning.recipe import Recipe
@@ -246,27 +247,6 @@ def read_spec(path: Path) -> Spec:
 def new_id(now: float) -> str:
     """Return a fresh run id; ``now`` is in Unix seconds."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(3)}"
-
-
-def title_of(recipe: Recipe) -> str:
-    """Return one line that tells runs apart in a list."""
-    target = recipe.target
-    wish = f"target {target.value:.1%} removed" if target.kind == "ratio" else f"{target.value:g}"
-    if target.kind in {"macs", "params", "bytes"}:
-        wish = f"at most {target.value:.1%} of the {target.kind}"
-    elif target.kind in {"count", "threshold"}:
-        wish = f"{target.kind} {target.value:g}"
-    schedule = recipe.schedule
-    rounds = f", {schedule.rounds} rounds" if schedule.rounds > 1 else ""
-    rounds += ", gradual" if schedule.gradual else ""
-    rounds += {"keep": "", "rewind": ", rewound", "reinitialise": ", re-initialised"}[
-        schedule.weights
-    ]
-    own = len(set(recipe.layers) | set(recipe.pins))
-    apart = f", {own} {'layer of its' if own == 1 else 'layers of their'} own" if own else ""
-    also = "".join(f", also {part.granularity}" for part in recipe.also)
-    way = f"{recipe.granularity}, {recipe.rated_by}, {wish}{apart}{also}{rounds}"
-    return f"{recipe.model}, {way}"
 
 
 def epochs_of(recipe: Recipe) -> int:

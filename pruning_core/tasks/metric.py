@@ -114,7 +114,7 @@ def _significant(value: float) -> str:
     """Return a plain number with four significant digits and thousands separators."""
     if not math.isfinite(value):
         return "not finite"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
 ACCURACY: Final = Metric("accuracy", "Accuracy", "accuracy", least=0.0, most=1.0, interval="Wilson")

@@ -538,8 +538,8 @@ def test_the_summary_is_a_sentence_a_newcomer_understands(measured):
     text = summary(run_document(measured), measured.recipe)
     before, after = text.split(". It went from ")
     assert before == (
-        "bundled:cnn_digits was pruned by units with the criterion 'l1' (global), in one shot "
-        "and fine-tuned for 2 epochs"
+        "CNN 16-32 with batch norm was pruned by units with the criterion L1 norm (all layers "
+        "ranked together), in one shot and fine-tuned for 2 epochs"
     )
     assert re.fullmatch(
         r"337,536 to [\d,]+ MACs \(\d\.\d\dx smaller\)\. "

@@ -274,20 +274,20 @@ def test_a_zombie_counts_as_dead() -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        (Ratio(value=0.5), "target 50.0% removed"),
-        (Count(value=7), "count 7"),
-        (Threshold(value=0.25), "threshold 0.25"),
-        (Budget(kind="macs", value=0.5), "at most 50.0% of the macs"),
+        (Ratio(value=0.5), "50 % removed"),
+        (Count(value=7), "7 removed"),
+        (Threshold(value=0.25), "scores below 0.25 removed"),
+        (Budget(kind="macs", value=0.5), "at most 50 % of the MACs left"),
     ],
 )
 def test_the_title_says_what_was_asked_for(
     target: Ratio | Count | Threshold | Budget, words: str
 ) -> None:
-    assert title_of(Recipe(model="m", target=target)) == f"m, weight, l1, {words}"
+    assert title_of(Recipe(model="m", target=target)) == f"m: weights by L1 norm, {words}"
     own = Recipe(model="m", target=target, pins=("a",), layers={"b": Count(value=1)})
-    assert title_of(own) == f"m, weight, l1, {words}, 2 layers of their own"
+    assert title_of(own) == f"m: weights by L1 norm, {words}, 2 layers of their own"
     one = Recipe(model="m", target=target, pins=("a",))
-    assert title_of(one) == f"m, weight, l1, {words}, 1 layer of its own"
+    assert title_of(one) == f"m: weights by L1 norm, {words}, 1 layer of its own"
 
 
 def test_the_start_is_that_of_the_first_worker(store):

@@ -19,6 +19,7 @@ from pruning_core.exporting.metric_table import (
 )
 from pruning_core.exporting.report.charts import Bar, Line, bar_chart, line_chart
 from pruning_core.exporting.report.style import CSS
+from pruning_core.exporting.titles import criterion_name
 from pruning_core.exporting.wording import count, duration, percent, ratio
 from pruning_core.granularities import GRANULARITIES
 from pruning_core.planning.recipe import Recipe
@@ -39,6 +40,11 @@ _DATA_TITLES: Final = {
     "n_train": "Training samples of one epoch",
     "n_validation": "Validation samples",
     "n_test": "Test samples",
+}
+_RANKED: Final = {
+    "global": "all layers ranked together",
+    "local": "each layer ranked by itself",
+    "erk": "shares by layer size, ERK",
 }
 _EXACT: Final = '<span class="badge exact">EXACT</span>'
 _MEASURED: Final = '<span class="badge measured">MEASURED</span>'
@@ -109,9 +115,9 @@ def summary(document: Document, recipe: Recipe) -> str:
     key, noun = ("macs", "MACs") if removes else ("nonzero", "non-zero parameters")
     before, after = document[key]["before"], document[key]["after"]
     text = (
-        f"{document['model']} was pruned by {what} with the criterion "
-        f"'{recipe.rated_by}' ({recipe.scope}), {way}{tuned}. It went from {count(before)} to "
-        f"{count(after)} {noun} ({ratio(before, after)} smaller)."
+        f"{document['model_title']} was pruned by {what} with the criterion "
+        f"{criterion_name(recipe)} ({_RANKED[recipe.scope]}), {way}{tuned}. It "
+        f"went from {count(before)} to {count(after)} {noun} ({ratio(before, after)} smaller)."
     )
     stages, reached = measured_stages(document), headlines(document)
     if not stages:
