@@ -37,12 +37,13 @@ def panel() -> None:
             found = uploads.field(
                 _FIELD,
                 f"Inputs of shape {' x '.join(map(str, _shape()))} and their targets: .npz, .zip, "
-                ".csv, .gz, .txt",
+                ".csv, .gz, .txt (and .json)",
                 lambda paths: _read(paths, task),
                 help_text="NPZ with x and y (or x_train, y_train, x_test, y_test), where y are "
                 "classes, numbers or masks; a zip with a folder of images for each class, or with "
                 "the folders images and masks; CSV with a column called label or target; IDX "
-                "images with labels (.gz); a text in UTF-8 (.txt) for language models.",
+                "images with labels (.gz); a text in UTF-8 (.txt) for language models, best "
+                "together with the model's tokenizer.json.",
             )
         with right:
             if found is not None and tuple(found.shape) == _shape():
@@ -92,7 +93,7 @@ def _confirm(card: "DataCard") -> None:
     for note in card.notes:
         st.warning(markdown(note))
     data = _dataset(card)
-    _pictures(data)
+    _pictures(data, card)
     classes = ", ".join(card.classes)[:20_000]
     if card.classes:
         classes = st.text_input(
@@ -175,12 +176,12 @@ def _dataset(card: "DataCard") -> "Dataset":
     return _loaded(repr(card), card)
 
 
-def _pictures(data: "Dataset") -> None:
+def _pictures(data: "Dataset", card: "DataCard") -> None:
     """Draw the first samples with their targets, as pictures where they are images."""
     shape, split = data.input_shape, data.train
     n = min(_PICTURES, len(split))
     if data.task.reads_tokens:
-        _texts(data)
+        _texts(data, card)
         return
     names = _target_names(data, n)
     if len(shape) == 3 and shape[0] in {1, 3}:
@@ -235,17 +236,14 @@ def _masks(data: "Dataset", n: int, factor: int, width: int) -> None:
     )
 
 
-def _texts(data: "Dataset") -> None:
+def _texts(data: "Dataset", card: "DataCard") -> None:
     """Draw the beginnings of the first pieces of a text."""
     pieces = data.train.inputs[:4].numpy().astype(np.int64)
+    texts = card.beginnings or [
+        bytes(piece[:_TEXT].clip(0, 255).tolist()).decode("utf-8", "replace") for piece in pieces
+    ]
     st.dataframe(
-        {
-            "piece": [f"{place + 1:,}" for place in range(len(pieces))],
-            "text": [
-                bytes(piece[:_TEXT].clip(0, 255).tolist()).decode("utf-8", "replace")
-                for piece in pieces
-            ],
-        },
+        {"piece": [f"{place + 1:,}" for place in range(len(texts))], "text": texts},
         hide_index=True,
         alt="The first pieces of the text",
     )

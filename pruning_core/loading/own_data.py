@@ -55,6 +55,7 @@ class DataCard:
         sizes: Samples by split of the file.
         notes: What a reader should know.
         task: Key of what is to be done with them.
+        beginnings: Of the first pieces of a text in words; empty where its tokens are bytes.
     """
 
     title: str
@@ -68,16 +69,19 @@ class DataCard:
     sizes: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
     task: str = CLASSES
+    beginnings: tuple[str, ...] = ()
 
 
 def is_own(key: str) -> bool:
     """Tell whether an upload, a function or a file names a data set, and no built-in name."""
-    return key.startswith((UPLOADED, PYTHON)) or key.lower().endswith(_SUFFIXES)
+    named = key.lower().endswith(_SUFFIXES) or is_text(key)
+    return key.startswith((UPLOADED, PYTHON)) or named
 
 
 def is_text(key: str) -> bool:
-    """Tell whether ``key`` names a file of text."""
-    return not key.startswith((UPLOADED, PYTHON)) and key.lower().endswith(_TEXTS)
+    """Tell whether ``key`` names a file of text, with a tokeniser after an ``@`` or without."""
+    own = not key.startswith((UPLOADED, PYTHON))
+    return own and any(name.lower().endswith(_TEXTS) for name in (key, key.rpartition("@")[0]))
 
 
 def own_task(key: str) -> str | None:
@@ -135,6 +139,7 @@ def take_in_data(
         sizes=found["sizes"],
         notes=(*found["warnings"], *found["notes"]),
         task=found["task"],
+        beginnings=tuple(found["beginnings"]),
     )
 
 
@@ -143,6 +148,8 @@ def keep_card(card: DataCard) -> str:
     values = {name: getattr(card, name) for name in card.__slots__}
     if card.task == CLASSES:  # the names of older data stay what they are
         del values["task"]
+    if not card.beginnings:
+        del values["beginnings"]
     text = json.dumps(values, sort_keys=True, ensure_ascii=False)
     identifier = hashlib.sha256(text.encode()).hexdigest()[:16]
     place = folder()
@@ -167,10 +174,22 @@ def load_own(key: str, shape: tuple[int, ...] | None = None) -> Dataset:
     if key.startswith(PYTHON):
         return _of_function(key)
     task, name = _named_task(key)
-    path = Path(name)
-    if not path.is_file():
-        raise DataError(f"There is no data file '{shortened(name, 100)}'.")
-    return _dataset(key, take_in_data({path.name: path}, shape, task=task))
+    return _dataset(key, take_in_data(_named_files(name), shape, task=task))
+
+
+def _named_files(name: str) -> dict[str, Path]:
+    """Return where the data lie: a file, or ``book.txt@tokenizer.json`` (or its folder)."""
+    text, _, tokeniser = name.rpartition("@")
+    if Path(name).is_file() or not is_text(text):
+        paths = [Path(name)]
+    else:
+        paths = [Path(text), Path(tokeniser)]
+        if paths[1].is_dir():
+            paths[1] /= "tokenizer.json"
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"There is no data file '{shortened(str(path), 100)}'.")
+    return {path.name: path for path in paths}
 
 
 def _card(key: str) -> DataCard:
@@ -178,7 +197,8 @@ def _card(key: str) -> DataCard:
     try:
         path = path if _KEY.fullmatch(key) else Path()
         found = json.loads(path.read_text(encoding="utf-8"))
-        lists = {name: tuple(found[name]) for name in ("shape", "classes", "shares", "notes")}
+        names = ("shape", "classes", "shares", "notes", "beginnings")
+        lists = {name: tuple(found[name]) for name in names if name in found}
         return DataCard(**found | lists)
     except (OSError, ValueError, TypeError, KeyError):
         raise DataError(

@@ -373,3 +373,58 @@ def test_data_and_weights_that_were_not_used_for_longest_leave_and_what_runs_nam
     runs.ask_to_cancel(queued.id)
     store.make_room(store.folder(), "")
     assert kept() == whole
+
+
+SAID = "The quick brown fox jumps over the lazy dog.\nEin Satz mit Umlauten: äöü.\n\n" * 120
+
+
+@pytest.fixture(scope="module")
+def tokeniser():
+    made = pytest.importorskip("tokenizers").Tokenizer(
+        pytest.importorskip("tokenizers.models").BPE()
+    )
+    made.pre_tokenizer = pytest.importorskip("tokenizers.pre_tokenizers").ByteLevel()
+    made.decoder = pytest.importorskip("tokenizers.decoders").ByteLevel()
+    trainers = pytest.importorskip("tokenizers.trainers")
+    made.train_from_iterator([SAID], trainers.BpeTrainer(vocab_size=300, show_progress=False))
+    return made
+
+
+def beside(tmp_path, tokeniser, text=SAID):
+    (tmp_path / "book.txt").write_text(text, encoding="utf-8")
+    tokeniser.save(str(tmp_path / "tokenizer.json"))
+    return f"{tmp_path / 'book.txt'}@{tmp_path}"
+
+
+def test_a_text_with_its_tokeniser_has_the_tokens_of_the_tokeniser(tmp_path, tokeniser):
+    key = beside(tmp_path, tokeniser)
+    data = load_dataset(key, input_shape=(32,))
+    expected = tokeniser.encode(SAID, add_special_tokens=False).ids
+    pieces = torch.cat([split.inputs for split in (data.train, data.validation, data.test)])
+    nexts = torch.cat([split.labels for split in (data.train, data.validation, data.test)])
+    assert pieces.flatten().tolist() == expected[: pieces.numel()]
+    assert nexts.flatten().tolist() == expected[1 : pieces.numel() + 1]
+    assert len(expected) - 1 - pieces.numel() < 32
+    assert data.task.key == "language_modelling"
+    card = take_in_data({p.name: p for p in tmp_path.iterdir() if p.is_file()}, (32,))
+    assert SAID.startswith(card.beginnings[0].lstrip()[:40])
+    assert f"{len(expected):,} tokens" in card.notes[0]
+    assert load_own(keep_card(card)).train.inputs.equal(data.train.inputs)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("{}", "tokeniser cannot be read"), ("[" * 9, "tokeniser cannot be read")]
+)
+def test_a_damaged_tokeniser_is_refused_and_so_is_a_text_too_short(
+    tmp_path, tokeniser, content, says
+):
+    key = beside(tmp_path, tokeniser, "Two words")
+    with pytest.raises(DataError, match=r"tokens; pieces of 32 need at least 97"):
+        load_dataset(key, input_shape=(32,))
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(DataError, match=says) as caught:
+        load_dataset(key, input_shape=(32,))
+    assert len(str(caught.value)) <= 200
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match="There is no data file"):
+        load_dataset(key, input_shape=(32,))

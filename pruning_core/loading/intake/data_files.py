@@ -48,6 +48,9 @@ _IMAGES: Final = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 _MASKS: Final = frozenset({"masks", "mask", "labels", "annotations"})
 _PAIRS: Final = tuple({"images", mask} for mask in _MASKS)
 """Folders of a zip with a mask for each image."""
+_TOKENISER: Final = ".json"
+_WITH_TEXT: Final = tuple({text, *more} for text in (".txt", ".md") for more in ((), (_TOKENISER,)))
+"""Kinds of the files of a text, with the tokeniser of the model or without."""
 _TRAINING: Final = ("train", "training")
 _TESTING: Final = ("test", "t10k", "testing", "val", "valid", "validation")
 _INPUTS: Final = ("x", "inputs", "images", "data", "input", "features", "sequences", "samples")
@@ -65,12 +68,14 @@ class Found:
         classes: Names of the classes.
         notes: What a reader should know.
         task: Key of what is to be done, where the kind of file decides it.
+        beginnings: Of the first pieces of a text in words, where it was divided by a tokeniser.
     """
 
     splits: dict[str, tuple[Array, Array]]
     classes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     task: str | None = None
+    beginnings: tuple[str, ...] = ()
 
 
 def read_data(
@@ -133,6 +138,7 @@ def read_data(
     summary["shape"] = list(first.shape[1:])
     summary["dtype"] = str(first.dtype).removeprefix("torch.")
     summary["notes"] = found.notes[:10]
+    summary["beginnings"] = list(found.beginnings)
     return summary
 
 
@@ -216,16 +222,28 @@ def _read(paths: Mapping[str, Path], shape: tuple[int, ...] | None) -> Found:
                 return _folders(path, shape)
             case ".csv" | ".tsv":
                 return _table(path)
-            case ".txt" | ".md":
-                inputs, targets, notes = read_text(path, shape)
-                return Found({"": (inputs, targets)}, (), notes, "language_modelling")
+    if kinds in _WITH_TEXT and len(paths) == len(kinds):
+        return _text(paths, shape)
     if kinds <= {".gz", ".idx", "", ".idx3-ubyte", ".idx1-ubyte"} or all(
         "ubyte" in name for name in paths
     ):
         return _idx(paths)
     raise RefusedFileError(
         f"'{shortened(next(iter(paths)), 60)}' is no data that can be read. Give one .npz, .zip of "
-        "class folders, .csv or .txt, or the .gz files of images and labels (IDX)."
+        "class folders, .csv or .txt (with its tokenizer.json), or the .gz files of an IDX set."
+    )
+
+
+def _text(paths: Mapping[str, Path], shape: tuple[int, ...] | None) -> Found:
+    by_kind = {Path(name).suffix.lower(): path for name, path in paths.items()}
+    tokeniser = by_kind.pop(_TOKENISER, None)
+    (path,) = by_kind.values()
+    pieces = read_text(path, shape, tokeniser)
+    return Found(
+        {"": (pieces.inputs, pieces.targets)},
+        notes=pieces.notes,
+        task="language_modelling",
+        beginnings=pieces.beginnings,
     )
 
 
