@@ -1,7 +1,5 @@
 """Two networks side by side: numbers, masks, answers, and the examples that changed sides."""
 
-import base64
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -9,16 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import charts, comparing, measured, measuring, state
+from pages.common import charts, compare_samples, comparing, measured, measuring, state
 from pages.common.comparing import Listed
 from pages.common.format import count, markdown, percent
 from pages.common.glossary_links import linked
+from pages.common.pictures import enlarged
 from pruning_core.exporting.metric_table import METRIC_TITLES, how, metric_cell, stage_cell
 from pruning_core.tasks import CLASSES
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pruning_core.comparing.variant import Variant
 
 _PICTURE: Final = 92
@@ -256,6 +253,7 @@ def _alike(found: Mapping[str, Any]) -> None:
         f"of A and {metric.text(second)} of B: {metric.change(first, second, 2)}, 95 % interval of "
         f"the difference {low} to {high} ({metric.axis})."
     )
+    compare_samples.show(found)
 
 
 def _classes(found: Mapping[str, Any]) -> None:
@@ -307,7 +305,7 @@ def _flipped(title: str, key: str, found: Mapping[str, Any]) -> None:
     seen = [one for one in examples if one["picture"] is not None]
     if seen:
         st.image(
-            [enlarged(one["picture"]) for one in seen],
+            [enlarged(one["picture"], _PICTURE) for one in seen],
             caption=[
                 markdown(
                     f"{names[one['label']]}: {names[one['named'][0]]} → {names[one['named'][1]]}"
@@ -340,15 +338,6 @@ def _flipped(title: str, key: str, found: Mapping[str, Any]) -> None:
             },
             alt=f"{title}: {len(examples)} test samples",
         )
-
-
-def enlarged(picture: Mapping[str, Any]) -> "NDArray[np.uint8]":
-    """Return pixels ``[height, width, 3]`` large enough to be drawn without blur."""
-    pixels = np.frombuffer(base64.b64decode(picture["pixels"]), np.uint8)
-    pixels = pixels.reshape(picture["shape"])
-    times = max(1, math.ceil(_PICTURE / max(pixels.shape[:2])))
-    grown = pixels.repeat(times, axis=0).repeat(times, axis=1)
-    return grown if grown.shape[2] == 3 else grown.repeat(3, axis=2)
 
 
 def _overlap(found: Sequence[Mapping[str, Any]]) -> None:

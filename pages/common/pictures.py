@@ -1,6 +1,8 @@
 """Quick pictures of one layer, and the same enlarged: zoom, values under the pointer, numbers."""
 
 import base64
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,3 +130,16 @@ def _enlarged_histogram(scores: "NDArray[np.float32]", unit: str, criterion: str
 def encoded(array: "NDArray[Any]") -> str:
     """Return the bytes of an array as text that JSON can hold."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+
+
+def enlarged(picture: Mapping[str, Any], side: int) -> "NDArray[np.uint8]":
+    """Return pixels ``[height, width, 3]`` large enough to be drawn without blur."""
+    pixels = np.frombuffer(base64.b64decode(picture["pixels"]), np.uint8)
+    grown = grow(pixels.reshape(picture["shape"]), side)
+    return grown if grown.shape[2] == 3 else grown.repeat(3, axis=2)
+
+
+def grow(pixels: "NDArray[np.uint8]", side: int) -> "NDArray[np.uint8]":
+    """Return ``[height, width, ...]``, pixels repeated until the longer side has ``side``."""
+    times = max(1, math.ceil(side / max(pixels.shape[:2])))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)

@@ -192,8 +192,28 @@ def _alike(found: dict[str, Any]) -> str:
         f"On the same {count(found['n'])} test samples ({found['title']}, {found['source']}): "
         f"{metric.name} {metric.text(first)} and {metric.text(second)}, "
         f"{metric.change(first, second, 2)} (95 % interval of the difference {low} to {high}, "
-        f"{metric.axis})."
+        f"{metric.axis}).\n{_samples(found['samples'], found['n'])}"
     )
+
+
+def _samples(found: dict[str, Any], n: int) -> str:
+    """Say on how many samples the error grew and fell, and name the first of them."""
+    lines = [
+        f"By the error of each sample ({found['measure']}), the second is worse on "
+        f"{count(found['n_worse'])} of {count(n)} and better on {count(found['n_better'])}."
+    ]
+    for title, key in (("Most worse", "worse"), ("Most better", "better")):
+        if found["kind"] != "tokens" and found[key]:
+            shown = ", ".join(
+                f"{one['sample']} ({' -> '.join(map(_short, one['errors']))})"
+                for one in found[key][:_LISTED]
+            )
+            lines.append(f"{title}, by number of the test sample: {shown}.")
+    return "\n".join(lines)
+
+
+def _short(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
 
 
 def _class(names: list[str], label: int) -> str:

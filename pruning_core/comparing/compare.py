@@ -13,12 +13,12 @@ from torch import Tensor
 
 from pruning_core.comparing.behaviour import Answers, answers_of, behaviour
 from pruning_core.comparing.overlap import overlaps
+from pruning_core.comparing.samples import changed, told
 from pruning_core.comparing.variant import Stage
 from pruning_core.errors import DataError, RunError
 from pruning_core.evaluation.evaluate import (
     from_confusion,
     headline_of,
-    statistics_of_calls,
 )
 from pruning_core.evaluation.stopping import ShouldStop
 from pruning_core.evaluation.whatif import paired_change
@@ -30,7 +30,7 @@ from pruning_core.loading.model import data_for, fitted
 from pruning_core.modes import evaluating
 from pruning_core.planning.plan import Plan
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_LISTED: Final = 500
 MAX_PICTURES: Final = 24
 _LARGEST: Final = 96
@@ -208,11 +208,16 @@ def _measured_alike(
     one: _Opened, two: _Opened, data: Dataset, should_stop: ShouldStop | None
 ) -> dict[str, Any]:
     """Return what a task without right and wrong answers is judged by, on the same samples."""
-    found = [
-        each.asked(lambda call: statistics_of_calls(call, data.test, should_stop=should_stop))
+    both = [
+        each.asked(lambda call: told(call, data.test, should_stop=should_stop))
         for each in (one, two)
     ]
+    found = [each.statistics for each in both]
     _, change = paired_change(data.task, found[0], found[1])
+    samples = changed(data, both, [one.asked, two.asked])
+    for example in (*samples["worse"], *samples["better"]):
+        if samples["kind"] == "masks":
+            example["picture"] = picture(data, example["sample"])
     return {
         "data": data.key,
         "title": data.title,
@@ -221,6 +226,8 @@ def _measured_alike(
         "n": len(data.test),
         "values": [headline_of(data.task, each) for each in found],
         "change": list(change),
+        "classes": list(data.classes),
+        "samples": samples,
     }
 
 

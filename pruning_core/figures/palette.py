@@ -45,6 +45,12 @@ DARK: Final = Palette(
     grid="#2A323B",
     ticks=("#3FC1A0", "#DE9BC8", "#D8C24A", "#A6ACFF"),
 )
+CLASSES: Final = (
+    *("#4A5560", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
+    *("#8C564B", "#B8BBC0", "#7F3FBF", "#A3D977", "#17BECF", "#F7B6D2", "#6B6B00", "#FF6F61"),
+)
+"""Of classes in masks, the first eight colour-blind-safe; always beside a legend; used again after
+the last one."""
 SEQUENTIAL: Final = "Cividis"
 PRUNED_PATTERN: Final = "/"
 

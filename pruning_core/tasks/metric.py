@@ -88,7 +88,9 @@ class Metric:
             return f"{100 * (after - before):+.{digits}f} points"
         if self.relative:
             return f"{100 * (after / before - 1):+.{digits}f} %" if before else "not measured"
-        return f"{after - before:+.{self.digits}f}"
+        if self.most <= 1:
+            return f"{after - before:+.{self.digits}f}"
+        return f"{'-' if after < before else '+'}{_significant(abs(after - before))}"
 
     def lost(self, before: float, after: float) -> float:
         """Return how much was lost, in units of ``loss_unit``; negative where something was won.

@@ -1,5 +1,6 @@
 """Tasks besides telling classes apart: against scikit-learn, torchmetrics, and by hand."""
 
+import base64
 import json
 import math
 import zipfile
@@ -17,6 +18,7 @@ from torchmetrics.functional.segmentation import dice_score
 from torchmetrics.functional.text import perplexity
 
 from pruning_core.command_line import main
+from pruning_core.comparing.compare import Side, compare
 from pruning_core.errors import DataError, RunError
 from pruning_core.evaluation.baseline import baseline
 from pruning_core.evaluation.evaluate import evaluate, headline_of, statistics_of
@@ -29,6 +31,7 @@ from pruning_core.loading.own_data import keep_card, load_own, take_in_data
 from pruning_core.loading.split import Split
 from pruning_core.planning.recipe import Tuning
 from pruning_core.runs.view import TestMetrics as Shown
+from pruning_core.steps import run_to_end
 from pruning_core.tasks.metric import Metric
 from pruning_core.tasks.registry import CLASSIFICATION, TASKS, headline
 from pruning_core.tuning.finetune import finetune
@@ -451,3 +454,57 @@ def test_a_run_of_each_task_through_the_command_line(
     assert Shown(accuracy=again.headline, loss=again.loss, n=again.n, task=task).precision is None
     assert main(["compare", f"{out}:dense", str(out)]) == 0
     assert f"{metric.name}" in capsys.readouterr().out
+    if task != "classification":
+        found = run_to_end(compare(Side(out, "dense"), Side(out, "tuned")))["behaviour"]["samples"]
+        check_samples(found, data.test, opened.model.module, opened.surgery.module)
+
+
+def check_samples(found, split, dense, tuned):
+    """The samples that changed most are those that a plain loop finds."""
+    errors, answers = [], []
+    for module in (dense.eval(), tuned.eval()):
+        with torch.inference_mode():
+            inputs, targets = split.batch(slice(0, len(split)))
+            answer = module(inputs)
+            answer = answer["out"] if isinstance(answer, dict) else answer
+        if found["kind"] == "numbers":
+            errors.append((answer - targets).abs()[:, 0])
+        elif found["kind"] == "masks":
+            errors.append(
+                nn.functional.cross_entropy(answer, targets, reduction="none").mean((1, 2))
+            )
+        else:
+            errors.append(-answer.log_softmax(-1).gather(2, targets[..., None])[..., 0])
+        answers.append(answer)
+    change = errors[1] - errors[0]
+    for name, sign in (("worse", 1), ("better", -1)):
+        if found["kind"] == "tokens":
+            assert found[f"n_tokens_{name}"] == int((sign * change > 0).sum())
+        else:
+            assert found[f"n_{name}"] == int((sign * change > 0).sum())
+        for one in found[name]:
+            spot = (one["sample"], one["position"]) if "position" in one else one["sample"]
+            ours = [float(each[spot]) for each in errors]
+            assert one.get("errors", one.get("nats")) == pytest.approx(ours, rel=1e-4, abs=1e-5)
+        first = found[name][:1]
+        if first:
+            spot = (
+                (first[0]["sample"], first[0]["position"])
+                if "position" in first[0]
+                else (first[0]["sample"])
+            )
+            assert float(sign * change[spot]) == pytest.approx(
+                float((sign * change).max()), rel=1e-4, abs=1e-5
+            )
+    one = (found["worse"] + found["better"])[0]
+    if found["kind"] == "masks":
+        shown = np.frombuffer(base64.b64decode(one["masks"][2]), np.uint8).reshape(one["shape"])
+        expected = answers[1][one["sample"]].argmax(0).numpy()
+        np.testing.assert_array_equal(shown, expected)
+    elif found["kind"] == "numbers":
+        assert one["answers"][1] == pytest.approx(answers[1][one["sample"]].tolist(), rel=1e-5)
+    else:
+        place = (one["sample"], one["position"])
+        assert one["before"][-1] == int(split.inputs[place])
+        assert one["next"] == int(split.labels[place])
+        assert one["says"][1] == int(answers[1][place].argmax())

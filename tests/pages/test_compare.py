@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pages.common import comparing, measuring
-from pages.common.compare_two import enlarged
+from pages.common.pictures import enlarged
 from pruning_core.planning.recipe import Ratio, Recipe, Tuning
 from pruning_core.runs.bench import Bench, Outcome, Question
 from pruning_core.runs.pipeline import execute, write_run
@@ -126,7 +126,7 @@ def test_a_comparison_that_fails_says_why_and_can_be_tried_again(app, runs, monk
 def test_pictures_are_enlarged_without_blur():
     pixels = np.array([[0, 255], [7, 9]], np.uint8)
     packed = {"shape": [2, 2, 1], "pixels": base64.b64encode(pixels.tobytes()).decode()}
-    grown = enlarged(packed)
+    grown = enlarged(packed, 92)
     assert grown.shape == (92, 92, 3)
     assert np.array_equal(np.unique(grown[:46, 46:]), [255])
     assert np.array_equal(grown[::46, ::46, 1], pixels)

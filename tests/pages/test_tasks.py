@@ -93,6 +93,10 @@ def test_a_language_model_is_judged_by_perplexity_on_every_page(app, component, 
     visit(app, "pages/compare.py", recipe)
     wait_for(app, lambda: "The same" in words_of(app))
     assert "perplexity" in words_of(app)
+    assert "Where B is worse than A" in words_of(app)
+    (tokens,) = [one.value for one in app.dataframe if "Next token" in one.value][:1]
+    assert tokens["A gives it"].between(0, 1).all()
+    assert tokens["Text before"].str.len().max() > 1
 
 
 def test_values_to_predict_are_shown_as_numbers_and_judged_by_their_variance(app, bench, models):
