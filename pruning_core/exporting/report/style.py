@@ -22,7 +22,8 @@ table{border-collapse:collapse;width:100%;font-size:14px}
 th,td{text-align:left;padding:5px 10px;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
 th{color:var(--soft);font-weight:600}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.wide{overflow-x:auto}
+td:not(.number),th:not(.number){min-width:8em}
+section{overflow-x:auto}
 pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:12px;
 overflow-x:auto;font-size:13px;white-space:pre-wrap;overflow-wrap:anywhere}
 figure{margin:0 0 16px}figcaption{color:var(--soft);font-size:14px;margin-bottom:4px}
@@ -34,8 +35,14 @@ svg polyline{fill:none;stroke-width:2}
 .first polyline{stroke:var(--removed);stroke-dasharray:5 3}.first circle{fill:var(--removed)}
 .second polyline{stroke:var(--kept)}.second circle{fill:var(--kept)}
 rect.removed{fill:none;stroke:var(--removed);stroke-width:1}rect.kept{fill:var(--kept)}
-@media print{:root{--bg:#fff;--text:#000;--soft:#444;--line:#bbb;--card:#fff;--kept:#0072b2;
---removed:#d55e00}main{max-width:none;padding:0}section{break-inside:auto}
-figure,tr{break-inside:avoid}h2{break-after:avoid}body{font-size:12px}
+@page{margin:14mm 12mm}
+@media print{:root{color-scheme:light;--bg:#fff;--text:#000;--soft:#444;--line:#bbb;--card:#fff;
+--kept:#0072b2;--removed:#d55e00}main{max-width:none;padding:0}
+section{break-inside:auto;overflow:visible}body{font-size:12px}.lead{font-size:15px}.note{font-size:11px}
+table{font-size:11px}th,td{padding:3px 6px}.wide table{font-size:9px}.wide th,.wide td{padding:2px 4px}
+.wide th{white-space:normal;overflow-wrap:normal}pre{columns:2;font-size:9px}
+.figures{grid-template-columns:1fr 1fr}
+figure,tr,h2,.note{break-inside:avoid}h2,figcaption{break-after:avoid}
+thead,tbody tr:nth-child(-n+2){break-after:avoid}tbody tr:nth-last-child(2){break-after:avoid}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
