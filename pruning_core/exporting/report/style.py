@@ -38,8 +38,10 @@ rect.removed{fill:none;stroke:var(--removed);stroke-width:1}rect.kept{fill:var(-
 @page{margin:14mm 12mm}
 @media print{:root{color-scheme:light;--bg:#fff;--text:#000;--soft:#444;--line:#bbb;--card:#fff;
 --kept:#0072b2;--removed:#d55e00}main{max-width:none;padding:0}
-section{break-inside:auto;overflow:visible}body{font-size:12px}.lead{font-size:15px}.note{font-size:11px}
-table{font-size:11px}th,td{padding:3px 6px}.wide table{font-size:9px}.wide th,.wide td{padding:2px 4px}
+section{break-inside:auto;overflow:visible}body{font-size:12px}
+.lead{font-size:15px}.note{font-size:11px}
+table{font-size:11px}th,td{padding:3px 6px}.wide table{font-size:9px}
+.wide th,.wide td{padding:2px 4px}
 .wide th{white-space:normal;overflow-wrap:normal}pre{columns:2;font-size:9px}
 .figures{grid-template-columns:1fr 1fr}
 figure,tr,h2,.note{break-inside:avoid}h2,figcaption{break-after:avoid}
