@@ -6,7 +6,7 @@ they are, see ``state.attempt``.
 
 import streamlit as st
 
-from pages.common import cache, controls, layers, shell, state, strip, toolbar, views
+from pages.common import cache, controls, layers, shell, state, strip, views
 from pages.common.format import markdown
 
 
@@ -48,7 +48,7 @@ def view() -> None:
 
 shell.enter()
 savings()
-drawn = ["strip", toolbar.PART]
+drawn = ["strip", *shell.parts()]
 amount: tuple[str, ...] = ()
 if not state.is_left_out("controls"):
     controls.show()

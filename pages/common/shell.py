@@ -80,11 +80,20 @@ def enter() -> None:
     st.html(_STYLE)
     state.open_session()
     state.begin_page()
-    if not state.is_reduced() and state.page() not in _WITHOUT_PLAN:
+    if _has_tools():
         toolbar.show()
     message = state.take_message()
     if message:
         st.error(markdown(message))
+
+
+def parts() -> tuple[str, ...]:
+    """Return the parts of the frame around the page that change with the plan."""
+    return (toolbar.PART,) if _has_tools() else ()
+
+
+def _has_tools() -> bool:
+    return not state.is_reduced() and state.page() not in _WITHOUT_PLAN
 
 
 @contextmanager

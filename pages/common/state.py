@@ -428,6 +428,12 @@ def can_redraw(parts: tuple[str, ...], amount: tuple[str, ...]) -> None:
     st.session_state[_PARTS] = (parts, amount)
 
 
+def redraw(*wanted: str) -> None:
+    """Draw these parts anew, of those that the page has; the whole page where it has none."""
+    known = sum(st.session_state.get(_PARTS, _NO_PARTS), ())
+    st.rerun(tuple(part for part in wanted if part in known) or "app")
+
+
 def drawn() -> Drawn:
     """Say that the current recipe is being drawn, and return where that can be read."""
     found: Drawn = st.session_state.setdefault(_DRAWN, Drawn())

@@ -102,9 +102,9 @@ def _follow() -> None:
         st.rerun()
     news = [each.news() for each in (scanning.RUNNING, studying.RUNNING)]
     if any(news) and state.page() == "plan":
-        st.rerun(("strip", "layers", "view"))
+        state.redraw("strip", "layers", "view")
     if searching.is_running() and state.page() == "plan":
-        st.rerun(("strip", searching.PART))
+        state.redraw("strip", searching.PART)
 
 
 def _ask() -> None:

@@ -148,6 +148,20 @@ def test_the_address_opens_plan_layer_and_view_in_a_new_session(app, component):
     assert app.session_state["recipe"].layers == {"fc2": Count(value=12)}
 
 
+def test_pages_without_tools_take_edits_like_others(app, component):
+    visit(app, "pages/plan.py", model=MODEL, reduced="1")
+    assert "Undo" not in [button.label for button in app.button]
+    set_count(app, 12)
+    assert not app.exception
+    app.run()
+    widget(app.number_input, "Share to remove (%)").set_value(30.0).run()
+    assert not app.exception
+    assert not app.error
+    assert app.session_state["recipe"].target == Ratio(value=0.3)
+    counts = {item["key"]: item["after"] for item in exact(component(app, "strip"))}
+    assert counts["nonzero"] < counts["params"]
+
+
 def test_a_snapshot_is_saved_opened_and_deleted(app):
     visit(app, "pages/plan.py", model=MODEL)
     set_count(app, 12)
