@@ -13,14 +13,19 @@ from pruning_core.errors import UnsupportedModelError, first_line
 def copied(module: nn.Module) -> nn.Module:
     """Return a deep copy of ``module`` in eval mode.
 
+    Tensors that its parts computed and keep beside their parameters (``torch.nn.utils.weight_norm``
+    does) are copied without the operators behind them, which PyTorch would refuse.
+
     Raises:
         UnsupportedModelError: If the module cannot be copied.
     """
+    kept = [x for part in module.modules() for x in vars(part).values() if isinstance(x, Tensor)]
+    plain: dict[int, Any] = {id(x): x.detach().clone() for x in kept if not x.is_leaf}
     try:
-        return copy.deepcopy(module).eval()
+        return copy.deepcopy(module, plain).eval()
     except Exception as error:  # whatever the user's class raises
         raise UnsupportedModelError(
-            f"The model cannot be copied, so it cannot be pruned: {first_line(error)} "
+            f"The model cannot be copied, so it cannot be pruned: {first_line(error)[:60]}. "
             "Use torch.nn.utils.parametrizations instead of hooks that store tensors."
         ) from error
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pruning_core.choices import Choices
@@ -121,7 +123,19 @@ def _sliced(network: Network, kept: Kept, cut: Sequence[Branch]) -> nn.Module:
             setattr(child, leaf, tensor)
         if smaller:
             resize(child)
+    for child in module.modules():
+        _resize_computed(child)
     return module
+
+
+def _resize_computed(module: nn.Module) -> None:
+    """Resize a layer whose weight is computed from other tensors, which are smaller now."""
+    hooks = [h for h in module._forward_pre_hooks.values() if isinstance(h, WeightNorm)]
+    for hook in hooks:
+        with torch.no_grad():  # the hook would do so at the next call
+            setattr(module, hook.name, hook.compute_weight(module))
+    if hooks or is_parametrized(module):
+        resize(module)
 
 
 def _lookup(module: nn.Module, name: str) -> Tensor:

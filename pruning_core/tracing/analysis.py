@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from pruning_core.tracing import rules as _rules  # noqa: F401  (registers every rule)
 from pruning_core.tracing.capture import Capture
@@ -82,6 +82,13 @@ def analyse(capture: Capture) -> Analysis:
     state, axes = walk(capture)
     component = _rectangular_components(state.links, list(state.values.values()))
     grouped = _group(component, axes, state.products, state.links.renormalised)
+    learnt = {name for name, x in capture.tensors.items() if isinstance(x, nn.Parameter)}
+    met = _met(component, state.values)
+    grouped = [
+        (components, members)
+        for components, members in grouped
+        if met[components].any() and any(name in learnt for name, _ in members)
+    ]
     unit_of_component = np.full(int(component.max()) + 1, NO_UNIT, np.int32)
     start = 0
     for components, _ in grouped:
@@ -152,6 +159,20 @@ def _rectangular_components(links: Links, values: Sequence[Value]) -> NDArray[np
             links.step = step
             links.couple_rows(_best_rows(block, component[block.labels]))
     raise RuntimeError("coupling of joint blocks did not settle")
+
+
+def _met(component: NDArray[np.int32], values: Mapping[fx.Node, Value]) -> NDArray[np.bool_]:
+    """Return which components an operator computes with.
+
+    Others are positions that this input did not reach, in a table that was made for longer ones.
+    """
+    met = np.zeros(int(component.max()) + 1, np.bool_)
+    for node in values:
+        if node.op == "call_function" and operator_name(node) not in _REARRANGES:
+            for tensor in (x for source in node.all_input_nodes for x in _tensors(values[source])):
+                for block in tensor.blocks:
+                    met[component[block.labels.ravel()]] = True
+    return met
 
 
 def _tensors(value: Value) -> list[Labelled]:

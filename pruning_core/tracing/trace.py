@@ -49,7 +49,7 @@ def trace(
     except Exception as error:  # whatever the rules meet in a model nobody has tried
         raise UnsupportedModelError(
             f"The model runs, but its operators cannot be analysed: {type(error).__name__}: "
-            f"{first_line(error)} Trace the part of it that is to be pruned."
+            f"{first_line(error)[:80].rstrip('.')}. Trace the part of it that is to be pruned."
         ) from error
     network = _network(module, inputs, analysis)
     return _without_forward(network) if isinstance(module, WeightsOnly) else network

@@ -33,6 +33,7 @@ _KEEP_ZERO = frozenset(
     | {"embedding", "zeros_like", "new_zeros", "zeros", "sum", "mean"}
     | {"amax", "amin", "max", "min", "linalg_vector_norm", "cumsum", "tril", "triu"}
     | {"max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool1d", "avg_pool2d"}
+    | {"max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"}
     | {"avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
     | {"upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d"}
     | {"upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d", "native_group_norm"}
@@ -41,7 +42,7 @@ _KEEP_ZERO = frozenset(
 )
 _SUMS = frozenset({"add", "sub", "rsub"})
 _PRODUCTS = frozenset({"mul", "glu"})
-_QUOTIENTS = frozenset({"div", "pow"})
+_QUOTIENTS = frozenset({"div", "pow", "max_unpool2d", "max_unpool3d"})  # whatever the second is
 _AFFINE_AT = {
     "native_batch_norm": 1,
     "native_batch_norm_legit": 1,

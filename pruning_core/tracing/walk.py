@@ -191,7 +191,8 @@ def _apply(state: Walk, node: fx.Node) -> Value:
 
 def _vanishes(state: Walk, node: fx.Node) -> bool:
     if node.target is operator.getitem:
-        return state.vanishing[node.args[0]]  # type: ignore[index]
+        is_place = not node.meta["val"].is_floating_point()  # where the largest of zeros was
+        return state.vanishing[node.args[0]] and not is_place  # type: ignore[index]
     return vanishes(operator_name(node), node, state.values, state.vanishing)
 
 

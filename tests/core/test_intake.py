@@ -420,3 +420,21 @@ def test_weights_of_an_onnx_file_that_are_not_read_are_named(tmp_path):
     assert set(values(contents)) == {"w"}
     assert "'v' are left out" in contents.notes[0]
     assert "bfloat16" in contents.notes[0]
+
+
+def test_an_onnx_file_that_writes_minus_one_for_any_size_is_opened(tmp_path):
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.arange(6, dtype=np.float32).reshape(3, 2)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "made by another framework",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [-1, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [-1, 2])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "a")
+    path = (tmp_path / "a").rename(tmp_path / "a.onnx")
+    group = take_in({"a.onnx": path}).groups[0]
+    assert np.array_equal(read_weights(find(group.reference)[0])["w"].numpy(), weight)

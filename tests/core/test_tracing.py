@@ -424,6 +424,42 @@ def test_parametrised_weights_are_traced_and_pruned() -> None:
         assert relative_difference(small(inputs), expected) <= 1e-5
 
 
+@pytest.mark.parametrize("normed", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_depthwise_convolution_with_a_normed_weight_stays_the_class(normed) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv1d(1, 6, 3), normed(nn.Conv1d(6, 6, 3, groups=6)), nn.ReLU(), nn.Conv1d(6, 2, 1)
+    ).eval()
+    network = trace(model, torch.randn(1, 1, 12))
+    keep = np.ones(network.cost.n_units, np.bool_)
+    keep[[1, 4]] = False
+    removal = remove_units(network, keep)
+    assert not removal.graph_reason
+    assert removal.module[1].groups == 4
+    sound = torch.randn(3, 1, 12)
+    with torch.no_grad():
+        left = [0, 2, 3, 5]
+        inner = nn.functional.conv1d(model[0](sound)[:, left], model[1].weight[left], groups=4)
+        inner = (inner + model[1].bias[left, None]).relu()
+        expected = nn.functional.conv1d(inner, model[3].weight[:, left], model[3].bias)
+        assert torch.allclose(removal.module(sound), expected, atol=1e-6)
+
+
+def test_tables_that_are_no_parameters_and_places_not_reached_are_no_units() -> None:
+    model = Small(
+        lambda m, x: m.b(m.a(((x @ m.into) ** 2) @ m.out + m.places[: x.shape[1]]).relu()),
+        a=nn.Linear(4, 5),
+        b=nn.Linear(5, 2),
+        places=nn.Parameter(torch.randn(50, 1)),
+    )
+    model.register_buffer("into", torch.randn(4, 9))
+    model.register_buffer("out", torch.randn(9, 4))
+    network = trace(model, torch.randn(1, 7, 4))
+    # 9 columns of a fixed table and 43 places of longer inputs stay
+    assert [group.n_units for group in network.groups] == [4, 5]
+
+
 def test_a_model_that_cannot_be_copied_says_so() -> None:
     class Stubborn(nn.Linear):
         def __deepcopy__(self, memo: object) -> None:

@@ -1,6 +1,5 @@
 """ONNX with a free batch axis, checked against PyTorch before it takes its place."""
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import OnnxCheck, RunResult
 from pruning_core.exporting.writing import whole_file
 from pruning_core.loading.weights_only import WeightsOnly
+from pruning_core.modes import copied
 
 TOLERANCE: Final = 1e-4
 BATCH_SIZES: Final = (1, 7)
@@ -76,7 +76,7 @@ def export_onnx(
     with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
-                copy.deepcopy(module),
+                copied(module),
                 inputs,
                 dynamo=True,
                 dynamic_shapes=(tuple(free),) if takes_any else tuple(free),

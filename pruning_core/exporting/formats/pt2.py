@@ -1,6 +1,5 @@
 """PyTorch's own exported program, with a free batch axis."""
 
-import copy
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +11,7 @@ from pruning_core.exporting.checking import worst_difference
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
 from pruning_core.exporting.writing import whole_file
+from pruning_core.modes import copied
 
 _EXPORT_BATCH: Final = 2
 _CHECKED: Final = 7
@@ -41,7 +41,7 @@ def write_pt2(result: RunResult, path: Path) -> RunResult:
     with quiet(), torch.no_grad():
         try:
             program = torch.export.export(
-                copy.deepcopy(taken),
+                copied(taken),
                 sample_batch(result, _EXPORT_BATCH),
                 dynamic_shapes=(free,) if taken is not module else free,
             )

@@ -163,10 +163,11 @@ def _checked_graph(model: Any) -> Any:
 def _check_sizes(model: Any) -> None:
     """Refuse values that would take more memory than a machine has."""
     for value in (*model.graph.value_info, *model.graph.output, *model.graph.input):
-        dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
-        if any(n < 0 for n in dims) or prod(dims) > _MOST_VALUES:
+        dims = value.type.tensor_type.shape.dim
+        count = prod(d.dim_value for d in dims if d.dim_value > 0)  # some write -1 for any size
+        if count > _MOST_VALUES:
             raise RefusedFileError(
-                f"The graph makes a value '{shortened(value.name, 40)}' of {prod(dims):.4g} "
+                f"The graph makes a value '{shortened(value.name, 40)}' of {count:.4g} "
                 "numbers, more than fits into memory."
             )
 
@@ -191,5 +192,8 @@ def _details(model: Any) -> dict[str, object]:
 
 def _value(value: Any) -> dict[str, object]:
     dims = value.type.tensor_type.shape.dim
-    sizes = [d.dim_value if d.HasField("dim_value") else shortened(d.dim_param, 20) for d in dims]
+    sizes = [
+        d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else shortened(d.dim_param, 20)
+        for d in dims
+    ]
     return {"name": shortened(value.name), "shape": sizes}

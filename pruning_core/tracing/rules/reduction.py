@@ -4,7 +4,7 @@ import re
 
 from torch import Tensor, fx
 
-from pruning_core.tracing.labels import LabelArray, Labelled, fixed
+from pruning_core.tracing.labels import LabelArray, Labelled, combine, fixed
 from pruning_core.tracing.walk import (
     Value,
     Walk,
@@ -173,8 +173,11 @@ def _reduced(walk: Walk, node: fx.Node) -> Labelled:
     "grid_sampler_3d",
 )
 def pool(walk: Walk, node: fx.Node) -> Value:
-    """Pooling works on each channel by itself; space is fixed."""
-    axes = walk.links.axes(walk.tensor(node, 0))
+    """Pooling works on each channel by itself, as do the places of what it took; space is fixed."""
+    tensor = walk.tensor(node, 0)
+    if "unpool" in operator_name(node):  # the places that it fills belong to the same channels
+        tensor = combine(walk.links, [tensor, walk.tensor(node, 1)], tensor.shape)
+    axes = walk.links.axes(tensor)
     several = not isinstance(node.meta["val"], Tensor)
     shape = output_shapes(node)[0] if several else output_shape(node)
     n_spatial = re.findall(r"(\d)d", operator_name(node))[0]
@@ -182,4 +185,4 @@ def pool(walk: Walk, node: fx.Node) -> Value:
     for labels in axes[kept:]:
         walk.links.lock_labels(labels)
     pooled = Labelled.of_axes([*axes[:kept], *(fixed(size) for size in shape[kept:])])
-    return [pooled, None] if several else pooled
+    return [pooled, pooled] if several else pooled
