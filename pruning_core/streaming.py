@@ -4,8 +4,9 @@ A magnitude is sorted by the bits of its float32: two passes count first the upp
 sixteen of them, so the k-th smallest of billions is found exactly in a few megabytes.
 """
 
+import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -19,8 +20,10 @@ from pruning_core.errors import ExportError, InvalidRecipeError, UnsupportedMode
 from pruning_core.loading.intake.contents import Stored
 from pruning_core.loading.intake.safetensors_files import read_header
 from pruning_core.rounding import share
+from pruning_core.steps import run_to_end
 
 _BLOCK: Final = 1 << 22
+_PIECE: Final = 1 << 25
 _HALF: Final = 16
 _UPPER: Final = 1 << 15
 _LOWER: Final = 1 << _HALF
@@ -233,20 +236,36 @@ def _lower_counts(stored: Stored, upper: int) -> Counts:
 def write_masked(source: Path, target: Path, found: Mapping[str, Cut]) -> int:
     """Write ``source`` to ``target`` with zeros where weights go; return how many were written.
 
-    Header, order and all other bytes stay as they are.
+    Raises:
+        ExportError: If the file cannot be written, or has no room.
+    """
+    return run_to_end(masking(source, target, found))
+
+
+def masking(source: Path, target: Path, found: Mapping[str, Cut]) -> Generator[float, None, int]:
+    """Do the work of :func:`write_masked` in steps; yields the share that is done.
+
+    Header, order and all other bytes stay as they are. The file appears when it is whole; closing
+    the generator leaves nothing behind.
 
     Raises:
         ExportError: If the file cannot be written, or has no room.
     """
     written = 0
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         _check_room(source, target)
-        shutil.copyfile(source, part)
+        total = max(source.stat().st_size, 1)
+        with source.open("rb") as whole, part.open("xb") as copy:
+            while piece := whole.read(_PIECE):
+                copy.write(piece)
+                yield 0.5 * copy.tell() / total
         with part.open("r+b") as stream:
             for stored in weights_of(source):
                 if stored.name in found:
-                    written += _mask(stored, found[stored.name], stream)
+                    for at, zeros in _masked(stored, found[stored.name], stream):
+                        written += zeros
+                        yield 0.5 + 0.5 * at / total
         part.replace(target)
     except OSError as error:
         raise ExportError(f"'{target}' could not be written: {error.strerror}.") from error
@@ -263,11 +282,11 @@ def _check_room(source: Path, target: Path) -> None:
         )
 
 
-def _mask(stored: Stored, cut: Cut, stream: BinaryIO) -> int:
-    """Write zeros over what goes."""
+def _masked(stored: Stored, cut: Cut, stream: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Write zeros over what goes; yields where in the file each block ends, and its zeros."""
     if stored.place is None:
-        return 0
-    at, left, zeroed = stored.place[1], cut.ties, 0
+        return
+    at, left = stored.place[1], cut.ties
     size = stored.dtype.itemsize
     for raw, values in zip(_raw_blocks(stored), _blocks(stored), strict=True):
         magnitude = np.abs(values)
@@ -280,9 +299,8 @@ def _mask(stored: Stored, cut: Cut, stream: BinaryIO) -> int:
             kept[torch.from_numpy(goes)] = 0
             stream.seek(at)
             stream.write(kept.view(torch.uint8).numpy().data)
-        zeroed += int(goes.sum())
         at += len(values) * size
-    return zeroed
+        yield at, int(goes.sum())
 
 
 def _raw_blocks(stored: Stored, length: int | None = None) -> Iterator[Tensor]:

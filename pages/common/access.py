@@ -44,6 +44,12 @@ def check() -> None:
     st.session_state[_ALLOWED] = True
 
 
+def is_shared() -> bool:
+    """Tell whether others than whoever started the server may be visitors."""
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    return bool(token) or st.get_option("server.address") not in _LOCAL
+
+
 def _knows(token: str) -> bool:
     """Ask for the token; True when it was given."""
     with st.form("token"):

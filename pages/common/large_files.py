@@ -6,7 +6,7 @@ tensor, the cut of the whole file one reading of everything, which goes on while
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import streamlit as st
 
-from pages.common import charts, starter
+from pages.common import access, charts, starter
 from pages.common.components import mount_heatmap, mount_threshold
 from pages.common.format import count, markdown, percent, significant, size
 from pages.common.pictures import raster_data
+from pruning_core.errors import PruningError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _TURN: Final = 1.5
 _MOST_ROWS: Final = 10_000
+_JOB: Final = "_large_job"
+_TOLD: Final = "_large_told"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,13 +227,98 @@ def _cut(stamp: tuple[str, int, int], tensors: "Sequence[Stored]") -> None:
     st.download_button(
         "Table as CSV", charts.csv_of(columns), "large_file.csv", "text/csv", on_click="ignore"
     )
-    st.caption("The file with zeros where weights go is written, block by block, by:")
+    path = Path(stamp[0])
+    may_write = path in starter.offer().large and not access.is_shared()
+    if may_write:
+        _write(path, {one.name: n for one, n in zip(tensors, gone, strict=True)}, threshold)
+    why = (
+        "The same by a command"
+        if may_write
+        else "The file with zeros where weights go is as large as this one. Visitors of a shared "
+        "server, and of files that were sent, write none to its disk; this command does"
+    )
+    st.caption(f"{why}, block by block:")
     name = shlex.quote(Path(stamp[0]).name)
     st.code(
         f"python -m pruning_core weights {name} --threshold {threshold!r} --out masked.safetensors",
         language="sh",
         wrap_lines=True,
     )
+
+
+@dataclass(slots=True)
+class _Job:
+    """A masked file that is being written, a few blocks in each turn of the page."""
+
+    target: Path
+    threshold: float
+    steps: "Generator[float, None, int]"
+    done: float = 0.0
+
+
+def _write(source: Path, gone: Mapping[str, int], threshold: float) -> None:
+    """Draw the button that writes the masked file beside its source, or how far that is."""
+    from pruning_core.streaming import Cut, masking
+
+    target = source.with_name(f"{source.stem}-masked{source.suffix}")
+    job: _Job | None = st.session_state.get(_JOB)
+    if job is not None:
+        _write_on()
+        return
+
+    def start() -> None:
+        found = {name: Cut(threshold, n, 0) for name, n in gone.items()}
+        st.session_state[_JOB] = _Job(target, threshold, masking(source, target, found))
+        st.session_state.pop(_TOLD, None)
+
+    verb = "Replace" if target.exists() else "Write"
+    st.button(
+        f"{verb} {markdown(target.name)} ({size(source.stat().st_size)})",
+        icon=":material/save:",
+        key="write_masked",
+        help="Written beside the file, with zeros where weights go; it appears when it is whole.",
+        on_click=start,
+    )
+    if told := st.session_state.get(_TOLD):
+        kind, text = told
+        (st.success if kind == "done" else st.warning)(markdown(text))
+
+
+@st.fragment(run_every=0.2)
+def _write_on() -> None:
+    """Write some of the file, and draw how far that is; it pauses while the page is not open."""
+    job: _Job | None = st.session_state.get(_JOB)
+    if job is None:
+        st.rerun()
+    text = f"Writing {markdown(job.target.name)}, threshold {job.threshold:.6g}"
+    bar = st.progress(job.done, text=text)
+    st.button("Cancel", icon=":material/stop:", key="cancel_masked", on_click=_give_up)
+    end = time.monotonic() + _TURN
+    try:
+        while time.monotonic() < end:
+            job.done = next(job.steps)
+    except StopIteration as finished:
+        _told(
+            "done",
+            f"{job.target.name} is written, {finished.value:,} of its weights zero by the "
+            f"threshold {job.threshold:.6g}.",
+        )
+    except PruningError as error:
+        _told("failed", str(error))
+    bar.progress(job.done, text=text)
+
+
+def _told(kind: str, text: str) -> None:
+    st.session_state[_TOLD] = (kind, text)
+    del st.session_state[_JOB]
+    st.rerun()
+
+
+def _give_up() -> None:
+    job: _Job | None = st.session_state.pop(_JOB, None)
+    if job is not None:
+        job.steps.close()
+        st.session_state[_TOLD] = ("cancelled", f"{job.target.name} was not written.")
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

@@ -72,6 +72,21 @@ def test_a_masked_file_has_zeros_where_a_sort_of_all_magnitudes_puts_them(tmp_pa
     assert torch.equal(masked["a.bias"], state["a.bias"])
 
 
+def test_a_masked_file_that_is_given_up_leaves_nothing(tmp_path):
+    path, out = stored(tmp_path, many()), tmp_path / "out.safetensors"
+    tensors = streaming.weights_of(path)
+    found = streaming.cuts(tensors, [streaming.survey(each) for each in tensors], 0.5, "global")
+    steps = streaming.masking(path, out, found)
+    shares = [next(steps), next(steps)]
+    assert len(list(tmp_path.iterdir())) == 2  # the part
+    steps.close()
+    assert list(tmp_path.iterdir()) == [path]
+    shares = list(streaming.masking(path, out, found))
+    assert shares == sorted(shares)
+    assert 0 < shares[0] <= shares[-1] <= 1
+    assert out.is_file()
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=60),

@@ -46,3 +46,25 @@ def test_a_file_too_large_for_plans_is_looked_at_and_cut_exactly(app, path):
     gone = int((np.abs(values) < np.float32(threshold)).sum())
     assert f"**{gone:,}** of 1,400 weights" in text
     assert abs(gone / 1400 - 0.3) < 0.01
+    assert not list(path.parent.glob("*masked*"))
+    app.button(key="write_masked").click().run()
+    while "write_masked" not in [button.key for button in app.button]:
+        app.run()
+    assert not app.exception
+    assert f"{gone:,} of its weights" in app.success[0].value.replace("\\", "")
+    masked = load_file(path.with_name("big-masked.safetensors"))
+    for name, values in load_file(path).items():
+        kept = torch.where(values.abs() < threshold, 0, values)
+        assert torch.equal(masked[name], kept)
+    assert not list(path.parent.glob(".*part"))
+
+
+def test_a_shared_server_writes_no_file_for_visitors(app, path, monkeypatch):
+    monkeypatch.setattr("pages.common.access.is_shared", lambda: True)
+    app.run()
+    next(button for button in app.button if button.label.startswith("Read the whole file")).click()
+    app.run()
+    while not app.slider:
+        app.run()
+    assert "write_masked" not in [button.key for button in app.button]
+    assert any("shared server" in caption.value for caption in app.caption)
