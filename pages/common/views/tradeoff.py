@@ -169,7 +169,7 @@ def _looked_at(trial: "Trial", best: list[int], study: "Study", cost: "Cost") ->
             "asked to lose": [percent(share, 0) for share in trial.ratios.values()],
         },
         hide_index=True,
-        height=260,
+        height=min(260, 38 + 35 * len(trial.ratios)),
         alt="Share that each layer is asked to lose",
     )
 
