@@ -101,12 +101,14 @@ def _pruned(original: dict[str, Tensor], masks: dict[str, Tensor]) -> str:
         layer.w = nn.Parameter(original[name].float())
         layers.append(layer)
     total = sum(original[name].numel() for name in names)
-    gone = sum(int((~masks[name]).sum()) for name in names)
+    last = [name for name in names if int(masks[name].sum()) == 1]  # which torch would take too
+    gone = sum(int((~masks[name]).sum()) for name in names) + len(last)
     prune.global_unstructured([(layer, "w") for layer in layers], prune.L1Unstructured, amount=gone)
     values = [dict(layer.named_buffers())["w_mask"].bool().numpy() for layer in layers]
     differ = [
         np.abs(original[name].float().numpy()[theirs != masks[name].numpy()])
         for theirs, name in zip(values, names, strict=True)
+        if name not in last
     ]
     tied = np.concatenate(differ)
     if len(np.unique(tied)) > 1:
@@ -114,7 +116,9 @@ def _pruned(original: dict[str, Tensor], masks: dict[str, Tensor]) -> str:
     agree = "the masks of torch.nn.utils.prune"
     if len(tied):
         agree += f" but for {len(tied)} of one magnitude, which have no order"
-    return f"{gone:,} of {total:,} weights pruned, {agree}"
+    if last:
+        agree += f"; {len(last)} tensors keep their last weight"
+    return f"{gone - len(last):,} of {total:,} weights pruned, {agree}"
 
 
 def main() -> None:

@@ -6,7 +6,9 @@ from difflib import get_close_matches
 
 def first_line(error: BaseException) -> str:
     """Return the first line of what ``error`` says, at most 160 characters; never empty."""
-    lines = str(error).strip().splitlines()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):  # what it announces is on the next
+        lines[0] += f" {lines[1]}"
     return lines[0][:160] if lines else type(error).__name__
 
 

@@ -69,7 +69,7 @@ def sample_batch(result: RunResult, n: int) -> tuple[Tensor, ...]:
 def quiet() -> Iterator[None]:
     """Keep other programs' progress lines, log records and warnings off both output streams."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)  # what fails is said by the exception
     try:
         with (
             warnings.catch_warnings(),

@@ -10,6 +10,7 @@ from typing import Final
 from torch import Tensor, fx, nn
 from torch.fx.graph import CodeGen
 
+from pruning_core.errors import UnsupportedModelError
 from pruning_core.exporting.result import RunResult
 from pruning_core.loading.weights import TYPE_NAMES
 from pruning_core.tracing.rebuild import rebuild
@@ -113,6 +114,15 @@ def pruned_graph(result: RunResult) -> fx.GraphModule:
     graph.graph.set_codegen(CodeGen())
     graph.recompile()
     return graph
+
+
+def graph_at_any_batch(result: RunResult) -> fx.GraphModule | None:
+    """Return the network rewritten as a graph, if it can be for any number of samples."""
+    try:
+        graph = pruned_graph(result)
+    except (UnsupportedModelError, RuntimeError):
+        return None
+    return None if graph.meta.get("one_sample") else graph
 
 
 def tensors_of(graph: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -135,6 +135,34 @@ def test_safetensors_hold_the_same_logits_and_the_indices_that_stayed(identity, 
     assert torch.equal(logits(other, x), logits(result.surgery.module, x))
 
 
+def test_a_class_that_fixes_its_batch_is_exported_for_any_by_its_graph(tmp_path, monkeypatch):
+    (tmp_path / "counts_samples.py").write_text(
+        "import torch\n"
+        "from torch import nn\n\n\n"
+        "class Counting(nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x) + torch.ones(len(x), 1).cumsum(1)\n\n\n"
+        "def build():\n"
+        "    return Counting(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(1, 6)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    goal = {"kind": "ratio", "value": 0.25}
+    recipe = Recipe(model="python:counts_samples:build", granularity="unit", target=goal)
+    result = list(execute(recipe))[-1].result
+    x = torch.randn(5, 6)
+    with torch.no_grad():
+        expected = result.surgery.module(x).numpy()
+    export(result, "onnx", tmp_path / "a.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert np.abs(found - expected).max() < 1e-5
+    export(result, "pt2", tmp_path / "a.pt2")
+    found = torch.export.load(tmp_path / "a.pt2").module()(x)
+    found = found[0] if isinstance(found, list | tuple) else found
+    assert np.abs(found.detach().numpy() - expected).max() < 1e-5
+
+
 def test_masked_weights_export_with_their_zeros(tmp_path):
     result = pruned_result("bundled:mlp_digits", "weight", 0.9)
     state = safetensors.torch.load_file(export(result, "safetensors", tmp_path / "w"))

@@ -11,6 +11,7 @@ from pruning_core.errors import ExportError, first_line
 from pruning_core.exporting.calling import Positional, open_session, quiet, sample_batch
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import OnnxCheck, RunResult
+from pruning_core.exporting.source import graph_at_any_batch
 from pruning_core.exporting.writing import whole_file
 from pruning_core.loading.weights_only import WeightsOnly
 from pruning_core.modes import copied
@@ -42,9 +43,20 @@ def write_onnx(result: RunResult, path: Path) -> RunResult:
     if not call.is_flat:
         module, names = Positional(module, call), call.names
     shared = [not carries for carries in call.carry_batch]
+    example = sample_batch(result, _EXPORT_BATCH)
     with whole_file(path) as part:
-        export_onnx(module, sample_batch(result, _EXPORT_BATCH), part, names=names, shared=shared)
-        check = compare_onnx(part, module, batches)
+        try:
+            export_onnx(module, example, part, names=names, shared=shared)
+            check = compare_onnx(part, module, batches)
+        except ExportError as error:  # the class may fix the batch, e.g. by len(tensor)
+            graph = graph_at_any_batch(result)
+            if graph is None:
+                raise
+            try:
+                export_onnx(graph, example, part, names=call.names, shared=shared)
+                check = compare_onnx(part, module, batches)
+            except ExportError:
+                raise error from None
     return result.with_onnx(check)
 
 

@@ -1,15 +1,17 @@
 """PyTorch's own exported program, with a free batch axis."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
+from torch import nn
 
 from pruning_core.errors import ExportError, first_line
 from pruning_core.exporting.calling import Positional, quiet, sample_batch
 from pruning_core.exporting.checking import worst_difference
 from pruning_core.exporting.exporter import exporter
 from pruning_core.exporting.result import RunResult
+from pruning_core.exporting.source import graph_at_any_batch
 from pruning_core.exporting.writing import whole_file
 from pruning_core.modes import copied
 
@@ -36,22 +38,23 @@ def write_pt2(result: RunResult, path: Path) -> RunResult:
     call = result.model.inputs
     module = result.surgery.module
     taken = module if call.is_flat else Positional(module, call)
-    axis = torch.export.Dim("batch")
-    free = tuple({0: axis} if carries else None for carries in call.carry_batch)
+    free = tuple({0: torch.export.Dim("batch")} if each else None for each in call.carry_batch)
     with quiet(), torch.no_grad():
         try:
-            program = torch.export.export(
-                copied(taken),
-                sample_batch(result, _EXPORT_BATCH),
-                dynamic_shapes=(free,) if taken is not module else free,
-            )
-            other = program.module()
-            worst, allowed = worst_difference(taken, other, sample_batch(result, _CHECKED))
+            program = _program(result, taken, (free,) if taken is not module else free)
         except Exception as error:  # whatever the tracer of PyTorch raises
-            raise ExportError(
-                f"PyTorch cannot export this network as a program: {first_line(error).rstrip('.')}."
-                " The safetensors file is not affected."
-            ) from error
+            graph = graph_at_any_batch(result)
+            if graph is None:
+                raise _refusal(error) from error
+            try:  # the class may fix the batch, e.g. by len(tensor); the graph returns a list
+                program = _program(result, graph, free)
+            except Exception:
+                raise _refusal(error) from error
+        try:
+            samples = sample_batch(result, _CHECKED)
+            worst, allowed = worst_difference(taken, program.module(), samples)
+        except Exception as error:
+            raise _refusal(error) from error
     if not worst <= allowed:
         raise ExportError(f"The exported program differs from the network by {worst:.3g}.")
     with whole_file(path) as part:
@@ -63,3 +66,15 @@ def write_pt2(result: RunResult, path: Path) -> RunResult:
         finally:
             named.unlink(missing_ok=True)
     return result
+
+
+def _program(result: RunResult, module: nn.Module, free: tuple[Any, ...]) -> Any:
+    inputs = sample_batch(result, _EXPORT_BATCH)
+    return torch.export.export(copied(module), inputs, dynamic_shapes=free)
+
+
+def _refusal(error: Exception) -> ExportError:
+    return ExportError(
+        f"PyTorch cannot export this network as a program: {first_line(error).rstrip('.')[:80]}. "
+        "The safetensors file is not affected."
+    )
