@@ -47,13 +47,16 @@ def restored(module: nn.Module) -> Iterator[None]:
     """Put everything that a forward pass can leave in ``module`` back after the block.
 
     Hooks (old weight norm), caches, and ``functional_call`` on a module that stands in two places
-    leave tensors of the pass behind.
+    leave tensors of the pass behind; a cache also notes in a number how far it is filled, and a
+    recorded pass fills none.
     """
     stored = [(child, _stored(child)) for child in module.modules()]
     try:
         yield
     finally:
         for child, attributes in stored:
+            for name in vars(child).keys() - attributes.keys() - _KEPT_BY_TORCH:
+                del vars(child)[name]
             for name, value in attributes.items():
                 if isinstance(value, dict) and name in {"_parameters", "_buffers"}:
                     vars(child)[name].update(value)
@@ -62,13 +65,12 @@ def restored(module: nn.Module) -> Iterator[None]:
 
 
 def _stored(module: nn.Module) -> dict[str, Any]:
-    """Return tensors, and copies of parameters, buffers and the module's own containers."""
-    found: dict[str, Any] = {}
-    for name, value in vars(module).items():
-        if isinstance(value, Tensor):
-            found[name] = value
-        elif name not in _KEPT_BY_TORCH and type(value) in {dict, list}:
-            found[name] = copy.copy(value)
+    """Return the module's own attributes, and copies of parameters, buffers and containers."""
+    found = {
+        name: copy.copy(value) if type(value) in {dict, list, set} else value
+        for name, value in vars(module).items()
+        if name not in _KEPT_BY_TORCH
+    }
     return found | {"_parameters": {**module._parameters}, "_buffers": {**module._buffers}}
 
 

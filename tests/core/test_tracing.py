@@ -637,3 +637,34 @@ def test_a_size_that_depends_on_values_is_read_off_real_ones() -> None:
 
     model = Small(forward, a=nn.Linear(192, 8), b=nn.Linear(8, 5)).eval()
     assert trace(model, images(3)).layers[0].macs == 192 * 8
+
+
+class FillsATable(nn.Module):
+    """Computes a table at its first pass and notes in a number how far it is filled."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.register_buffer("table", torch.zeros(32, 6), persistent=False)
+        self.filled = 0
+
+    def forward(self, x):
+        if self.filled < x.shape[1]:
+            rows = torch.arange(x.shape[1], dtype=torch.float32)[:, None]
+            self.table[: x.shape[1]] = (rows + torch.arange(6)).cos()
+            self.filled = x.shape[1]
+            self.last_shape = x.shape
+        return self.last(torch.relu(self.first(x)) * self.table[: x.shape[1]])
+
+
+def test_a_recorded_pass_leaves_no_number_behind_that_says_a_table_is_filled():
+    torch.manual_seed(0)
+    module, untouched = FillsATable().eval(), FillsATable().eval()
+    untouched.load_state_dict(module.state_dict())
+    trace(module, torch.randn(1, 5, 4))
+    assert not hasattr(module, "last_shape")
+    x = torch.randn(2, 5, 4)
+    with torch.no_grad():
+        expected = untouched(x)
+        assert expected.abs().max() > 0.1
+        torch.testing.assert_close(module(x), expected, rtol=0, atol=0)
