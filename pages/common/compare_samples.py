@@ -59,7 +59,7 @@ def _how_many(samples: Mapping[str, Any], key: str, n: int) -> str:
     return f": {found:,} of {of}{part}"
 
 
-def _numbers(examples: Sequence[Mapping[str, Any]], title: str, found: Mapping[str, Any]) -> None:
+def _numbers(examples: Sequence[Mapping[str, Any]], title: str, _found: Mapping[str, Any]) -> None:
     """List what both networks answer beside the target."""
     columns: dict[str, list[Any]] = {"Test sample": [one["sample"] for one in examples]}
     n_targets = len(examples[0]["target"])
@@ -69,14 +69,12 @@ def _numbers(examples: Sequence[Mapping[str, Any]], title: str, found: Mapping[s
         for side, name in enumerate("AB"):
             columns[f"{name} says{number}"] = [one["answers"][side][place] for one in examples]
     _table(columns | _errors(examples), f"{title}: {len(examples)} test samples")
-    del found
 
 
-def _plain(examples: Sequence[Mapping[str, Any]], title: str, found: Mapping[str, Any]) -> None:
+def _plain(examples: Sequence[Mapping[str, Any]], title: str, _found: Mapping[str, Any]) -> None:
     """List the errors alone."""
     columns = {"Test sample": [one["sample"] for one in examples]}
     _table(columns | _errors(examples), f"{title}: {len(examples)} test samples")
-    del found
 
 
 def _errors(examples: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
