@@ -89,7 +89,7 @@ def enter() -> None:
 
 def parts() -> tuple[str, ...]:
     """Return the parts of the frame around the page that change with the plan."""
-    return (toolbar.PART,) if _has_tools() else ()
+    return toolbar.parts() if _has_tools() else ()
 
 
 def _has_tools() -> bool:

@@ -19,8 +19,14 @@ _DENSE: Final = "The dense model"
 _PREVIOUS: Final = "One step back"
 
 
-PART: Final = "steps"
-"""The part that changes with the plan."""
+_STEPS: Final = "steps"
+_SNAPSHOTS: Final = "snapshots"
+
+
+def parts() -> tuple[str, ...]:
+    """Return the parts that change with the plan; the list does once there is a snapshot."""
+    has_some = bool(Plans().snapshots(state.recipe().model))
+    return (_STEPS, _SNAPSHOTS) if has_some else (_STEPS,)
 
 
 def show() -> None:
@@ -31,7 +37,7 @@ def show() -> None:
         _link()
 
 
-@st.fragment(key=PART)
+@st.fragment(key=_STEPS)
 def _steps() -> None:
     """Draw what goes back and forth between plans, and compares them."""
     steps = state.history()
@@ -64,7 +70,7 @@ def _steps() -> None:
             _comparison()
 
 
-@st.fragment
+@st.fragment(key=_SNAPSHOTS)
 def _snapshots() -> None:
     # Its content is always there: one that the server opens closes when an answer comes just then.
     with st.popover(
@@ -89,10 +95,13 @@ def _snapshots() -> None:
             st.caption("No snapshot of this model yet. They are kept when the server stops.")
         for index, snapshot in enumerate(saved):
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-                st.markdown(f"**{markdown(snapshot.name)}**", width="stretch")
+                is_present = snapshot.recipe == state.recipe()
+                mark = " (present plan)" if is_present else ""
+                st.markdown(f"**{markdown(snapshot.name)}**{mark}", width="stretch")
                 st.button(
                     "Open",
                     key=f"open_snapshot_{index}",
+                    disabled=is_present,
                     on_click=lambda wanted=snapshot.recipe: state.attempt(
                         lambda: state.set_recipe(wanted)
                     ),

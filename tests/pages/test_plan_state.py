@@ -168,8 +168,8 @@ def test_a_snapshot_is_saved_opened_and_deleted(app):
     app.run()
     widget(app.text_input, "Name of the present plan").set_value("dozen").run()
     widget(app.button, "Save snapshot").click().run()
+    assert widget(app.button, "Open").disabled
     set_count(app, 40)
-    app.run()
     widget(app.button, "Open").click().run()
     assert app.session_state["recipe"].layers == {"fc1": Count(value=12)}
     app.run()
